@@ -1,0 +1,145 @@
+//! Network definitions: from a [`Network`] config to a [`Graph`].
+//!
+//! Each definition is written once and reads like a forward pass; the published variants are rows of tables. Paths of
+//! scopes are the names of taps and weights.
+
+mod aspp;
+mod decoder;
+mod mobilenet_v2;
+mod resnet;
+mod xception;
+
+pub use mobilenet_v2::{InvertedResidual, MobileNetV2};
+pub use resnet::{ResNet, Stem};
+pub use xception::{EntryBlock, Xception};
+
+use crate::config::{Backbone, Network};
+use crate::error::{Error, Result};
+use crate::graph::{Activation, Builder, Conv, Graph, Value};
+
+/// The tap of the backbone's features.
+pub const BACKBONE: &str = "backbone";
+/// The tap of the ASPP's result.
+pub const ASPP: &str = "aspp";
+/// The tap of the decoder's result, where there is a decoder.
+pub const DECODER: &str = "decoder";
+/// The tap of the logits at the head's resolution.
+pub const LOGITS: &str = "classifier";
+
+/// No atrous rate or multi-grid factor is larger.
+const MAX_RATE: usize = 1024;
+
+impl Network {
+    /// The network as data. Its output is logits at the input's size; see [`LOGITS`] for the head's own resolution.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] or [`Error::NoSuchTap`] where the config describes no possible network.
+    pub fn graph(&self) -> Result<Graph> {
+        self.check_numbers()?;
+        let (mut g, image) = Builder::new(3, self.normalization);
+        let features = g.scope(BACKBONE, |g| match &self.backbone {
+            Backbone::Xception(layout) => xception::xception(g, image, layout, self),
+            Backbone::MobilenetV2(layout) => mobilenet_v2::mobilenet_v2(g, image, layout, self),
+            Backbone::Resnet(layout) => resnet::resnet(g, image, layout, self),
+        });
+        g.batch_norm_eps(self.aspp.batch_norm_eps);
+        let mut x = g.scope(ASPP, |g| aspp::aspp(g, features, &self.aspp, self.align_corners));
+        if let Some(config) = &self.decoder {
+            let low_level = g.tap(&format!("{BACKBONE}.{}", config.low_level));
+            x = g.scope(DECODER, |g| decoder::decoder(g, x, low_level, config, self.align_corners));
+        }
+        let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(self.classes).with_bias()));
+        let full = g.resize(logits, image, self.align_corners);
+        g.finish(full)
+    }
+
+    fn check_numbers(&self) -> Result<()> {
+        let fail = |node: &str, reason: String| Err(Error::Graph { node: node.into(), reason });
+        if ![8, 16, 32].contains(&self.output_stride) {
+            return fail(BACKBONE, format!("output stride {} must be 8, 16 or 32", self.output_stride));
+        }
+        let rates = self.aspp.rates.iter().chain(&self.multi_grid);
+        if let Some(rate) = rates.into_iter().find(|rate| !(1..=MAX_RATE).contains(*rate)) {
+            return fail(ASPP, format!("atrous rate {rate} must be between 1 and {MAX_RATE}"));
+        }
+        let eps = [self.backbone.batch_norm_eps(), self.aspp.batch_norm_eps];
+        if let Some(eps) = eps.into_iter().find(|eps| !eps.is_finite() || *eps <= 0.0) {
+            return fail(BACKBONE, format!("batch norm epsilon {eps} must be positive"));
+        }
+        Ok(())
+    }
+}
+
+impl Backbone {
+    /// The variant's name where it is a published one, e.g. `xception65`; otherwise the family's.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Xception(layout) => layout.name(),
+            Self::MobilenetV2(_) => "mobilenet_v2",
+            Self::Resnet(layout) => layout.name(),
+        }
+    }
+
+    fn batch_norm_eps(&self) -> f64 {
+        match self {
+            Self::Xception(layout) => layout.batch_norm_eps,
+            Self::MobilenetV2(layout) => layout.batch_norm_eps,
+            Self::Resnet(layout) => layout.batch_norm_eps,
+        }
+    }
+}
+
+/// Keeps a backbone at its output stride: past it, a stride becomes a dilation (the "atrous" in DeepLab).
+///
+/// TensorFlow's rule (`slim/nets/resnet_utils.stack_blocks_dense`): the layer that would have gone beyond the output
+/// stride runs at stride 1 with the rate so far; the rate multiplies from the next layer on.
+#[derive(Debug)]
+struct OutputStride {
+    target: usize,
+    reached: usize,
+    rate: usize,
+}
+
+impl OutputStride {
+    /// Starts after a stem that has divided the size by `reached`.
+    fn new(target: usize, reached: usize) -> Self {
+        Self { target, reached, rate: 1 }
+    }
+
+    /// The stride and dilation of the next layer, whose own stride is `stride`.
+    fn next(&mut self, stride: usize) -> (usize, usize) {
+        if self.reached == self.target {
+            let rate = self.rate;
+            self.rate = rate.saturating_mul(stride);
+            (1, rate)
+        } else {
+            self.reached = self.reached.saturating_mul(stride);
+            (stride, 1)
+        }
+    }
+}
+
+/// A separable 3×3 convolution as the heads have it: depthwise and pointwise, each with norm and ReLU.
+fn separable(g: &mut Builder, x: Value, width: usize, rate: usize) -> Value {
+    let depthwise = Conv::depthwise(g.channels(x)).dilation(rate);
+    let y = g.conv_bn_act("depthwise", x, depthwise, Activation::Relu);
+    g.conv_bn_act("pointwise", y, Conv::pointwise(width), Activation::Relu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OutputStride;
+
+    /// Strides of Xception-65's entry blocks, one middle block and the two exit blocks, behind a stem of stride 2.
+    fn xception_65(target: usize) -> Vec<(usize, usize)> {
+        let mut stride = OutputStride::new(target, 2);
+        [2, 2, 2, 1, 2, 1].map(|s| stride.next(s)).to_vec()
+    }
+
+    #[test]
+    fn rates_follow_the_table_of_the_reference() {
+        assert_eq!(xception_65(32), [(2, 1), (2, 1), (2, 1), (1, 1), (2, 1), (1, 1)]);
+        assert_eq!(xception_65(16), [(2, 1), (2, 1), (2, 1), (1, 1), (1, 1), (1, 2)]);
+        assert_eq!(xception_65(8), [(2, 1), (2, 1), (1, 1), (1, 2), (1, 2), (1, 4)]);
+    }
+}

@@ -1,0 +1,150 @@
+//! Files that are either whole or not there.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, Result};
+
+/// Writes a file through a temporary one beside it that is renamed when it is complete and on disk, so that no reader
+/// ever sees half of it and a failure leaves what was there before. A file of that name is replaced.
+///
+/// ```no_run
+/// # use std::io::Write;
+/// candle_deeplab::atomic::write("notes.txt", |file| writeln!(file, "whole"))?;
+/// # Ok::<(), candle_deeplab::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Io`] naming `path`: what `content` returned, a directory that cannot be written, or a `path` that exists and
+/// is no regular file (a device or a directory is never replaced).
+pub fn write(path: impl AsRef<Path>, content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> Result<()> {
+    let path = path.as_ref();
+    if std::fs::metadata(path).is_ok_and(|target| !target.is_file()) {
+        let reason = io::Error::new(io::ErrorKind::InvalidInput, "exists and is not a regular file");
+        return Err(Error::io(path)(reason));
+    }
+    persist(path, content, |file| file.persist(path))
+}
+
+/// Like [`write()`], but never replaces a file, even one that appears meanwhile.
+///
+/// # Errors
+/// [`Error::Io`] as for [`write()`]; of the kind `AlreadyExists` where there is something at `path`.
+pub fn write_new(
+    path: impl AsRef<Path>,
+    content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> Result<()> {
+    let path = path.as_ref();
+    if path.symlink_metadata().is_ok() {
+        return Err(Error::io(path)(io::ErrorKind::AlreadyExists.into()));
+    }
+    persist(path, content, |file| file.persist_noclobber(path))
+}
+
+fn persist(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+    rename: impl FnOnce(NamedTempFile) -> Result<File, tempfile::PersistError>,
+) -> Result<()> {
+    let work = || {
+        // A bare file name has the parent "", which is the current directory.
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = temporary_in(dir)?;
+        let mut buffered = BufWriter::new(file.as_file_mut());
+        content(&mut buffered)?;
+        buffered.flush()?;
+        drop(buffered);
+        file.as_file().sync_all()?;
+        rename(file)?;
+        Ok(())
+    };
+    work().map_err(Error::io(path))
+}
+
+/// Temporary files are made for their owner alone; ours become ordinary files, so they get ordinary permissions, which
+/// the system narrows by the umask.
+fn temporary_in(dir: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    let permissions = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666);
+    #[cfg(unix)]
+    builder.permissions(permissions);
+    builder.prefix(".").suffix(".incomplete").tempfile_in(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_file_is_written_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        for content in ["one", "another"] {
+            write(&path, |file| file.write_all(content.as_bytes())).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+        }
+        assert_eq!(names(dir.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_failure_leaves_what_was_there_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        std::fs::write(&path, "before").unwrap();
+        let failing = |file: &mut BufWriter<&mut File>| {
+            file.write_all(&[0; 100_000])?;
+            Err(io::Error::other("the pen broke"))
+        };
+        let error = write(&path, failing).unwrap_err();
+        assert!(error.to_string().ends_with("a.txt: the pen broke"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
+        assert!(write_new(dir.path().join("b.txt"), failing).is_err());
+        assert_eq!(names(dir.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn write_new_never_replaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        write_new(&path, |file| file.write_all(b"first")).unwrap();
+        let again = write_new(&path, |file| file.write_all(b"second")).unwrap_err();
+        // Nor does it where the file appears while the content is made.
+        let late = dir.path().join("late.txt");
+        let overtaken = write_new(&late, |_| std::fs::write(&late, "theirs")).unwrap_err();
+        for error in [again, overtaken] {
+            assert!(matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists));
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "first");
+        assert_eq!(std::fs::read_to_string(&late).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn directories_are_never_replaced_and_must_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let sub = dir.path().join("sub");
+        std::fs::create_dir(&sub).unwrap();
+        assert!(write(&sub, |_| Ok(())).unwrap_err().to_string().ends_with("not a regular file"));
+        assert!(matches!(write(dir.path().join("no/a.txt"), |_| Ok(())), Err(Error::Io { .. })));
+        assert_eq!(names(dir.path()), ["sub"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn permissions_are_those_of_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, plain) = (dir.path().join("ours"), dir.path().join("plain"));
+        write(&ours, |_| Ok(())).unwrap();
+        std::fs::write(&plain, "").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
+    }
+}

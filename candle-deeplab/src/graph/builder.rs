@@ -1,0 +1,200 @@
+//! The pen that network definitions are written with.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::{Activation, Conv, Graph, Node, Op, Padding, Value};
+use crate::config::Normalization;
+use crate::error::{Error, Result};
+
+/// The most channels a node may have: far above any network, far below an overflow.
+const MAX_CHANNELS: usize = 1 << 20;
+
+/// Builds a [`Graph`]. Definitions read like a forward pass because no call returns a `Result`: the first mistake is
+/// kept, with the node it is about, and [`finish`](Self::finish) reports it.
+///
+/// ```
+/// use candle_deeplab::config::Normalization;
+/// use candle_deeplab::graph::{Activation, Builder, Conv};
+///
+/// let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
+/// let x = g.scope("stem", |g| g.conv_bn_act("conv1", image, Conv::dense(32, 3).stride(2), Activation::Relu));
+/// let graph = g.finish(x)?;
+/// assert_eq!(graph.params().len(), 5); // weight, gamma, beta, mean, variance
+/// # Ok::<(), candle_deeplab::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Builder {
+    nodes: Vec<Node>,
+    paths: HashSet<String>,
+    taps: BTreeMap<String, Value>,
+    scope: Vec<String>,
+    normalization: Normalization,
+    batch_norm_eps: f64,
+    error: Option<Error>,
+}
+
+impl Builder {
+    /// A graph with its input of so many channels.
+    pub fn new(input_channels: usize, normalization: Normalization) -> (Self, Value) {
+        let input = Node { path: "input".into(), op: Op::Input, inputs: Vec::new(), channels: input_channels };
+        let builder = Self {
+            nodes: vec![input],
+            paths: HashSet::new(),
+            taps: BTreeMap::new(),
+            scope: Vec::new(),
+            normalization,
+            batch_norm_eps: 1e-5,
+            error: None,
+        };
+        (builder, Value(0))
+    }
+
+    /// The graph whose result is `output`, or the first mistake made on the way.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] naming the node.
+    pub fn finish(self, output: Value) -> Result<Graph> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(Graph { nodes: self.nodes, taps: self.taps, output }),
+        }
+    }
+
+    /// Runs `define` with `name` added to the path of all it makes, and names its result as a tap.
+    pub fn scope(&mut self, name: impl Into<String>, define: impl FnOnce(&mut Self) -> Value) -> Value {
+        self.scope.push(name.into());
+        let value = define(self);
+        self.taps.insert(self.scope.join("."), value);
+        self.scope.pop();
+        value
+    }
+
+    /// Sets the epsilon of the batch norms that follow.
+    pub fn batch_norm_eps(&mut self, eps: f64) {
+        self.batch_norm_eps = eps;
+    }
+
+    /// Channels of a value.
+    pub fn channels(&self, value: Value) -> usize {
+        self.nodes[value.0].channels
+    }
+
+    /// The value of a scope that is already defined, by its full path.
+    pub fn tap(&mut self, path: &str) -> Value {
+        match self.taps.get(path) {
+            Some(&value) => value,
+            None => {
+                let available = super::taps_near(&self.taps, path);
+                self.error.get_or_insert(Error::NoSuchTap { tap: path.to_owned(), available });
+                Value(0)
+            }
+        }
+    }
+
+    /// A convolution.
+    pub fn conv(&mut self, name: &str, x: Value, conv: Conv) -> Value {
+        let channels = self.channels(x);
+        let value = self.push(name, Op::Conv(conv), vec![x], conv.out_channels);
+        let Conv { kernel, stride, dilation, groups, out_channels, .. } = conv;
+        if [kernel, stride, dilation, groups].contains(&0) {
+            self.fail(value, "kernel, stride, dilation and groups must be at least 1");
+        } else if !channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
+            self.fail(value, format!("{channels} → {out_channels} channels do not divide into {groups} groups"));
+        }
+        value
+    }
+
+    /// A convolution with the network's normalisation: batch norm after it, or a bias where the norm is folded.
+    pub fn conv_bn(&mut self, name: &str, x: Value, conv: Conv) -> Value {
+        self.scope(name, |g| g.normalized(x, conv))
+    }
+
+    /// A normalised convolution and its activation.
+    pub fn conv_bn_act(&mut self, name: &str, x: Value, conv: Conv, activation: Activation) -> Value {
+        self.scope(name, |g| {
+            let y = g.normalized(x, conv);
+            g.activation(y, activation)
+        })
+    }
+
+    fn normalized(&mut self, x: Value, conv: Conv) -> Value {
+        match self.normalization {
+            Normalization::BatchNorm => {
+                let y = self.conv("", x, conv);
+                let eps = self.batch_norm_eps;
+                self.push("bn", Op::BatchNorm { eps }, vec![y], conv.out_channels)
+            }
+            Normalization::Folded => self.conv("", x, conv.with_bias()),
+        }
+    }
+
+    /// A non-linearity.
+    pub fn activation(&mut self, x: Value, activation: Activation) -> Value {
+        let name = match activation {
+            Activation::Relu => "relu",
+            Activation::Relu6 => "relu6",
+        };
+        self.push(name, Op::Activation(activation), vec![x], self.channels(x))
+    }
+
+    /// The sum of two values.
+    pub fn add(&mut self, a: Value, b: Value) -> Value {
+        let (ca, cb) = (self.channels(a), self.channels(b));
+        let value = self.push("add", Op::Add, vec![a, b], ca);
+        if ca != cb {
+            self.fail(value, format!("adds {ca} channels to {cb}"));
+        }
+        value
+    }
+
+    /// The concatenation of values along the channels.
+    pub fn concat(&mut self, values: &[Value]) -> Value {
+        let channels = values.iter().map(|&v| self.channels(v)).sum();
+        let value = self.push("concat", Op::Concat, values.to_vec(), channels);
+        if values.is_empty() {
+            self.fail(value, "concatenates nothing");
+        }
+        value
+    }
+
+    /// `x` resized bilinearly to the height and width of `like`.
+    pub fn resize(&mut self, x: Value, like: Value, align_corners: bool) -> Value {
+        self.push("resize", Op::Resize { align_corners }, vec![x, like], self.channels(x))
+    }
+
+    /// The maximum over a square window.
+    pub fn max_pool(&mut self, name: &str, x: Value, kernel: usize, stride: usize, padding: Padding) -> Value {
+        self.push(name, Op::MaxPool { kernel, stride, padding }, vec![x], self.channels(x))
+    }
+
+    /// The mean over height and width.
+    pub fn global_pool(&mut self, x: Value) -> Value {
+        self.push("pool", Op::GlobalPool, vec![x], self.channels(x))
+    }
+
+    /// Adds a node under the current scope; `""` names it after the scope itself.
+    fn push(&mut self, name: &str, op: Op, inputs: Vec<Value>, channels: usize) -> Value {
+        let mut path = self.scope.join(".");
+        if !name.is_empty() {
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(name);
+        }
+        let parametric = matches!(op, Op::Conv(_) | Op::BatchNorm { .. });
+        let fresh = !parametric || self.paths.insert(path.clone());
+        let value = Value(self.nodes.len());
+        self.nodes.push(Node { path, op, inputs, channels });
+        if !fresh {
+            self.fail(value, "is defined twice, so two layers would share its weights");
+        } else if channels == 0 || channels > MAX_CHANNELS {
+            self.fail(value, format!("has {channels} channels; it must have between 1 and {MAX_CHANNELS}"));
+        }
+        value
+    }
+
+    fn fail(&mut self, value: Value, reason: impl Into<String>) {
+        let node = self.nodes[value.0].path.clone();
+        self.error.get_or_insert(Error::Graph { node, reason: reason.into() });
+    }
+}

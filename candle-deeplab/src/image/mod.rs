@@ -1,0 +1,9 @@
+//! From an image file to a network's input, and back from the input's pixels to the image's.
+
+mod decode;
+mod geometry;
+mod preprocess;
+
+pub use decode::{from_bytes, from_reader, open};
+pub use geometry::{Geometry, Size};
+pub use preprocess::Prepared;

@@ -1,0 +1,231 @@
+//! What the classes of a data set are called and how they are drawn.
+
+mod ade20k;
+mod cityscapes;
+mod file;
+mod voc;
+
+use serde::{Deserialize, Serialize};
+
+/// Label maps are 8-bit, so no network has more classes than this.
+pub const MAX_CLASSES: usize = 256;
+
+/// Names and colours of a network's classes; class `i` is row `i` of both.
+///
+/// ```
+/// use candle_deeplab::labels::Labels;
+///
+/// let voc = Labels::voc();
+/// assert_eq!((voc.names[15].as_str(), voc.palette[15]), ("person", [192, 128, 128]));
+/// assert_eq!((voc.background, voc.ignore), (Some(0), Some(255)));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// The data set, e.g. `voc`.
+    pub dataset: String,
+    /// What each class is called.
+    pub names: Vec<String>,
+    /// How each class is drawn: red, green, blue.
+    pub palette: Vec<[u8; 3]>,
+    /// The value of unlabelled pixels in ground truth, left out of losses and scores: 255 for VOC and Cityscapes,
+    /// 0 for ADE20K. It may lie within the classes or beyond them.
+    pub ignore: Option<u8>,
+    /// The class that means "none of the others". Overlays leave its pixels as they are in the photograph.
+    /// 0 for VOC and TensorFlow's ADE20K, none for Cityscapes, where every class is a thing or a surface.
+    pub background: Option<u8>,
+}
+
+impl Labels {
+    /// The names that [`Labels::builtin`] knows.
+    pub const BUILTIN: [&'static str; 4] = ["voc", "cityscapes", "ade20k", "ade20k-150"];
+
+    /// PASCAL VOC 2012: background and 20 classes; 255 is void.
+    pub fn voc() -> Self {
+        Self {
+            dataset: "voc".into(),
+            names: voc::NAMES.map(String::from).to_vec(),
+            palette: voc::color_map()[..voc::NAMES.len()].to_vec(),
+            ignore: Some(255),
+            background: Some(0),
+        }
+    }
+
+    /// Cityscapes: the 19 classes that count, by train id; 255 is everything else.
+    pub fn cityscapes() -> Self {
+        Self::from_rows("cityscapes", &cityscapes::ROWS, Some(255), None)
+    }
+
+    /// ADE20K as TensorFlow's networks number it: 0 is "other objects" and ignored in training, 1–150 are the classes.
+    pub fn ade20k() -> Self {
+        let background = [("background", [0, 0, 0])];
+        let rows: Vec<_> = background.into_iter().chain(ade20k::ROWS).collect();
+        Self::from_rows("ade20k", &rows, Some(0), Some(0))
+    }
+
+    /// ADE20K without the background, as PyTorch's networks number it: 0–149 are the classes, 255 is unlabelled.
+    pub fn ade20k_150() -> Self {
+        Self::from_rows("ade20k-150", &ade20k::ROWS, Some(255), None)
+    }
+
+    /// Placeholders for a network whose labels nobody knows: "class 0", "class 1", … in the colours of VOC's map.
+    /// More than [`MAX_CLASSES`] classes get no more colours, which [`Labels::validate`] then reports.
+    pub fn numbered(classes: usize) -> Self {
+        Self {
+            dataset: "unknown".into(),
+            names: (0..classes).map(|class| format!("class {class}")).collect(),
+            palette: generated_palette(classes),
+            ignore: None,
+            background: None,
+        }
+    }
+
+    /// The labels of a well-known data set, by one of the names in [`Labels::BUILTIN`].
+    pub fn builtin(name: &str) -> Option<Self> {
+        match name {
+            "voc" => Some(Self::voc()),
+            "cityscapes" => Some(Self::cityscapes()),
+            "ade20k" => Some(Self::ade20k()),
+            "ade20k-150" => Some(Self::ade20k_150()),
+            _ => None,
+        }
+    }
+
+    /// What the class is called; an id without a name is "ignored" if it is the ignore value, else "class 7".
+    pub fn name(&self, class: u8) -> String {
+        match self.names.get(usize::from(class)) {
+            Some(name) => name.clone(),
+            None if self.ignore == Some(class) => "ignored".into(),
+            None => format!("class {class}"),
+        }
+    }
+
+    /// How the class is drawn: black where it has no colour.
+    pub fn color(&self, class: u8) -> [u8; 3] {
+        self.palette.get(usize::from(class)).copied().unwrap_or_default()
+    }
+
+    /// The palette of an indexed PNG: 256 colours, of which the first are ours.
+    ///
+    /// Where our palette is the beginning of VOC's colour map the map goes on, so that 255 has VOC's usual void colour
+    /// (224, 224, 192); any other palette goes on in black.
+    pub fn png_palette(&self) -> [[u8; 3]; MAX_CLASSES] {
+        let map = voc::color_map();
+        if map.starts_with(&self.palette) {
+            return map;
+        }
+        let mut colors = [[0; 3]; MAX_CLASSES];
+        for (slot, color) in colors.iter_mut().zip(&self.palette) {
+            *slot = *color;
+        }
+        colors
+    }
+
+    /// Checks that there is one printable name and one colour for each of a network's classes.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn validate(&self, classes: usize) -> Result<(), String> {
+        if !(1..=MAX_CLASSES).contains(&classes) {
+            return Err(format!("{classes} classes: label maps are 8-bit and hold 1 to {MAX_CLASSES}"));
+        }
+        if self.names.len() != classes {
+            return Err(format!("labels.names has {} names for {classes} classes", self.names.len()));
+        }
+        if self.palette.len() != classes {
+            return Err(format!("labels.palette has {} colours for {classes} classes", self.palette.len()));
+        }
+        // Names are printed to terminals, where a control character could do anything.
+        let unprintable = |name: &String| name.trim().is_empty() || name.chars().any(char::is_control);
+        if let Some(class) = self.names.iter().position(unprintable) {
+            return Err(format!("labels.names[{class}] is {:?}: it must be a printable name", self.names[class]));
+        }
+        match self.background {
+            Some(class) if usize::from(class) >= classes => {
+                Err(format!("labels.background is {class}, but the last of the {classes} classes is {}", classes - 1))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn from_rows(dataset: &str, rows: &[(&str, [u8; 3])], ignore: Option<u8>, background: Option<u8>) -> Self {
+        Self {
+            dataset: dataset.into(),
+            names: rows.iter().map(|(name, _)| (*name).into()).collect(),
+            palette: rows.iter().map(|(_, color)| *color).collect(),
+            ignore,
+            background,
+        }
+    }
+}
+
+/// Colours for classes that nobody chose colours for.
+fn generated_palette(classes: usize) -> Vec<[u8; 3]> {
+    voc::color_map().into_iter().take(classes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_builtin_set_is_valid() {
+        for (name, classes) in Labels::BUILTIN.into_iter().zip([21, 19, 151, 150]) {
+            let labels = Labels::builtin(name).unwrap();
+            assert_eq!(labels.dataset, name);
+            assert_eq!(labels.validate(classes), Ok(()), "{name}");
+            let json = serde_json::to_string(&labels).unwrap();
+            assert_eq!(serde_json::from_str::<Labels>(&json).unwrap(), labels);
+        }
+        assert_eq!(Labels::builtin("imagenet"), None);
+    }
+
+    #[test]
+    fn rows_are_where_the_data_sets_put_them() {
+        let voc = Labels::voc();
+        assert_eq!((voc.name(1), voc.color(1)), ("aeroplane".into(), [128, 0, 0]));
+        assert_eq!((voc.name(20), voc.color(20)), ("tvmonitor".into(), [0, 64, 128]));
+        let city = Labels::cityscapes();
+        assert_eq!((city.name(0), city.color(0)), ("road".into(), [128, 64, 128]));
+        assert_eq!((city.name(18), city.color(18)), ("bicycle".into(), [119, 11, 32]));
+        let (tf, torch) = (Labels::ade20k(), Labels::ade20k_150());
+        assert_eq!((tf.name(1), tf.color(1)), ("wall".into(), [120, 120, 120]));
+        assert_eq!((tf.name(150), tf.color(150)), ("flag".into(), [92, 0, 255]));
+        assert_eq!(tf.names[1..], torch.names);
+        assert_eq!((tf.background, torch.background), (Some(0), None));
+    }
+
+    #[test]
+    fn unknown_labels_get_numbers_and_colours() {
+        let labels = Labels::numbered(3);
+        assert_eq!(labels.names, ["class 0", "class 1", "class 2"]);
+        assert_eq!(labels.palette, [[0, 0, 0], [128, 0, 0], [0, 128, 0]]);
+        assert_eq!(labels.validate(3), Ok(()));
+        assert_eq!(Labels::numbered(256).validate(256), Ok(()));
+        assert!(Labels::numbered(257).validate(257).unwrap_err().contains("8-bit"));
+    }
+
+    #[test]
+    fn the_png_palette_goes_on_after_the_classes() {
+        let void = [224, 224, 192];
+        assert_eq!(Labels::voc().png_palette()[255], void);
+        assert_eq!(Labels::numbered(7).png_palette()[255], void);
+        let city = Labels::cityscapes().png_palette();
+        assert_eq!((city[18], city[19], city[255]), ([119, 11, 32], [0; 3], [0; 3]));
+    }
+
+    #[test]
+    fn validation_says_what_is_wrong() {
+        let wrong = |change: fn(&mut Labels)| {
+            let mut labels = Labels::voc();
+            change(&mut labels);
+            labels.validate(21).unwrap_err()
+        };
+        assert_eq!(wrong(|l| l.names.truncate(20)), "labels.names has 20 names for 21 classes");
+        assert_eq!(wrong(|l| l.palette.clear()), "labels.palette has 0 colours for 21 classes");
+        assert!(wrong(|l| l.names[3] = " ".into()).starts_with("labels.names[3]"));
+        assert!(wrong(|l| l.names[3] = "\x1b[2J".into()).contains("printable"));
+        assert!(wrong(|l| l.background = Some(21)).contains("the last of the 21 classes is 20"));
+        assert!(Labels::voc().validate(0).is_err());
+    }
+}

@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+pub mod arch;
+pub mod atomic;
+pub mod config;
+mod error;
+pub mod exec;
+pub mod graph;
+pub mod image;
+pub mod labels;
+pub mod mask;
+mod model;
+pub mod ops;
+pub mod segment;
+
+pub use config::Config;
+pub use error::{Error, Result};
+pub use labels::Labels;
+pub use model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
+pub use segment::{Segmentation, Segmenter};

@@ -1,0 +1,54 @@
+//! Differentiable tensor operations that candle lacks or gets wrong.
+//!
+//! Each works on any candle device and has a gradient that the tests check numerically. Windows come resolved
+//! ([`Window`]), so padding may differ between the sides, as TensorFlow's SAME wants it.
+
+mod batch_norm;
+mod conv2d;
+mod depthwise;
+mod max_pool;
+mod resize;
+#[cfg(test)]
+mod testing;
+
+pub use batch_norm::batch_norm;
+pub use conv2d::conv2d;
+pub use max_pool::max_pool2d;
+pub use resize::resize_bilinear;
+
+use candle_core::{Result, Tensor};
+
+use crate::graph::Window;
+
+/// The part of `x` that a window reads along `dim`, with its padding put there: exactly [`Window::reach`] elements.
+fn reach(x: &Tensor, dim: usize, window: &Window, fill: f64) -> Result<Tensor> {
+    let len = x.dim(dim)?;
+    let wanted = window.reach();
+    let before = pad(x, dim, window.before, fill)?;
+    let after = pad(x, dim, wanted.saturating_sub(window.before + len), fill)?;
+    let parts: Vec<&Tensor> = [before.as_ref(), Some(x), after.as_ref()].into_iter().flatten().collect();
+    let padded = if parts.len() == 1 { x.clone() } else { Tensor::cat(&parts, dim)? };
+    padded.narrow(dim, 0, wanted)
+}
+
+/// `count` layers of `fill` along `dim`, shaped to be concatenated with `x`.
+fn pad(x: &Tensor, dim: usize, count: usize, fill: f64) -> Result<Option<Tensor>> {
+    if count == 0 {
+        return Ok(None);
+    }
+    let mut dims = x.dims().to_vec();
+    dims[dim] = count;
+    Tensor::full(fill as f32, dims, x.device())?.to_dtype(x.dtype()).map(Some)
+}
+
+/// What one tap of a window sees of `x` (already at its reach) along `dim`: one element per output.
+fn tap(x: &Tensor, dim: usize, window: &Window, index: usize) -> Result<Tensor> {
+    let seen = x.narrow(dim, index * window.dilation, (window.output - 1) * window.stride + 1)?;
+    if window.stride == 1 {
+        return Ok(seen);
+    }
+    let step = u32::try_from(window.stride).map_err(candle_core::Error::wrap)?;
+    let count = u32::try_from(window.output).map_err(candle_core::Error::wrap)?;
+    let positions = (Tensor::arange(0, count, x.device())? * f64::from(step))?;
+    seen.contiguous()?.index_select(&positions, dim)
+}

@@ -1,0 +1,111 @@
+//! The answer to "what is where in this image".
+
+use image::RgbImage;
+
+use crate::error::{Error, Result};
+use crate::labels::Labels;
+
+/// The class of each pixel of an image, with the image and the classes' names and colours.
+///
+/// It needs no network: a ground-truth mask makes one too.
+///
+/// ```
+/// use candle_deeplab::labels::Labels;
+/// use candle_deeplab::segment::Segmentation;
+/// use image::RgbImage;
+///
+/// let photo = RgbImage::new(2, 2);
+/// let segmentation = Segmentation::new(vec![15, 15, 15, 0], Labels::voc(), photo)?;
+/// let found = segmentation.found();
+/// assert_eq!((found[0].name.as_str(), found[0].share), ("person", 0.75));
+/// # Ok::<(), candle_deeplab::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segmentation {
+    ids: Vec<u8>,
+    labels: Labels,
+    image: RgbImage,
+}
+
+impl Segmentation {
+    /// Joins a label map (row by row, one id a pixel) to the image that it describes.
+    ///
+    /// # Errors
+    /// [`Error::Mask`] where the image has no pixels or another number of them, the labels are not valid, or an id is
+    /// neither a class nor the labels' ignore value.
+    pub fn new(ids: Vec<u8>, labels: Labels, image: RgbImage) -> Result<Self> {
+        let (width, height) = image.dimensions();
+        let pixels = width as usize * height as usize;
+        if pixels == 0 || ids.len() != pixels {
+            return Err(Error::Mask(format!("{} ids cannot label an image of {width}×{height} pixels", ids.len())));
+        }
+        let classes = labels.names.len();
+        labels.validate(classes).map_err(Error::Mask)?;
+        let known = |id: u8| usize::from(id) < classes || labels.ignore == Some(id);
+        if let Some(&id) = ids.iter().find(|&&id| !known(id)) {
+            return Err(Error::Mask(format!("id {id} is none of the {classes} classes of `{}`", labels.dataset)));
+        }
+        Ok(Self { ids, labels, image })
+    }
+
+    /// Columns of the label map and of the image.
+    pub fn width(&self) -> u32 {
+        self.image.width()
+    }
+
+    /// Rows of the label map and of the image.
+    pub fn height(&self) -> u32 {
+        self.image.height()
+    }
+
+    /// The label map: the class of each pixel, row by row.
+    pub fn ids(&self) -> &[u8] {
+        &self.ids
+    }
+
+    /// The class of one pixel; `None` outside the image.
+    pub fn id_at(&self, x: u32, y: u32) -> Option<u8> {
+        let inside = x < self.width() && y < self.height();
+        inside.then(|| self.ids[y as usize * self.width() as usize + x as usize])
+    }
+
+    /// Names and colours of the classes.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The image that was segmented.
+    pub fn image(&self) -> &RgbImage {
+        &self.image
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_are_found_by_column_and_row() {
+        let segmentation = Segmentation::new(vec![0, 1, 2, 3, 4, 5], Labels::voc(), RgbImage::new(3, 2)).unwrap();
+        assert_eq!((segmentation.width(), segmentation.height()), (3, 2));
+        assert_eq!(segmentation.id_at(2, 0), Some(2));
+        assert_eq!(segmentation.id_at(0, 1), Some(3));
+        assert_eq!((segmentation.id_at(3, 0), segmentation.id_at(0, 2)), (None, None));
+    }
+
+    #[test]
+    fn the_ignore_value_is_allowed_and_other_unknown_ids_are_not() {
+        let new = |ids: &[u8]| Segmentation::new(ids.to_vec(), Labels::voc(), RgbImage::new(2, 1));
+        assert!(new(&[20, 255]).is_ok());
+        assert_eq!(new(&[0, 21]).unwrap_err().to_string(), "id 21 is none of the 21 classes of `voc`");
+    }
+
+    #[test]
+    fn sizes_and_labels_must_agree() {
+        let new = |ids: usize, labels: Labels, width| Segmentation::new(vec![0; ids], labels, RgbImage::new(width, 2));
+        assert!(new(4, Labels::voc(), 2).is_ok());
+        assert!(matches!(new(3, Labels::voc(), 2), Err(Error::Mask(_))));
+        assert!(matches!(new(0, Labels::voc(), 0), Err(Error::Mask(_))));
+        assert!(matches!(new(4, Labels::numbered(300), 2), Err(Error::Mask(_))));
+    }
+}
