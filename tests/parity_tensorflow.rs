@@ -1,0 +1,158 @@
+//! The networks compute what TensorFlow DeepLab computes: every golden of `reference/tf`, from a checkpoint with
+//! TensorFlow's names through the converter, compared at every end point of the backbone, in the head, and in the logits.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Module, Tensor};
+use candle_deeplab::DeepLab;
+use candle_deeplab::arch::LOGITS;
+use support::golden::{Golden, TOLERANCE, distance, distance_to_summary, end_points};
+use support::{hash, shared::shared};
+use weights_convert::Options;
+
+/// Converts the hash weights of a variant and loads the result.
+fn model(names: &Path, options: &Options) -> DeepLab {
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, out) = (dir.path().join("checkpoint.safetensors"), dir.path().join("model"));
+    hash::write_tensorflow(names, &checkpoint);
+    let report = weights_convert::convert(&checkpoint, &out, options, false).unwrap();
+    assert_eq!(report.unused, [""; 0]);
+    DeepLab::load(&out, &Device::Cpu).unwrap()
+}
+
+/// Compares a model with the golden in a folder, end point by end point so that the first error is found where it is.
+fn check(model: &DeepLab, folder: &Path) {
+    let golden = Golden::open(&folder.join("golden.safetensors"));
+    let input = golden.nchw("preprocessed_input");
+    let wanted = end_points(&folder.join("endpoints.json"));
+    let points = backbone_points(model, wanted.keys());
+    assert_eq!(points.len(), wanted.len(), "end points without a tap: {:?}", missing(&wanted, &points));
+
+    let taps: Vec<&str> = points.values().map(String::as_str).collect();
+    let values = model.taps(&input, &taps).unwrap();
+    for ((point, tap), value) in points.iter().zip(&values) {
+        let (summary, (n, c, h, w)) = (&wanted[point], value.dims4().unwrap());
+        assert_eq!([n, h, w, c], summary.shape[..], "{tap}");
+        let off = distance_to_summary(value, &summary.values);
+        assert!(off <= TOLERANCE, "{tap} ({point}) is {off:.1e} standard deviations off");
+    }
+
+    let mut taps = vec!["backbone", "aspp", LOGITS];
+    if let Some(decoder) = &model.config().network.decoder {
+        taps.push("decoder");
+        let low_level = model.taps(&input, &[&format!("backbone.{}", decoder.low_level)]).unwrap();
+        check_summary(&golden, "low_level", &low_level[0]);
+    }
+    for (tap, value) in taps.iter().zip(model.taps(&input, &taps).unwrap()) {
+        check_summary(&golden, if *tap == LOGITS { "logits" } else { tap }, &value);
+    }
+    let off = distance(&model.logits(&input).unwrap(), &golden.nchw("logits"));
+    println!("{}: logits are {off:.1e} standard deviations off", folder.display());
+    assert!(off <= TOLERANCE, "logits are {off:.1e} standard deviations off");
+    if golden.0.contains_key("resized_logits.summary") {
+        check_summary(&golden, "resized_logits", &model.forward(&input).unwrap());
+    }
+}
+
+fn check_summary(golden: &Golden, name: &str, value: &Tensor) {
+    let off = distance_to_summary(value, &golden.floats(&format!("{name}.summary")));
+    assert!(off <= TOLERANCE, "{name} is {off:.1e} standard deviations off");
+}
+
+fn missing<T>(wanted: &BTreeMap<String, T>, found: &BTreeMap<String, String>) -> Vec<String> {
+    wanted.keys().filter(|point| !found.contains_key(*point)).cloned().collect()
+}
+
+/// TensorFlow's end points and the taps that must equal them.
+fn backbone_points<'a>(model: &DeepLab, points: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {
+    let tap = |point: &'a String| Some((point.clone(), tap_of(point)?));
+    points.filter_map(tap).filter(|(_, tap)| model.graph().tap(tap).is_ok()).collect()
+}
+
+/// The tap of an end point, by the names of both.
+fn tap_of(point: &str) -> Option<String> {
+    if let Some(layer) = point.strip_prefix("layer_") {
+        // MobileNetV2: layer 1 is the stem, layer n the block n − 1.
+        let (number, part) = layer.split_once('/').unwrap_or((layer, "output"));
+        let part = match part {
+            "expansion_output" => ".expand",
+            "depthwise_output" => ".depthwise",
+            _ => "",
+        };
+        return Some(match number.parse::<usize>().ok()? {
+            1 => "backbone.stem".into(),
+            n => format!("backbone.block{}{part}", n - 1),
+        });
+    }
+    let (_scope, path) = point.split_once('/')?;
+    if path == "middle_flow/block1" {
+        // There the whole flow is one block of many units.
+        return Some("backbone.middle_flow".into());
+    }
+    let path = path
+        .replace("middle_flow/block1/unit_", "middle_flow/block")
+        .replace("separable_conv", "sepconv")
+        .replace("entry_flow/conv1_", "entry_flow/conv")
+        .replace("/unit_1/xception_module", "")
+        .replace("/xception_module", "")
+        .replace("_depthwise", "/depthwise")
+        .replace("_pointwise", "/pointwise")
+        .replace("/bottleneck_v1", "")
+        .replace("unit_", "unit");
+    // A stem of several convolutions has no scope there.
+    let path = path.strip_prefix("conv1_").map_or(path.clone(), |conv| format!("conv1/conv{conv}"));
+    Some(format!("backbone.{}", path.replace('/', ".")))
+}
+
+/// One golden by itself.
+fn variant(name: &str, options: &Options) {
+    if let Some(folder) = shared(&format!("reference/tf/{name}")) {
+        check(&model(&folder.join("names.json"), options), &folder);
+    }
+}
+
+#[test]
+fn xception_65_at_odd_even_and_padded_sizes_and_both_output_strides() {
+    let Some(reference) = shared("reference/tf") else { return };
+    // Their weights are the same.
+    let model = model(&reference.join("xception65_voc_os16/names.json"), &Options::default());
+    for size in ["os16", "os16_even", "os16_pad"] {
+        check(&model, &reference.join(format!("xception65_voc_{size}")));
+    }
+    check(&model.at_output_stride(8).unwrap(), &reference.join("xception65_voc_os8"));
+}
+
+#[test]
+fn xception_71() {
+    variant("xception71_cityscapes_os16", &Options::default());
+}
+
+#[test]
+fn xception_65_with_narrow_widths() {
+    variant("xception65_narrow_voc_os16", &Options::default());
+}
+
+#[test]
+fn mobilenet_v2() {
+    variant("mobilenetv2_voc_os16", &Options::default());
+}
+
+#[test]
+fn mobilenet_v2_at_half_width_and_output_stride_8() {
+    variant("mobilenetv2_dm05_voc_os8", &Options { output_stride: Some(8), ..Options::default() });
+}
+
+#[test]
+fn resnet_101_beta() {
+    variant("resnet101beta_voc_os16", &Options::default());
+}
+
+#[test]
+fn resnet_50() {
+    variant("resnet50_voc_os16", &Options::default());
+}

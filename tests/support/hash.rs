@@ -1,0 +1,73 @@
+//! Hash weights: tensors made from their names, so that a full-size network can be checked without shipping weights.
+//! The rule is the reference's: a splitmix64 stream seeded by FNV-1a of the name, all arithmetic in f32.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+/// `n` values in [0, 1): the top 24 bits of the stream.
+fn uniform(name: &str, n: usize) -> impl Iterator<Item = f32> {
+    let fnv = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3);
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+    (1..=n as u64).map(move |i| {
+        let z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 40) as f32 * 2f32.powi(-24)
+    })
+}
+
+/// A TensorFlow variable of the reference's hash weights.
+pub(crate) fn tensorflow(name: &str, shape: &[usize], gain_conv: f64, gain_depthwise: f64) -> Vec<f32> {
+    let u = uniform(name, shape.iter().product());
+    let leaf = name.rsplit('/').next().unwrap();
+    match (shape, leaf) {
+        (&[h, w, i, _], _) => {
+            let depthwise = leaf == "depthwise_weights";
+            let (fan_in, gain) = if depthwise { (h * w, gain_depthwise) } else { (h * w * i, gain_conv) };
+            let bound = (3.0 * gain / fan_in as f64).sqrt() as f32;
+            u.map(|u| (2.0 * u - 1.0) * bound).collect()
+        }
+        (_, "gamma" | "moving_variance") => u.map(|u| 0.8 + 0.4 * u).collect(),
+        _ => u.map(|u| (2.0 * u - 1.0) * 0.1).collect(),
+    }
+}
+
+/// Writes the variables of a `names.json` as a safetensors file with TensorFlow's names and layouts.
+pub(crate) fn write_tensorflow(names: &Path, out: &Path) {
+    let spec: Value = serde_json::from_slice(&std::fs::read(names).unwrap()).unwrap();
+    let gain = |kind: &str| spec[kind].as_f64().unwrap();
+    let (gain_conv, gain_depthwise) = (gain("hash_gain_conv"), gain("hash_gain_depthwise"));
+    let variables: Vec<(String, Vec<usize>)> = spec["variables"].as_array().unwrap().iter().map(variable).collect();
+
+    let mut header = serde_json::Map::new();
+    let mut offset = 0;
+    for (name, shape) in &variables {
+        let end = offset + 4 * shape.iter().product::<usize>();
+        header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}));
+        offset = end;
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut file = BufWriter::new(File::create(out).unwrap());
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(&header).unwrap();
+    for (name, shape) in &variables {
+        for value in tensorflow(name, shape, gain_conv, gain_depthwise) {
+            file.write_all(&value.to_le_bytes()).unwrap();
+        }
+    }
+    file.flush().unwrap();
+}
+
+fn variable(v: &Value) -> (String, Vec<usize>) {
+    (v["name"].as_str().unwrap().to_owned(), serde_json::from_value(v["shape"].clone()).unwrap())
+}
+
+#[test]
+fn the_stream_has_the_references_check_values() {
+    let conv = tensorflow("xception_65/entry_flow/conv1_1/weights", &[3, 3, 3, 32], 2.0, 1.0);
+    assert_eq!(conv[..3], [-0.192_475_89, -0.184_871_58, -0.351_548_22]);
+}

@@ -1,0 +1,16 @@
+//! The folder of shared reference data, which a checkout may lack.
+
+use std::path::{Path, PathBuf};
+
+/// A file or folder of the shared reference data (beside the checkout, or where `DEEPLAB_SHARED` says); where it is
+/// missing, says that the test skips.
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("DEEPLAB_SHARED")
+        .map_or_else(|| Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")).to_owned(), PathBuf::from);
+    let path = root.join(path);
+    if !path.exists() {
+        println!("skipped: {} is not here", path.display());
+        return None;
+    }
+    Some(path)
+}

@@ -1,0 +1,182 @@
+//! `weights-convert`: checkpoints of other programs into candle-deeplab's model directories.
+
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use weights_convert::{Checkpoint, Options};
+
+/// Exit code for a model that is not the reference's.
+const DIFFERENT: u8 = 1;
+/// Exit code for bad usage and bad input.
+const BAD_INPUT: u8 = 2;
+
+/// Convert DeepLab checkpoints of other programs into a directory that candle-deeplab loads.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the tensors in a file: names, data types, shapes
+    Inspect {
+        /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite or .safetensors file
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Convert a checkpoint into config.json and model.safetensors
+    Convert(ConvertArgs),
+    /// Run a converted model on a reference's input and compare the logits; exit 0 only if they agree
+    Verify {
+        /// A directory that `convert` wrote
+        dir: PathBuf,
+        /// A safetensors file with `input` [N,3,H,W] (preprocessed) and `logits` [N,C,h,w], at the head's resolution or the input's
+        #[arg(long, value_name = "FILE")]
+        reference: PathBuf,
+        /// The largest allowed difference, in standard deviations of the reference's logits
+        #[arg(long, default_value_t = 1e-3)]
+        tolerance: f64,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct ConvertArgs {
+    /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite or .safetensors file
+    file: PathBuf,
+    /// The model directory to write
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Input size over feature size the network was trained for: 8, 16 or 32
+    #[arg(long, value_name = "N")]
+    output_stride: Option<usize>,
+    /// Dilations of the atrous branches at that output stride, e.g. 6,12,18
+    #[arg(long, value_name = "R,R,R", value_delimiter = ',')]
+    atrous_rates: Option<Vec<usize>>,
+    /// Extra dilations of the last block's three units, e.g. 1,2,4
+    #[arg(long, value_name = "A,B,C", value_parser = parse_multi_grid)]
+    multi_grid: Option<[usize; 3]>,
+    /// voc, cityscapes, ade20k, ade20k-150, or a file with one class name a line
+    #[arg(long, value_name = "SET|FILE")]
+    labels: Option<String>,
+    /// The network's input size, where it is not the family's usual one
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    input_size: Option<(usize, usize)>,
+    /// Replace a model that is already in the directory
+    #[arg(long)]
+    force: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_multi_grid(text: &str) -> Result<[usize; 3], String> {
+    let factors: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    factors.and_then(|f| f.try_into().ok()).ok_or_else(|| "three numbers, such as 1,2,4".into())
+}
+
+fn parse_size(text: &str) -> Result<(usize, usize), String> {
+    let (height, width) = text.split_once(['x', 'X', '×']).ok_or("height x width, such as 513x513")?;
+    let side = |text: &str| text.trim().parse().map_err(|_| "height x width, such as 513x513".to_owned());
+    Ok((side(height)?, side(width)?))
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nowhere is left to report to if even this fails.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+/// Whoever read our output has seen enough; that is no error.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    match command {
+        Command::Inspect { file, json } => {
+            let checkpoint = Checkpoint::open(&file)?;
+            checkpoint.check()?;
+            inspect(&mut out, &checkpoint, json)?;
+        }
+        Command::Convert(args) => {
+            let options = Options {
+                output_stride: args.output_stride,
+                atrous_rates: args.atrous_rates,
+                multi_grid: args.multi_grid,
+                labels: args.labels,
+                input_size: args.input_size,
+            };
+            let report = weights_convert::convert(&args.file, &args.out, &options, args.force)?;
+            if args.json {
+                writeln!(out, "{}", serde_json::to_string(&report)?)?;
+            } else {
+                writeln!(out, "{report}")?;
+            }
+        }
+        Command::Verify { dir, reference, tolerance, json } => {
+            let comparison = weights_convert::verify(&dir, &reference, tolerance)
+                .with_context(|| format!("cannot compare {} with {}", dir.display(), reference.display()))?;
+            if json {
+                writeln!(out, "{}", serde_json::to_string(&comparison)?)?;
+            } else {
+                writeln!(out, "{comparison}")?;
+            }
+            if !comparison.passed {
+                return Ok(ExitCode::from(DIFFERENT));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inspect(out: &mut impl Write, checkpoint: &Checkpoint, json: bool) -> anyhow::Result<()> {
+    if json {
+        let tensor = |(name, info): (&str, &weights_convert::TensorInfo)| {
+            serde_json::json!({
+                "name": name,
+                "dtype": info.dtype.to_string(),
+                "shape": info.shape,
+                "variable": info.variable,
+                "quantized": info.quantized,
+            })
+        };
+        let tensors: Vec<_> = checkpoint.tensors().map(tensor).collect();
+        let file = serde_json::json!({
+            "path": checkpoint.path(),
+            "format": checkpoint.format().to_string(),
+            "tensors": tensors,
+        });
+        writeln!(out, "{file}")?;
+        return Ok(());
+    }
+    let width = checkpoint.tensors().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, info) in checkpoint.tensors() {
+        let quantized = if info.quantized { "  quantized" } else { "" };
+        writeln!(out, "{name:width$}  {:10}  {:?}{quantized}", info.dtype.to_string(), info.shape)?;
+    }
+    writeln!(
+        out,
+        "{}: {}, {} tensors",
+        checkpoint.path().display(),
+        checkpoint.format(),
+        checkpoint.tensors().count()
+    )?;
+    Ok(())
+}

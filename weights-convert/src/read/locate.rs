@@ -1,0 +1,161 @@
+//! From the path that was given to the file that is meant, and what kind of file it is.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::file::PlainFile;
+use super::tf_bundle::with_suffix;
+use super::{Format, safetensors, tf_graphdef, tf_table, tflite};
+use crate::{Error, Result};
+
+/// Enough to tell every format; tar has its mark at 257.
+const HEAD: usize = 512;
+/// A state file names a handful of checkpoints.
+const MAX_STATE: u64 = 1 << 20;
+/// The state file that TensorFlow keeps beside checkpoints.
+const STATE: &str = "checkpoint";
+
+/// What a path turned out to mean.
+pub(crate) enum Found {
+    /// The prefix of a V2 checkpoint.
+    Checkpoint(PathBuf),
+    /// A file of one of the other formats.
+    File(PlainFile, Format),
+}
+
+/// Finds out what `path` means.
+pub(crate) fn locate(path: &Path) -> Result<Found> {
+    if path.is_dir() {
+        return in_folder(path);
+    }
+    if let Some(prefix) = prefix_of_shard(path) {
+        if !with_suffix(&prefix, ".index").exists() {
+            return Err(Error::MissingIndex { path: path.to_owned() });
+        }
+        return Ok(Found::Checkpoint(prefix));
+    }
+    if !path.exists() && with_suffix(path, ".index").exists() {
+        return Ok(Found::Checkpoint(path.to_owned()));
+    }
+    sniff(PlainFile::open(path)?)
+}
+
+/// `model.ckpt.data-00000-of-00001` → `model.ckpt`.
+fn prefix_of_shard(path: &Path) -> Option<PathBuf> {
+    let (stem, numbers) = path.file_name()?.to_str()?.rsplit_once(".data-")?;
+    let (number, count) = numbers.split_once("-of-")?;
+    let digits = |s: &str| s.len() >= 5 && s.bytes().all(|b| b.is_ascii_digit());
+    (digits(number) && digits(count)).then(|| path.with_file_name(stem))
+}
+
+/// Tells the format of a file by its content.
+fn sniff(file: PlainFile) -> Result<Found> {
+    let path = file.path().to_owned();
+    if file.len() == 0 {
+        return Err(Error::Empty { path });
+    }
+    let head = file.head(HEAD)?;
+    let ends_in = |extension: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension));
+
+    // An index is also known by its name, so that one that was cut short is told to be damaged.
+    if tf_table::is_table(&file.tail(8)?) || ends_in("index") {
+        if !ends_in("index") {
+            return Err(Error::Foreign {
+                path,
+                kind: "a TensorFlow V1 checkpoint, or an .index file under another name",
+                way_out: "load and save it with TensorFlow (V2 format), or give it back its name",
+            });
+        }
+        return Ok(Found::Checkpoint(path.with_extension("")));
+    }
+    if head.get(4..8) == Some(tflite::MAGIC) {
+        return Ok(Found::File(file, Format::TfLite));
+    }
+    if safetensors::is_safetensors(&head) || ends_in("safetensors") && head.get(8) == Some(&b'{') {
+        return Ok(Found::File(file, Format::Safetensors));
+    }
+    if let Some(error) = foreign(&path, &head) {
+        return Err(error);
+    }
+    if tf_graphdef::is_graph(&head) {
+        return Ok(Found::File(file, Format::TfGraphDef));
+    }
+    Err(Error::UnknownFormat { path })
+}
+
+/// What people have in place of weights, and what to do about it.
+fn foreign(path: &Path, head: &[u8]) -> Option<Error> {
+    let archive = |kind| Some(Error::Archive { path: path.to_owned(), kind });
+    let foreign = |kind, way_out| Some(Error::Foreign { path: path.to_owned(), kind, way_out });
+    const PYTORCH: &str = "PyTorch files are not read yet; save its state_dict as safetensors";
+
+    let text = head.trim_ascii_start().to_ascii_lowercase();
+    match head {
+        [0x1f, 0x8b, ..] => archive("gzip"),
+        _ if head.get(257..262) == Some(b"ustar") => archive("tar"),
+        _ if head.starts_with(b"BZh") => archive("bzip2"),
+        _ if head.starts_with(b"\xfd7zXZ\0") => archive("xz"),
+        _ if head.starts_with(b"PK\x03\x04") => foreign("a zip file, as PyTorch writes them", PYTORCH),
+        [0x80, 2..=5, ..] => foreign("a pickle, as PyTorch wrote them before 1.6", PYTORCH),
+        _ if head.starts_with(b"\x89HDF\r\n\x1a\n") => {
+            foreign("an HDF5 file, as Keras writes them", "these are not read; save the weights as safetensors")
+        }
+        _ if [&b"<!doctype"[..], b"<html", b"<?xml"].iter().any(|tag| text.starts_with(tag)) => {
+            foreign("a web page, not weights", "the download went wrong; fetch the file again")
+        }
+        // saved_model_schema_version: 1, then meta_graphs
+        [0x08, 0x01, 0x12, ..] => {
+            foreign("a TensorFlow SavedModel", "give its checkpoint, `variables/variables` in the same folder")
+        }
+        _ => None,
+    }
+}
+
+/// The one thing in a folder that can be meant.
+fn in_folder(folder: &Path) -> Result<Found> {
+    let state = folder.join(STATE);
+    if state.is_file() {
+        return Ok(Found::Checkpoint(folder.join(checkpoint_of_state(&state)?)));
+    }
+    let io = |source| Error::Io { path: folder.to_owned(), action: "list it", source };
+    let (mut indices, mut others) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        // Hidden files are no weights: `._model.ckpt.index` is what a Mac adds to an archive.
+        if !path.is_file() || path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b".")) {
+            continue;
+        }
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("index") => indices.push(path),
+            Some("pb" | "tflite" | "safetensors") => others.push(path),
+            _ => {}
+        }
+    }
+    // Beside a frozen graph, the checkpoint is what the graph was made from: it has more.
+    let mut candidates = if indices.is_empty() { others } else { indices };
+    candidates.sort();
+    match &candidates[..] {
+        [] => Err(Error::NoWeights { path: folder.to_owned() }),
+        [only] => sniff(PlainFile::open(only)?),
+        several => {
+            let name = |p: &PathBuf| p.file_name().map(|name| name.to_string_lossy().into_owned());
+            let candidates = several.iter().filter_map(name).collect();
+            Err(Error::Ambiguous { path: folder.to_owned(), candidates })
+        }
+    }
+}
+
+/// The checkpoint that a state file (a text protobuf) names, a path within its folder.
+fn checkpoint_of_state(state: &Path) -> Result<PathBuf> {
+    let bad = |what: String| Error::CheckpointState { path: state.to_owned(), what };
+    let bytes = PlainFile::open(state)?.read_all(MAX_STATE)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| bad("it is not a text".into()))?;
+    let quoted = text.lines().find_map(|line| line.trim().strip_prefix("model_checkpoint_path:")).map(str::trim);
+    let named = quoted.and_then(|s| s.strip_prefix('"')?.strip_suffix('"'));
+    let named = named.filter(|name| !name.is_empty() && !name.contains(['\\', '"']));
+    let named = PathBuf::from(named.ok_or_else(|| bad("it names no model_checkpoint_path".into()))?);
+    // A downloaded folder must not make anyone read elsewhere.
+    if !named.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(bad(format!("it names {}, which is not within its folder", named.display())));
+    }
+    Ok(named)
+}

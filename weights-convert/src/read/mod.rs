@@ -1,0 +1,168 @@
+//! A file → named tensors, nothing else.
+//!
+//! `locate` finds the file that a path means and tells its format; each format has a module that opens it,
+//! which checks everything but the tensors' bytes, and that reads one tensor at a time:
+//!
+//! | format | modules |
+//! |---|---|
+//! | TensorFlow V2 checkpoint | `tf_bundle`, `tf_table` (its index), `tf_shard` (its data), `tf_slices` |
+//! | frozen TensorFlow graph | `tf_graphdef`, `tf_const`, `tf_geometry` |
+//! | TFLite model | `tflite`, `tflite_geometry`, `flatbuffer` |
+//! | safetensors | `safetensors` |
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+mod dtype;
+mod file;
+mod flatbuffer;
+mod locate;
+mod safetensors;
+mod tensor;
+mod tf_bundle;
+mod tf_const;
+mod tf_geometry;
+mod tf_graphdef;
+mod tf_proto;
+mod tf_shard;
+mod tf_slices;
+mod tf_table;
+mod tflite;
+mod tflite_geometry;
+mod varint;
+
+pub use dtype::DType;
+pub use tensor::{ConvGeometry, Geometry, RawTensor, TensorInfo};
+
+/// The formats that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// An `.index` and `.data-?????-of-?????` files.
+    TfCheckpoint,
+    /// A frozen `.pb`.
+    TfGraphDef,
+    /// A `.tflite`.
+    TfLite,
+    /// A `.safetensors`.
+    Safetensors,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TfCheckpoint => "TensorFlow V2 checkpoint",
+            Self::TfGraphDef => "frozen TensorFlow graph",
+            Self::TfLite => "TFLite model",
+            Self::Safetensors => "safetensors file",
+        })
+    }
+}
+
+/// One format's way to a tensor's bytes. Names and infos are those that opening gave.
+trait Reader: Send + Sync {
+    fn read(&self, name: &str, info: &TensorInfo) -> Result<RawTensor>;
+    /// Reads as [`Reader::read`] does, but keeps nothing.
+    fn check(&self, name: &str, info: &TensorInfo) -> Result<()>;
+}
+
+/// What opening a file gives.
+struct Opened {
+    reader: Box<dyn Reader>,
+    tensors: BTreeMap<String, TensorInfo>,
+    geometry: Geometry,
+}
+
+/// A file of weights, opened: its tensors are listed, and are read one at a time.
+pub struct Checkpoint {
+    path: PathBuf,
+    format: Format,
+    opened: Opened,
+}
+
+impl Checkpoint {
+    /// Opens a file of weights. What it is, its content tells, not its name.
+    ///
+    /// `path` is a TFLite, safetensors or frozen graph file; or a TensorFlow checkpoint by its prefix
+    /// (`model.ckpt-30000`), its `.index` or one of its data files; or a folder, in which case it is the
+    /// checkpoint that the `checkpoint` file in it names, or else the only checkpoint, or else the only
+    /// other file of weights.
+    ///
+    /// # Errors
+    /// When there is no such file, several could be meant, or the file is not sound. Everything but the
+    /// tensors' bytes is checked: see [`Checkpoint::check`] for those.
+    pub fn open(path: &Path) -> Result<Self> {
+        let (path, format, opened) = match locate::locate(path)? {
+            locate::Found::Checkpoint(prefix) => {
+                let opened = tf_bundle::open(&prefix)?;
+                (prefix, Format::TfCheckpoint, opened)
+            }
+            locate::Found::File(file, format) => {
+                let path = file.path().to_owned();
+                let opened = match format {
+                    Format::TfCheckpoint => tf_bundle::open(&path)?,
+                    Format::TfGraphDef => tf_graphdef::open(&file)?,
+                    Format::TfLite => tflite::open(&file)?,
+                    Format::Safetensors => safetensors::open(file)?,
+                };
+                (path, format, opened)
+            }
+        };
+        Ok(Self { path, format, opened })
+    }
+
+    /// The file that was opened; of a TensorFlow checkpoint, its prefix.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The format that the content told.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// All tensors, in the order of their names.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
+        self.opened.tensors.iter().map(|(name, info)| (name.as_str(), info))
+    }
+
+    /// What the file says of one tensor.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.opened.tensors.get(name)
+    }
+
+    /// Reads one tensor. In a TensorFlow checkpoint, its checksum is verified.
+    ///
+    /// # Errors
+    /// When there is none of that name, its bytes are damaged, or they cannot be read.
+    pub fn read(&self, name: &str) -> Result<RawTensor> {
+        let unknown = || Error::UnknownTensor { path: self.path.clone(), tensor: name.to_owned() };
+        self.opened.reader.read(name, self.info(name).ok_or_else(unknown)?)
+    }
+
+    /// Reads through all tensors with a small buffer and verifies the checksums that the format has.
+    ///
+    /// # Errors
+    /// For the first tensor that is damaged or cannot be read.
+    pub fn check(&self) -> Result<()> {
+        self.tensors().try_for_each(|(name, info)| self.opened.reader.check(name, info))
+    }
+
+    /// What the file tells beyond its tensors.
+    pub fn geometry(&self) -> &Geometry {
+        &self.opened.geometry
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("path", &self.path)
+            .field("format", &self.format)
+            .field("tensors", &self.opened.tensors.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,153 @@
+//! What a file says of a tensor, and the tensor itself.
+
+use std::collections::BTreeMap;
+
+use super::DType;
+use crate::{Error, Result};
+
+/// What a file says of a tensor before its bytes are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Type of the elements.
+    pub dtype: DType,
+    /// Sizes in the file's own layout; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Whether it is a weight of the model. A graph file also holds constants that are none (paddings,
+    /// block shapes, axes): there a variable is what its `/read` identity or a convolution's input says.
+    pub variable: bool,
+    /// Whether the integers stand for real numbers by a scale and a zero point (TFLite).
+    pub quantized: bool,
+}
+
+/// A tensor as the file stores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawTensor {
+    /// Type of the elements.
+    pub dtype: DType,
+    /// Sizes in the file's own layout; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// The elements in row-major order, little endian, without gaps. Of strings, the bytes of all of them
+    /// one after the other: [`RawTensor::strings`] tells them apart.
+    pub data: Vec<u8>,
+    /// Where each string ends in `data`; empty for every other type.
+    ends: Vec<usize>,
+}
+
+impl RawTensor {
+    /// A tensor of any type but strings.
+    pub(crate) fn new(info: &TensorInfo, data: Vec<u8>) -> Self {
+        Self { dtype: info.dtype, shape: info.shape.clone(), data, ends: Vec::new() }
+    }
+
+    /// A tensor of strings: their bytes, and where in them each one ends.
+    pub(crate) fn of_strings(shape: Vec<usize>, data: Vec<u8>, ends: Vec<usize>) -> Self {
+        Self { dtype: DType::Str, shape, data, ends }
+    }
+
+    /// The elements as `f32`: exact for float32, float16 and bfloat16, rounded to nearest for float64.
+    ///
+    /// # Errors
+    /// [`Error::WrongDType`] for every other type: an integer is a counter or a quantised weight, and
+    /// neither becomes a weight by a cast.
+    pub fn to_f32(&self) -> Result<Vec<f32>> {
+        Ok(match self.dtype {
+            DType::F32 => self.map(f32::from_le_bytes),
+            #[allow(clippy::cast_possible_truncation)] // rounding is what was asked for
+            DType::F64 => self.map(|b| f64::from_le_bytes(b) as f32),
+            DType::F16 => self.map(|b| half::f16::from_le_bytes(b).to_f32()),
+            DType::Bf16 => self.map(|b| half::bf16::from_le_bytes(b).to_f32()),
+            found => {
+                return Err(Error::WrongDType { found, wanted: "floating-point numbers" });
+            }
+        })
+    }
+
+    /// The strings, in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::WrongDType`] for every type but strings.
+    pub fn strings(&self) -> Result<impl Iterator<Item = &[u8]>> {
+        if self.dtype != DType::Str {
+            return Err(Error::WrongDType { found: self.dtype, wanted: "strings" });
+        }
+        let mut start = 0;
+        Ok(self.ends.iter().map(move |&end| {
+            let string = self.data.get(start..end).unwrap_or_default();
+            start = end;
+            string
+        }))
+    }
+
+    fn map<const N: usize, T>(&self, f: impl Fn([u8; N]) -> T) -> Vec<T> {
+        self.data.chunks_exact(N).filter_map(|b| b.try_into().ok()).map(f).collect()
+    }
+}
+
+/// Stride and dilation of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Step between output pixels, (vertical, horizontal).
+    pub stride: (usize, usize),
+    /// Step between the taps of the kernel (the atrous rate), (vertical, horizontal).
+    pub dilation: (usize, usize),
+}
+
+/// What a graph file tells beyond its tensors; empty for files that hold tensors only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Geometry {
+    /// Height and width of the image that the graph takes, where it takes one size only.
+    pub input_size: Option<(usize, usize)>,
+    /// The convolutions, under the names of their weights. A convolution whose weights or whose dilation
+    /// are computed by the graph has no entry.
+    pub convs: BTreeMap<String, ConvGeometry>,
+    /// The name of the bias that a convolution adds, by its weights' name, where an operation does both (TFLite).
+    pub biases: BTreeMap<String, String>,
+}
+
+impl Geometry {
+    /// Notes a convolution; false when its weights were already used in another way.
+    pub(crate) fn record(&mut self, weights: &str, conv: ConvGeometry) -> bool {
+        *self.convs.entry(weights.to_owned()).or_insert(conv) == conv
+    }
+}
+
+/// Number of elements of a shape, unless it overflows.
+pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(dtype: DType, data: &[u8]) -> RawTensor {
+        RawTensor { dtype, shape: vec![], data: data.to_vec(), ends: vec![] }
+    }
+
+    #[test]
+    fn every_floating_point_type_becomes_f32() {
+        assert_eq!(tensor(DType::F32, &1.5f32.to_le_bytes()).to_f32().unwrap(), [1.5]);
+        assert_eq!(tensor(DType::F64, &(-0.1f64).to_le_bytes()).to_f32().unwrap(), [-0.1]);
+        assert_eq!(tensor(DType::F16, &0x3e00u16.to_le_bytes()).to_f32().unwrap(), [1.5]);
+        assert_eq!(tensor(DType::Bf16, &0x3fc0u16.to_le_bytes()).to_f32().unwrap(), [1.5]);
+    }
+
+    #[test]
+    fn an_integer_is_no_float_and_a_float_no_string() {
+        let err = tensor(DType::I64, &[0; 8]).to_f32().unwrap_err();
+        assert_eq!(err.to_string(), "the tensor holds int64, not floating-point numbers");
+        assert!(tensor(DType::F32, &[0; 4]).strings().is_err());
+    }
+
+    #[test]
+    fn strings_are_told_apart() {
+        let raw = RawTensor::of_strings(vec![3], b"abc".to_vec(), vec![1, 1, 3]);
+        assert_eq!(raw.strings().unwrap().collect::<Vec<_>>(), [&b"a"[..], b"", b"bc"]);
+    }
+
+    #[test]
+    fn a_shape_that_overflows_has_no_count() {
+        assert_eq!(elements(&[]), Some(1));
+        assert_eq!(elements(&[usize::MAX, 2]), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! Strides, dilations and the input size of a TensorFlow graph.
+//!
+//! TensorFlow writes an atrous convolution in two ways: as the attribute `dilations`, or as a plain
+//! convolution between SpaceToBatchND and BatchToSpaceND, whose block shape is the rate.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use super::tf_const::Constant;
+use super::tf_proto::NodeDef;
+use super::{ConvGeometry, Format, Geometry};
+use crate::{Error, Result};
+
+/// How many identities may stand between a constant and its use; guards against a cycle.
+const MAX_CHAIN: usize = 16;
+
+type Nodes<'a> = HashMap<&'a str, &'a NodeDef>;
+
+/// The node that an input names: `^node` and `node:0` are ways to write `node`.
+pub(crate) fn node_of(input: &str) -> &str {
+    let input = input.strip_prefix('^').unwrap_or(input);
+    input.split_once(':').map_or(input, |(node, _)| node)
+}
+
+/// What the graph tells of its convolutions and of its image input.
+pub(crate) fn geometry(
+    path: &Path,
+    nodes: &[NodeDef],
+    by_name: &Nodes,
+    constants: &BTreeMap<String, Constant>,
+) -> Result<Geometry> {
+    let mut geometry = Geometry { input_size: nodes.iter().find_map(input_size), ..Geometry::default() };
+    for node in nodes.iter().filter(|node| matches!(node.op.as_str(), "Conv2D" | "DepthwiseConv2dNative")) {
+        let malformed = || Error::Malformed {
+            path: path.to_owned(),
+            format: Format::TfGraphDef,
+            what: format!("the strides or dilations of `{}` are not four positive numbers", node.name),
+        };
+        let stride = spatial(node, "strides").ok_or_else(malformed)?;
+        let dilation = spatial(node, "dilations").ok_or_else(malformed)?;
+        let Some(weights) = source(node, 1, by_name).filter(|weights| weights.op == "Const") else {
+            continue;
+        };
+        let block = match source(node, 0, by_name).filter(|data| data.op == "SpaceToBatchND") {
+            None => (1, 1),
+            Some(data) => {
+                let shape = source(data, 1, by_name);
+                let shape = shape.and_then(|shape| constants.get(&shape.name)?.size_pair(path, &shape.name));
+                // A rate that the graph computes is not known, and a guess would be wrong.
+                let Some(block) = shape else { continue };
+                block
+            }
+        };
+        let product = |a: usize, b: usize| a.checked_mul(b).ok_or_else(malformed);
+        let dilation = (product(dilation.0, block.0)?, product(dilation.1, block.1)?);
+        if !geometry.record(&weights.name, ConvGeometry { stride, dilation }) {
+            return Err(Error::GeometryConflict { path: path.to_owned(), tensor: weights.name.clone() });
+        }
+    }
+    Ok(geometry)
+}
+
+/// The node that an input comes from, behind any identities.
+fn source<'a>(node: &NodeDef, input: usize, by_name: &Nodes<'a>) -> Option<&'a NodeDef> {
+    let mut from = *by_name.get(node_of(node.input.get(input)?))?;
+    for _ in 0..MAX_CHAIN {
+        if from.op != "Identity" {
+            return Some(from);
+        }
+        from = by_name.get(node_of(from.input.first()?))?;
+    }
+    None
+}
+
+/// The vertical and horizontal one of four numbers; (1, 1) where the attribute is absent, as `dilations` is
+/// in graphs from before 2018. `None` when they are no such numbers.
+fn spatial(node: &NodeDef, attr: &str) -> Option<(usize, usize)> {
+    let list = node.attr.get(attr).and_then(|attr| attr.list.as_ref()).map_or(&[][..], |list| &list.i);
+    let nchw = node.attr.get("data_format").is_some_and(|format| format.s == "NCHW"[..]);
+    let (y, x) = match (list, nchw) {
+        ([], _) => (1, 1),
+        (&[_, y, x, _], false) | (&[_, _, y, x], true) => (y, x),
+        _ => return None,
+    };
+    let positive = |n: i64| usize::try_from(n).ok().filter(|&n| n > 0);
+    positive(y).zip(positive(x))
+}
+
+/// The height and width of an image placeholder `[N, H, W, 3]` that takes one size only.
+fn input_size(node: &NodeDef) -> Option<(usize, usize)> {
+    if node.op != "Placeholder" {
+        return None;
+    }
+    let dims: Vec<i64> = node.attr.get("shape")?.shape.as_ref()?.dim.iter().map(|dim| dim.size).collect();
+    match dims[..] {
+        [_, h, w, 3] if h > 0 && w > 0 => usize::try_from(h).ok().zip(usize::try_from(w).ok()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tf_proto::{AttrValue, Dim, ListValue, Shape, TensorProto};
+    use super::*;
+
+    fn node(name: &str, op: &str, input: &[&str]) -> NodeDef {
+        let input = input.iter().map(|&s| s.to_owned()).collect();
+        NodeDef { name: name.into(), op: op.into(), input, attr: BTreeMap::new() }
+    }
+
+    fn ints(mut node: NodeDef, attr: &str, i: [i64; 4]) -> NodeDef {
+        let list = Some(ListValue { i: i.to_vec() });
+        node.attr.insert(attr.into(), AttrValue { list, ..Default::default() });
+        node
+    }
+
+    fn pair(y: i32, x: i32) -> Constant {
+        let shape = Shape { dim: vec![Dim { size: 2 }], unknown_rank: false };
+        let proto = TensorProto { dtype: 3, tensor_shape: Some(shape), int_val: vec![y, x], ..Default::default() };
+        Constant::new(Path::new("graph.pb"), "block", proto).unwrap()
+    }
+
+    fn of(nodes: &[NodeDef]) -> Result<Geometry> {
+        let by_name = nodes.iter().map(|node| (node.name.as_str(), node)).collect();
+        let constants = BTreeMap::from([("block".to_owned(), pair(6, 12))]);
+        geometry(Path::new("graph.pb"), nodes, &by_name, &constants)
+    }
+
+    #[test]
+    fn a_rate_is_an_attribute_or_a_block_shape_or_both() {
+        let nodes = [
+            node("w", "Const", &[]),
+            node("w/read", "Identity", &["w"]),
+            node("block", "Const", &[]),
+            node("batch", "SpaceToBatchND", &["x", "block", "paddings"]),
+            ints(
+                ints(node("conv", "Conv2D", &["batch:0", "w/read"]), "strides", [1, 2, 2, 1]),
+                "dilations",
+                [1, 1, 2, 1],
+            ),
+        ];
+        let expected = ConvGeometry { stride: (2, 2), dilation: (6, 24) };
+        assert_eq!(of(&nodes).unwrap().convs, BTreeMap::from([("w".to_owned(), expected)]));
+    }
+
+    #[test]
+    fn channels_first_graphs_have_their_sizes_at_the_end() {
+        let mut conv = ints(node("conv", "Conv2D", &["x", "w"]), "strides", [1, 1, 2, 3]);
+        conv.attr.insert("data_format".into(), AttrValue { s: "NCHW".into(), ..Default::default() });
+        let geometry = of(&[node("w", "Const", &[]), conv]).unwrap();
+        assert_eq!(geometry.convs["w"].stride, (2, 3));
+    }
+
+    #[test]
+    fn strides_of_zero_are_refused() {
+        let conv = ints(node("conv", "Conv2D", &["x", "w"]), "strides", [1, 0, 1, 1]);
+        assert!(matches!(of(&[conv]), Err(Error::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_cycle_of_identities_ends() {
+        let nodes = [node("a", "Identity", &["b"]), node("b", "Identity", &["a"]), node("c", "Conv2D", &["a", "b"])];
+        assert_eq!(of(&nodes).unwrap(), Geometry::default());
+    }
+
+    #[test]
+    fn weights_used_in_two_ways_are_refused() {
+        let nodes = [
+            node("w", "Const", &[]),
+            node("c1", "Conv2D", &["x", "w"]),
+            ints(node("c2", "Conv2D", &["x", "w"]), "dilations", [1, 2, 2, 1]),
+        ];
+        assert!(matches!(of(&nodes), Err(Error::GeometryConflict { .. })));
+    }
+
+    #[test]
+    fn only_a_static_image_input_has_a_size() {
+        let placeholder = |dims: [i64; 4]| {
+            let mut node = node("image", "Placeholder", &[]);
+            let dim = dims.iter().map(|&size| Dim { size }).collect();
+            let shape = Some(Shape { dim, unknown_rank: false });
+            node.attr.insert("shape".into(), AttrValue { shape, ..Default::default() });
+            of(&[node]).unwrap().input_size
+        };
+        assert_eq!(placeholder([1, 513, 257, 3]), Some((513, 257)));
+        assert_eq!(placeholder([1, -1, -1, 3]), None);
+    }
+}

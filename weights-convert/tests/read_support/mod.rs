@@ -1,0 +1,42 @@
+//! Small writers of the formats that are read, and the way to the shared fixtures.
+#![allow(dead_code)] // every test crate uses its part
+
+pub(crate) mod bundle;
+pub(crate) mod flat;
+pub(crate) mod proto;
+
+use std::path::{Path, PathBuf};
+
+use weights_convert::{Checkpoint, Error, Result};
+
+/// The folder of shared fixtures; `None`, with a word about it, where it is not there.
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("DEEPLAB_SHARED")
+        .map_or_else(|| Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")).to_owned(), PathBuf::from);
+    let path = root.join(path);
+    if !path.exists() {
+        eprintln!("skipped: {} is not there", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// Opens a file, checks it, and reads everything in it.
+pub(crate) fn read_all(path: &Path) -> Result<Vec<(String, weights_convert::RawTensor)>> {
+    let checkpoint = Checkpoint::open(path)?;
+    checkpoint.check()?;
+    checkpoint.tensors().map(|(name, _)| Ok((name.to_owned(), checkpoint.read(name)?))).collect()
+}
+
+/// Opens a file of the given content.
+pub(crate) fn open_bytes(name: &str, bytes: &[u8]) -> Result<Checkpoint> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    Checkpoint::open(&path)
+}
+
+/// The error of opening a file of the given content.
+pub(crate) fn error_of(name: &str, bytes: &[u8]) -> Error {
+    open_bytes(name, bytes).expect_err("this file must not open")
+}

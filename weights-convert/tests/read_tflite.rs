@@ -1,0 +1,127 @@
+//! TFLite models: what is told of a sound one, and how a damaged one is refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
+
+mod read_support;
+
+use read_support::flat::{Model, Value, file};
+use read_support::{error_of, open_bytes, read_all};
+use weights_convert::{ConvGeometry, DType, Error, Format};
+
+fn error(model: &Model) -> Error {
+    error_of("model.tflite", &model.bytes())
+}
+
+#[test]
+fn weights_strides_and_the_input_size_are_told() {
+    let model = open_bytes("any.name", &Model::default().bytes()).unwrap();
+    assert_eq!(model.format(), Format::TfLite);
+    assert_eq!(model.geometry().input_size, Some((33, 65)));
+    let conv = ConvGeometry { stride: (1, 2), dilation: (1, 4) };
+    assert_eq!(model.geometry().convs["conv/weights"], conv);
+    assert_eq!(model.read("conv/weights").unwrap().to_f32().unwrap(), [1.0, 2.0, 3.0]);
+    assert_eq!(model.read("conv/bias").unwrap().to_f32().unwrap(), [0.5]);
+    let variables: Vec<_> = model.tensors().map(|(name, info)| (name, info.variable)).collect();
+    assert_eq!(variables, [("conv/bias", true), ("conv/weights", true), ("paddings", false)]);
+}
+
+#[test]
+fn quantised_integers_are_told_from_plain_ones() {
+    let ints = Model { weights_type: 9, weights_data: vec![1, 2, 255], ..Model::default() };
+    for quantized in [false, true] {
+        let model = open_bytes("m.tflite", &Model { quantized, ..ints.clone() }.bytes()).unwrap();
+        let info = model.info("conv/weights").unwrap();
+        assert_eq!((info.dtype, info.quantized), (DType::I8, quantized));
+        assert!(matches!(model.read("conv/weights").unwrap().to_f32(), Err(Error::WrongDType { .. })));
+    }
+}
+
+#[test]
+fn strings_are_read() {
+    // count, where each begins and the last one ends, bytes
+    let data = [3, 20, 20, 21, 23].iter().flat_map(|v: &i32| v.to_le_bytes()).chain(*b"abc").collect();
+    let strings = Model { weights_type: 5, weights_shape: vec![3], weights_data: data, ..Model::default() };
+    let model = open_bytes("m.tflite", &strings.bytes()).unwrap();
+    let raw = model.read("conv/weights").unwrap();
+    assert_eq!(raw.strings().unwrap().collect::<Vec<_>>(), [&b""[..], b"a", b"bc"]);
+
+    for wrong in
+        [vec![0; 3], vec![4, 0, 0, 0], [3, 20, 24, 21, 23].iter().flat_map(|v: &i32| v.to_le_bytes()).collect()]
+    {
+        assert!(matches!(error(&Model { weights_data: wrong, ..strings.clone() }), Error::Malformed { .. }));
+    }
+}
+
+#[test]
+fn a_buffer_of_another_size_than_the_shape_is_refused() {
+    let err = error(&Model { weights_shape: vec![1, 1, 1, 4], ..Model::default() });
+    assert!(matches!(err, Error::SizeMismatch { expected: 16, found: 12, .. }), "{err}");
+}
+
+#[test]
+fn a_shape_that_overflows_is_refused() {
+    let err = error(&Model { weights_shape: vec![i32::MAX; 4], ..Model::default() });
+    assert!(matches!(err, Error::ShapeOverflow { .. }), "{err}");
+}
+
+#[test]
+fn a_negative_dimension_is_refused() {
+    let err = error(&Model { weights_shape: vec![1, -3], ..Model::default() });
+    assert!(matches!(err, Error::NegativeDim { axis: 1, size: -3, .. }), "{err}");
+}
+
+#[test]
+fn two_tensors_of_one_name_are_refused() {
+    let err = error(&Model { weights_name: "conv/bias", ..Model::default() });
+    assert!(matches!(err, Error::DuplicateTensor { .. }), "{err}");
+}
+
+#[test]
+fn a_buffer_that_is_not_there_is_refused() {
+    let err = error(&Model { weights_buffer: 7, ..Model::default() });
+    assert!(err.to_string().contains("an index points outside of its list"), "{err}");
+}
+
+#[test]
+fn a_buffer_outside_of_the_flatbuffer_is_refused() {
+    let err = error(&Model { buffer_offset: 4096, ..Model::default() });
+    assert!(matches!(err, Error::Unsupported { .. }), "{err}");
+}
+
+#[test]
+fn an_unknown_type_is_refused() {
+    let err = error(&Model { weights_type: 17, ..Model::default() });
+    assert!(matches!(err, Error::UnknownDType { .. }), "{err}");
+}
+
+#[test]
+fn a_stride_of_zero_is_refused() {
+    let err = error(&Model { stride: 0, ..Model::default() });
+    assert!(matches!(err, Error::Malformed { .. }), "{err}");
+}
+
+#[test]
+fn a_model_without_a_graph_is_refused() {
+    let err = error_of("m.tflite", &file(&Value::Table(vec![])));
+    assert!(matches!(err, Error::Malformed { .. }), "{err}");
+}
+
+#[test]
+fn offsets_and_lengths_that_claim_too_much_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.tflite");
+    // Whether it is refused depends on what was hit; that it ends without a panic does not.
+    let try_to_read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        drop(read_all(&path));
+    };
+    let good = Model::default().bytes();
+    for at in (0..good.len() - 4).filter(|at| !(4..8).contains(at)) {
+        for claim in [[0xff; 4], [0xff, 0xff, 0xff, 0x7f], [0, 0, 0, 0x80]] {
+            let mut bad = good.clone();
+            bad[at..at + 4].copy_from_slice(&claim);
+            try_to_read(&bad);
+        }
+    }
+    (8..good.len()).for_each(|n| try_to_read(&good[..n]));
+}
