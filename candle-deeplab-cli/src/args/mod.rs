@@ -1,0 +1,35 @@
+//! What can be said on the command line. Nothing here touches the world outside.
+
+mod device;
+mod segment;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use device::DeviceName;
+pub(crate) use segment::{Format, SegmentArgs};
+
+/// Semantic segmentation with DeepLabv3+: what is where in a photograph.
+#[derive(Debug, Parser)]
+#[command(name = "candle-deeplab", version, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what is in an image, and draw where
+    Segment(SegmentArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,14 @@
+//! The subcommands, one a file.
+
+mod segment;
+
+use anyhow::Result;
+
+use crate::args::Command;
+use crate::exit::Exit;
+
+pub(crate) fn run(command: Command) -> Result<Exit> {
+    match command {
+        Command::Segment(args) => segment::run(args),
+    }
+}

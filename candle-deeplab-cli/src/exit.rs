@@ -1,0 +1,74 @@
+//! How the program ends.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Error;
+
+/// The exit codes. 1 is kept for "some of the inputs failed", 2 is clap's for wrong usage too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Everything was done.
+    Success = 0,
+    /// Wrong usage or input; nothing was done.
+    Failure = 2,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Tells the user what went wrong and says how to end. A reader that closed our output has what it wanted.
+pub(crate) fn report(error: &Error) -> Exit {
+    if is_closed_pipe(error) {
+        return Exit::Success;
+    }
+    // With standard error closed as well there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{}", message(error));
+    Exit::Failure
+}
+
+fn is_closed_pipe(error: &Error) -> bool {
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kinds.into_iter().any(|kind| kind == io::ErrorKind::BrokenPipe)
+}
+
+/// The error and its causes, one a line. Many errors repeat their cause in their own words; it is not said twice.
+fn message(error: &Error) -> String {
+    let mut lines: Vec<String> = vec![];
+    for cause in error.chain() {
+        let text = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if !lines.last().is_some_and(|line| line.contains(&text)) {
+            lines.push(text);
+        }
+    }
+    format!("error: {}", lines.join("\n  because: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn not_found() -> candle_deeplab::Error {
+        let source = io::Error::new(io::ErrorKind::NotFound, "no such file");
+        candle_deeplab::Error::Io { path: PathBuf::from("a.jpg"), source }
+    }
+
+    #[test]
+    fn causes_are_listed_once_and_on_one_line_each() {
+        let error = Error::new(not_found()).context("cannot read\n  the image");
+        assert_eq!(message(&error), "error: cannot read the image\n  because: a.jpg: no such file");
+        assert_eq!(message(&anyhow::anyhow!("alone")), "error: alone");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_error() {
+        let pipe = Error::new(io::Error::from(io::ErrorKind::BrokenPipe)).context("cannot print");
+        assert_eq!(report(&pipe), Exit::Success);
+        assert!(!is_closed_pipe(&Error::new(not_found())));
+    }
+}

@@ -1,0 +1,22 @@
+//! The program `candle-deeplab`: semantic segmentation with DeepLabv3+.
+//!
+//! Arguments become resolved objects become work, in three places: `args` does no I/O, `resolve` checks everything that
+//! can be checked before the expensive part, and `commands` does it.
+
+mod args;
+mod commands;
+mod exit;
+mod output;
+mod resolve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    match commands::run(args.command) {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::report(&error).into(),
+    }
+}

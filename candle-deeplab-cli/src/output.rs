@@ -1,0 +1,72 @@
+//! What the program prints: each command makes one value, which is shown as text, as JSON or not at all.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// Something that a command has to say.
+pub(crate) trait Report: Serialize {
+    /// For people.
+    fn text(&self, to: &mut dyn Write) -> io::Result<()>;
+}
+
+/// How reports are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    Text,
+    /// One object a line, as `jq` and log collectors read it.
+    Json,
+    Quiet,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        match (json, quiet) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Quiet,
+            (false, false) => Self::Text,
+        }
+    }
+
+    pub(crate) fn print(self, report: &impl Report) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        self.render(report, &mut stdout)?;
+        stdout.flush()
+    }
+
+    fn render(self, report: &impl Report, to: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Text => report.text(to),
+            Self::Json => writeln!(to, "{}", serde_json::to_string(report)?),
+            Self::Quiet => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Greeting {
+        word: &'static str,
+    }
+
+    impl Report for Greeting {
+        fn text(&self, to: &mut dyn Write) -> io::Result<()> {
+            writeln!(to, "{}!", self.word)
+        }
+    }
+
+    #[test]
+    fn one_value_is_shown_in_three_ways() {
+        let shown = |output: Output| {
+            let mut bytes = vec![];
+            output.render(&Greeting { word: "hello" }, &mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        assert_eq!(shown(Output::new(false, false)), "hello!\n");
+        assert_eq!(shown(Output::new(true, false)), "{\"word\":\"hello\"}\n");
+        assert_eq!(shown(Output::new(false, true)), "");
+    }
+}

@@ -1,0 +1,21 @@
+# What developers run often; `just` lists it.
+
+_default:
+    @just --list
+
+# Everything CI checks
+check:
+    bash .ci/run
+
+# The fast tests: one crate, e.g. `just test candle-deeplab`
+test crate:
+    cargo test -p {{crate}}
+
+# Format and apply clippy's suggestions
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty
+
+# Segment a photograph with a model directory, e.g. `just segment photo.jpg model`
+segment image weights:
+    cargo run --release -- segment {{image}} --weights {{weights}}
