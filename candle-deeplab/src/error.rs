@@ -66,6 +66,12 @@ pub enum Error {
         /// Which tensor, what the network wants and what the file has.
         reason: String,
     },
+    /// Scales that an image cannot be looked at.
+    #[error("scales {scales:?}: give one or more, each above 0 and at most 8")]
+    Scales {
+        /// What was asked for.
+        scales: Vec<f64>,
+    },
     /// The input of a forward pass has the wrong shape.
     #[error("the network's input must be [N, 3, H, W] with every side at least 1, got {shape:?}")]
     Input {
@@ -100,6 +106,14 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// As an error of candle, for its traits; what came from candle goes back as it was.
+    pub(crate) fn into_candle(self) -> candle_core::Error {
+        match self {
+            Self::Candle(error) => error,
+            other => candle_core::Error::wrap(other),
+        }
+    }
+
     pub(crate) fn config(path: &Path, reason: impl Into<String>) -> Self {
         Self::Config { path: path.to_owned(), reason: reason.into() }
     }

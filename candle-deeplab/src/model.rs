@@ -118,10 +118,7 @@ impl Module for DeepLab {
     /// Logits at the input's size.
     fn forward(&self, pixels: &Tensor) -> candle_core::Result<Tensor> {
         let output = self.executor.graph().output();
-        self.run(pixels, &[output]).map(|mut values| values.remove(0)).map_err(|error| match error {
-            Error::Candle(error) => error,
-            other => candle_core::Error::wrap(other),
-        })
+        self.run(pixels, &[output]).map(|mut values| values.remove(0)).map_err(Error::into_candle)
     }
 }
 

@@ -198,3 +198,71 @@ impl Builder {
         self.error.get_or_insert(Error::Graph { node, reason: reason.into() });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(define: impl FnOnce(&mut Builder, Value) -> Value) -> String {
+        let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
+        let value = g.scope("net", |g| define(g, image));
+        g.finish(value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn mistakes_name_their_node() {
+        let groups = error(|g, x| g.conv("c", x, Conv { groups: 2, ..Conv::dense(4, 3) }));
+        assert_eq!(groups, "network node `net.c`: 3 → 4 channels do not divide into 2 groups");
+        let stride = error(|g, x| g.conv("c", x, Conv::dense(4, 3).stride(0)));
+        assert_eq!(stride, "network node `net.c`: kernel, stride, dilation and groups must be at least 1");
+        let channels = error(|g, x| g.conv("c", x, Conv::dense(0, 3)));
+        assert_eq!(channels, "network node `net.c`: has 0 channels; it must have between 1 and 1048576");
+        let sum = error(|g, x| {
+            let y = g.conv("c", x, Conv::dense(4, 3));
+            g.add(x, y)
+        });
+        assert_eq!(sum, "network node `net.add`: adds 3 channels to 4");
+        let twice = error(|g, x| {
+            let y = g.conv("c", x, Conv::dense(3, 3));
+            g.conv("c", y, Conv::dense(3, 3))
+        });
+        assert!(twice.starts_with("network node `net.c`: is defined twice"), "{twice}");
+    }
+
+    #[test]
+    fn the_first_mistake_is_the_one_reported() {
+        let first = error(|g, x| {
+            let y = g.conv("first", x, Conv::dense(4, 0));
+            g.conv("second", y, Conv::dense(4, 0))
+        });
+        assert!(first.contains("net.first"), "{first}");
+    }
+
+    #[test]
+    fn a_mistyped_tap_is_shown_its_neighbours() {
+        let unknown = error(|g, x| {
+            let x = g.scope("block1", |g| g.conv_bn("conv1", x, Conv::dense(4, 3)));
+            g.tap("net.block1.conv2");
+            x
+        });
+        assert_eq!(unknown, "the network has no tap `net.block1.conv2`; it has net.block1.conv1");
+    }
+
+    #[test]
+    fn a_folded_norm_is_a_bias() {
+        let (mut g, image) = Builder::new(3, Normalization::Folded);
+        let x = g.conv_bn("conv", image, Conv::dense(4, 3));
+        let names: Vec<String> = g.finish(x).unwrap().params().into_iter().map(|p| p.name).collect();
+        assert_eq!(names, ["conv.weight", "conv.bias"]);
+    }
+
+    #[test]
+    fn a_map_that_a_window_does_not_fit_is_an_error_that_names_the_node() {
+        let (mut g, image) = Builder::new(3, Normalization::Folded);
+        let x = g.conv("valid", image, Conv::dense(4, 7).padding(Padding::Symmetric(0)));
+        let graph = g.finish(x).unwrap();
+        assert!(graph.sizes(7, 7).is_ok());
+        let error = graph.sizes(7, 6).unwrap_err().to_string();
+        assert_eq!(error, "network node `valid`: its window does not fit an input of 7×6");
+    }
+}

@@ -106,3 +106,71 @@ impl fmt::Display for Summary {
         write!(f, "input {h}×{w}: {} parameters, {:.3} GMAC", self.params, self.macs as f64 / 1e9)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::arch::{MobileNetV2, ResNet, Xception};
+    use crate::config::{Aspp, Backbone, Decoder, Network, Normalization};
+
+    fn voc(backbone: Backbone, rates: &[usize], low_level: Option<&str>) -> Network {
+        Network {
+            backbone,
+            output_stride: 16,
+            multi_grid: [1, 1, 1],
+            normalization: Normalization::BatchNorm,
+            align_corners: true,
+            aspp: Aspp { width: 256, rates: rates.to_vec(), image_pooling: true, batch_norm_eps: 1e-5 },
+            decoder: low_level.map(|tap| Decoder {
+                low_level: tap.into(),
+                low_level_width: 48,
+                widths: vec![256, 256],
+            }),
+            classes: 21,
+        }
+    }
+
+    fn xception_65() -> Network {
+        let layout = Xception::xception65();
+        let low_level = layout.low_level_tap();
+        voc(Backbone::Xception(layout), &[6, 12, 18], Some(low_level))
+    }
+
+    #[test]
+    fn xception_65_costs_what_tensorflow_counts() {
+        let summary = xception_65().graph().unwrap().summary(513, 513).unwrap();
+        assert_eq!(summary.params, 41_258_213);
+        assert_eq!(format!("{:.3}", summary.macs as f64 / 1e9), "54.035");
+    }
+
+    #[test]
+    fn other_networks_have_tensorflows_number_of_parameters() {
+        let params = |network: Network| network.graph().unwrap().summary(129, 129).unwrap().params;
+        let mobilenet = |multiplier| voc(Backbone::MobilenetV2(MobileNetV2::tensorflow(multiplier)), &[], None);
+        assert_eq!(params(mobilenet(1.0)), 2_146_645);
+        assert_eq!(params(mobilenet(0.5)), 714_325);
+        let resnet = Backbone::Resnet(ResNet::resnet101_beta());
+        assert_eq!(params(voc(resnet, &[6, 12, 18], Some(ResNet::low_level_tap()))), 45_935_365);
+        let xception = Xception::xception71();
+        let low_level = Some(xception.low_level_tap());
+        let cityscapes = Network { classes: 19, ..voc(Backbone::Xception(xception), &[6, 12, 18], low_level) };
+        assert_eq!(params(cityscapes), 43_693_899);
+    }
+
+    #[test]
+    fn the_output_stride_changes_sizes_but_no_parameters() {
+        for (stride, side) in [(8, 65), (16, 33), (32, 17)] {
+            let network = xception_65().at_output_stride(stride).unwrap();
+            let graph = network.graph().unwrap();
+            let features = graph.tap(crate::arch::BACKBONE).unwrap();
+            assert_eq!(graph.sizes(513, 513).unwrap()[features.index()], (side, side));
+            assert_eq!(graph.params(), xception_65().graph().unwrap().params());
+        }
+    }
+
+    #[test]
+    fn the_text_has_a_row_a_layer_and_the_totals() {
+        let text = xception_65().graph().unwrap().summary(513, 513).unwrap().to_string();
+        assert!(text.contains("backbone.exit_flow.block2.sepconv1.depthwise"));
+        assert!(text.ends_with("input 513×513: 41258213 parameters, 54.035 GMAC"), "{text}");
+    }
+}

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, IndexOp, Module, Storage, Tensor};
 use image::DynamicImage;
 
-use super::Segmentation;
 use super::upsample::{Logits, label_map};
+use super::{MultiScale, Segmentation};
 use crate::config::Preprocessing;
 use crate::error::{Error, Result};
 use crate::image::Geometry;
@@ -25,10 +25,23 @@ pub struct Segmenter<M = DeepLab> {
 impl Segmenter {
     /// A segmenter that preprocesses and names classes as the model's config says, on the model's device.
     pub fn new(model: DeepLab) -> Self {
-        let (config, device) = (model.config(), model.device().clone());
-        let (preprocessing, labels) = (config.preprocessing.clone(), config.labels.clone());
+        let (preprocessing, labels, device) = surroundings(&model);
         Self { model, preprocessing, labels, device }
     }
+}
+
+impl Segmenter<MultiScale> {
+    /// A segmenter that looks at several scales.
+    pub fn multi_scale(model: MultiScale) -> Self {
+        let (preprocessing, labels, device) = surroundings(model.model());
+        Self { model, preprocessing, labels, device }
+    }
+}
+
+/// What a network's config and place say of the way to it and back.
+fn surroundings(network: &DeepLab) -> (Preprocessing, Labels, Device) {
+    let config = network.config();
+    (config.preprocessing.clone(), config.labels.clone(), network.device().clone())
 }
 
 impl<M: Module> Segmenter<M> {
