@@ -65,7 +65,7 @@ pub enum Backbone {
     Xception(Xception),
     /// MobileNetV2 (Sandler et al. 2018).
     MobilenetV2(MobileNetV2),
-    /// ResNet v1 (He et al. 2015) in TensorFlow's form.
+    /// ResNet (He et al. 2015).
     Resnet(ResNet),
 }
 
@@ -87,10 +87,41 @@ pub struct Aspp {
     pub width: usize,
     /// Dilation of each atrous 3×3 branch at [`Network::output_stride`]; empty for TensorFlow's MobileNetV2 models.
     pub rates: Vec<usize>,
-    /// Whether a globally pooled branch comes first in the concatenation.
-    pub image_pooling: bool,
+    /// Where the globally pooled branch stands in the concatenation.
+    pub image_pooling: ImagePooling,
+    /// How the atrous branches convolve.
+    pub convolution: Convolution,
+    /// Side of the projection's kernel: 1, or 3 in mmsegmentation.
+    pub projection_kernel: usize,
+    /// A 3×3 convolution after the projection: torchvision's and VainF's DeepLabv3 have a dense one, smp's DeepLabv3+
+    /// one of its separable ones, all others none.
+    pub refine: Option<Convolution>,
     /// Epsilon of the head's batch norms, here and in the decoder (1e-5 in every code base).
     pub batch_norm_eps: f64,
+}
+
+/// Where ASPP's globally pooled branch stands in the concatenation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImagePooling {
+    /// There is none.
+    None,
+    /// Before the others (TensorFlow, mmsegmentation).
+    First,
+    /// After the others (torchvision, VainF, jfzhang95, smp).
+    Last,
+}
+
+/// A 3×3 convolution of the head, at any rate, with norm and ReLU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Convolution {
+    /// One kernel over all channels (VainF, jfzhang95, torchvision).
+    Dense,
+    /// A depthwise and a pointwise one, each with norm and ReLU (TensorFlow, mmsegmentation).
+    Separable,
+    /// A depthwise and a pointwise one with a norm and ReLU after both only (smp; VainF's `separable_conv`).
+    PlainSeparable,
 }
 
 /// The DeepLabv3+ decoder (Chen et al. 2018, section 3.1): refine the ASPP output with low-level features.
@@ -101,8 +132,22 @@ pub struct Decoder {
     pub low_level: String,
     /// Channels that the low-level features are reduced to (the paper's 48; section 4.1 compares 8–64).
     pub low_level_width: usize,
+    /// What comes first in the concatenation.
+    pub concat: ConcatOrder,
     /// Channels of each 3×3 convolution after the concatenation (the paper's `[256, 256]`).
     pub widths: Vec<usize>,
+    /// How these convolve.
+    pub convolution: Convolution,
+}
+
+/// What comes first in the decoder's concatenation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConcatOrder {
+    /// The upsampled ASPP, then the low-level features (all but VainF).
+    AsppFirst,
+    /// The low-level features, then the upsampled ASPP (VainF).
+    LowLevelFirst,
 }
 
 /// How an image becomes the network's input: RGB, `(value − mean) / std` on 0–255, then the size rule.

@@ -56,8 +56,11 @@ fn report(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path) -> Report {
 /// What a variable is that only training needs, e.g. an optimizer's slot of another variable.
 fn training_state(checkpoint: &Checkpoint, name: &str) -> Option<&'static str> {
     const SLOTS: [&str; 8] = ["Momentum", "Adam", "Adam_1", "RMSProp", "RMSProp_1", "Adagrad", "Ftrl", "Ftrl_1"];
-    if matches!(name, "global_step" | "beta1_power" | "beta2_power") {
+    if matches!(name, "global_step" | "beta1_power" | "beta2_power") || name.ends_with(".num_batches_tracked") {
         return Some("training state");
+    }
+    if name.starts_with("aux_classifier.") || name.starts_with("auxiliary_head.") {
+        return Some("auxiliary head");
     }
     let (owner, slot) = name.rsplit_once('/')?;
     (SLOTS.contains(&slot) && checkpoint.info(owner).is_some()).then_some("optimizer slots")

@@ -56,6 +56,9 @@ struct ConvertArgs {
     /// The model directory to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// The code base the weights come from, where it is not recognised by itself
+    #[arg(long, value_name = "NAME")]
+    family: Option<String>,
     /// Input size over feature size the network was trained for: 8, 16 or 32
     #[arg(long, value_name = "N")]
     output_stride: Option<usize>,
@@ -117,6 +120,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Convert(args) => {
             let options = Options {
+                family: args.family,
                 output_stride: args.output_stride,
                 atrous_rates: args.atrous_rates,
                 multi_grid: args.multi_grid,

@@ -1,16 +1,19 @@
 //! The DeepLabv3+ decoder (Chen et al. 2018, section 3.1).
 
-use super::separable;
-use crate::config::Decoder;
+use super::head_conv;
+use crate::config::{ConcatOrder, Decoder};
 use crate::graph::{Activation, Builder, Conv, Value};
 
 /// Brings the ASPP's result to the low-level features' size, joins both, and refines them.
 pub(super) fn decoder(g: &mut Builder, aspp: Value, low_level: Value, config: &Decoder, align_corners: bool) -> Value {
     let low_level = g.conv_bn_act("low_level", low_level, Conv::pointwise(config.low_level_width), Activation::Relu);
     let upsampled = g.resize(aspp, low_level, align_corners);
-    let mut x = g.concat(&[upsampled, low_level]);
+    let mut x = match config.concat {
+        ConcatOrder::AsppFirst => g.concat(&[upsampled, low_level]),
+        ConcatOrder::LowLevelFirst => g.concat(&[low_level, upsampled]),
+    };
     for (i, &width) in config.widths.iter().enumerate() {
-        x = g.scope(format!("conv{}", i + 1), |g| separable(g, x, width, 1));
+        x = g.scope(format!("conv{}", i + 1), |g| head_conv(g, x, width, 1, config.convolution));
     }
     x
 }

@@ -10,10 +10,10 @@ mod resnet;
 mod xception;
 
 pub use mobilenet_v2::{InvertedResidual, MobileNetV2};
-pub use resnet::{ResNet, Stem};
+pub use resnet::{DilationStart, PoolPadding, ResNet, Stem, StridedUnit};
 pub use xception::{EntryBlock, Xception};
 
-use crate::config::{Backbone, Network};
+use crate::config::{Backbone, Convolution, Network};
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Builder, Conv, Graph, Value};
 
@@ -61,6 +61,9 @@ impl Network {
         let rates = self.aspp.rates.iter().chain(&self.multi_grid);
         if let Some(rate) = rates.into_iter().find(|rate| !(1..=MAX_RATE).contains(*rate)) {
             return fail(ASPP, format!("atrous rate {rate} must be between 1 and {MAX_RATE}"));
+        }
+        if ![1, 3].contains(&self.aspp.projection_kernel) {
+            return fail(ASPP, format!("projection kernel {} must be 1 or 3", self.aspp.projection_kernel));
         }
         let eps = [self.backbone.batch_norm_eps(), self.aspp.batch_norm_eps];
         if let Some(eps) = eps.into_iter().find(|eps| !eps.is_finite() || *eps <= 0.0) {
@@ -119,11 +122,17 @@ impl OutputStride {
     }
 }
 
-/// A separable 3×3 convolution as the heads have it: depthwise and pointwise, each with norm and ReLU.
-fn separable(g: &mut Builder, x: Value, width: usize, rate: usize) -> Value {
+/// A 3×3 convolution of the head.
+fn head_conv(g: &mut Builder, x: Value, width: usize, rate: usize, convolution: Convolution) -> Value {
     let depthwise = Conv::depthwise(g.channels(x)).dilation(rate);
-    let y = g.conv_bn_act("depthwise", x, depthwise, Activation::Relu);
-    g.conv_bn_act("pointwise", y, Conv::pointwise(width), Activation::Relu)
+    let x = match convolution {
+        Convolution::Dense => {
+            return g.conv_bn_act("conv", x, Conv::dense(width, 3).dilation(rate), Activation::Relu);
+        }
+        Convolution::Separable => g.conv_bn_act("depthwise", x, depthwise, Activation::Relu),
+        Convolution::PlainSeparable => g.conv("depthwise", x, depthwise),
+    };
+    g.conv_bn_act("pointwise", x, Conv::pointwise(width), Activation::Relu)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! ResNet v1 (He et al. 2015) in TensorFlow's form: the stride sits in the last unit of a block, not in the first.
+//! ResNet (He et al. 2015) with bottlenecks whose stride sits in the 3×3 convolution. Code bases differ in which unit of a
+//! block that is, and in where its dilation starts.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,12 @@ use crate::graph::{Activation, Builder, Conv, Padding, Value};
 pub struct ResNet {
     /// The convolutions before the first pooling.
     pub stem: Stem,
+    /// How the first pooling pads.
+    pub pool_padding: PoolPadding,
+    /// Which unit of the second to fourth block (TensorFlow: of the first to third) has stride 2.
+    pub strided_unit: StridedUnit,
+    /// Where a block that dilates instead of striding starts to dilate.
+    pub dilation_start: DilationStart,
     /// Number of units in each of the four blocks.
     pub units: [u8; 4],
     /// Channels of each block's result; inside a unit they are a quarter.
@@ -36,6 +43,37 @@ pub enum Stem {
     },
 }
 
+/// How a ResNet's first pooling (3×3, stride 2) pads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolPadding {
+    /// TensorFlow's SAME: an even side at the bottom and right only.
+    Same,
+    /// One row and column on each side (PyTorch).
+    Symmetric,
+}
+
+/// Which unit of a ResNet's block has stride 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StridedUnit {
+    /// The first (PyTorch).
+    First,
+    /// The last, of all blocks but the fourth (TensorFlow).
+    Last,
+}
+
+/// Where a block that dilates instead of striding starts to dilate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DilationStart {
+    /// At the unit after the one that would have strided, which keeps the rate so far (TensorFlow, torchvision, VainF,
+    /// mmsegmentation, timm).
+    NextUnit,
+    /// At the block's first unit (jfzhang95, smp).
+    Block,
+}
+
 /// (Name, units of the four blocks).
 const VARIANTS: [(&str, [u8; 4]); 2] = [("resnet50", [3, 4, 6, 3]), ("resnet101", [3, 4, 23, 3])];
 
@@ -48,8 +86,15 @@ const BOTTLENECK: usize = 4;
 impl ResNet {
     /// TensorFlow's ResNet-101 with the three-convolution stem (`resnet_v1_101_beta`).
     pub fn resnet101_beta() -> Self {
-        let stem = Stem::Deep { widths: [64, 64, 128] };
-        Self { stem, units: VARIANTS[1].1, widths: [256, 512, 1024, 2048], batch_norm_eps: 1e-5 }
+        Self {
+            stem: Stem::Deep { widths: [64, 64, 128] },
+            pool_padding: PoolPadding::Same,
+            strided_unit: StridedUnit::Last,
+            dilation_start: DilationStart::NextUnit,
+            units: VARIANTS[1].1,
+            widths: [256, 512, 1024, 2048],
+            batch_norm_eps: 1e-5,
+        }
     }
 
     /// The tap of TensorFlow's low-level features.
@@ -72,17 +117,31 @@ pub(super) fn resnet(g: &mut Builder, image: Value, layout: &ResNet, network: &N
             g.conv_bn_act("conv3", x, Conv::dense(widths[2], 3), Activation::Relu)
         }),
     };
-    x = g.max_pool("pool1", x, 3, 2, Padding::Same);
+    let padding = match layout.pool_padding {
+        PoolPadding::Same => Padding::Same,
+        PoolPadding::Symmetric => Padding::Symmetric(1),
+    };
+    x = g.max_pool("pool1", x, 3, 2, padding);
 
     let mut stride = OutputStride::new(network.output_stride, 4);
     for (b, (&units, &width)) in layout.units.iter().zip(&layout.widths).enumerate() {
         let last_block = b == 3;
+        let strided = match layout.strided_unit {
+            StridedUnit::First => (b > 0).then_some(0),
+            StridedUnit::Last => (!last_block).then_some(units.saturating_sub(1)),
+        };
         x = g.scope(format!("block{}", b + 1), |g| {
             for u in 0..units {
-                let own_stride = if u + 1 == units && !last_block { 2 } else { 1 };
-                let (stride, rate) = stride.next(own_stride);
-                let grid = network.multi_grid.get(usize::from(u)).copied().unwrap_or(1);
-                let rate = if last_block { rate.saturating_mul(grid) } else { rate };
+                let (stride, mut rate) = {
+                    let own = stride.next(if strided == Some(u) { 2 } else { 1 });
+                    match layout.dilation_start {
+                        DilationStart::NextUnit => own,
+                        DilationStart::Block => (own.0, stride.rate),
+                    }
+                };
+                if last_block {
+                    rate = rate.saturating_mul(network.multi_grid.get(usize::from(u)).copied().unwrap_or(1));
+                }
                 x = g.scope(format!("unit{}", u + 1), |g| bottleneck(g, x, width, stride, rate));
             }
             x

@@ -110,7 +110,7 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use crate::arch::{MobileNetV2, ResNet, Xception};
-    use crate::config::{Aspp, Backbone, Decoder, Network, Normalization};
+    use crate::config::{Aspp, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization};
 
     fn voc(backbone: Backbone, rates: &[usize], low_level: Option<&str>) -> Network {
         Network {
@@ -119,11 +119,21 @@ mod tests {
             multi_grid: [1, 1, 1],
             normalization: Normalization::BatchNorm,
             align_corners: true,
-            aspp: Aspp { width: 256, rates: rates.to_vec(), image_pooling: true, batch_norm_eps: 1e-5 },
+            aspp: Aspp {
+                width: 256,
+                rates: rates.to_vec(),
+                image_pooling: ImagePooling::First,
+                convolution: Convolution::Separable,
+                projection_kernel: 1,
+                refine: None,
+                batch_norm_eps: 1e-5,
+            },
             decoder: low_level.map(|tap| Decoder {
                 low_level: tap.into(),
                 low_level_width: 48,
+                concat: ConcatOrder::AsppFirst,
                 widths: vec![256, 256],
+                convolution: Convolution::Separable,
             }),
             classes: 21,
         }

@@ -82,8 +82,7 @@ mod tests {
 
     /// Strides, rates, both paddings, odd and even sizes, one-pixel maps and rates larger than the map.
     fn cases() -> impl Iterator<Item = Case> {
-        let shapes =
-            [1, 2, 4].into_iter().flat_map(|groups| [(5, 4), (1, 1), (2, 7)].map(|size| (groups, size)));
+        let shapes = [1, 2, 4].into_iter().flat_map(|groups| [(5, 4), (1, 1), (2, 7)].map(|size| (groups, size)));
         shapes.flat_map(|(groups, (rows, cols))| {
             let kinds = [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 2), (3, 2, 3), (3, 1, 12)];
             kinds.into_iter().flat_map(move |(kernel, stride, dilation)| {

@@ -1,18 +1,83 @@
 //! Whose weights these are: from the names and shapes in a file to a recipe and a source for each of our parameters.
+//!
+//! A family is a table of names and a few habits that its files do not tell; everything else is the same for all.
 
+mod backbones;
+mod jfzhang;
+mod layers;
+mod mmseg;
+mod names;
+mod network;
+mod recipe;
+mod smp;
 mod tf_slim;
+mod torch;
+mod torchvision;
+mod vainf;
 
-use candle_deeplab::config::{Config, Network};
-use candle_deeplab::graph::{Graph, Op, Param, Role};
+use candle_deeplab::config::{Backbone, Config, Network};
+use candle_deeplab::graph::{Op, Param, Role};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::read::Checkpoint;
+use layers::Layers;
+use names::Rule;
+
+/// All families; the first that knows a file's names has it.
+static FAMILIES: [&Family; 7] = [
+    &tf_slim::FAMILY,
+    &torchvision::FAMILY,
+    &vainf::V3_PLUS,
+    &vainf::V3,
+    &jfzhang::FAMILY,
+    &smp::FAMILY,
+    &mmseg::FAMILY,
+];
+
+/// A code base whose files we know.
+struct Family {
+    name: &'static str,
+    naming: Naming,
+    /// Whether a file is of this family; an error where it is, but cannot be used.
+    find: fn(&Checkpoint) -> Result<Option<Found>>,
+    rules: &'static [&'static [Rule]],
+    habits: network::Habits,
+    /// The backbone and what goes with it.
+    plan: fn(&Layers) -> Result<Plan>,
+}
+
+/// How a layer's tensors are called and laid out.
+#[derive(Debug, Clone, Copy)]
+enum Naming {
+    /// TF-Slim: `scope/weights`, `scope/BatchNorm/gamma`.
+    Slim,
+    /// PyTorch: `module.weight`, `module.running_mean`.
+    Torch,
+}
+
+/// A file's family, found.
+struct Found {
+    /// The backbone's own scope.
+    backbone: &'static str,
+    /// The rule that fired.
+    because: String,
+}
+
+/// What a family makes of a file's backbone.
+struct Plan {
+    backbone: Backbone,
+    /// The tap for the decoder.
+    low_level: &'static str,
+    input: recipe::Input,
+}
 
 /// What a file does not tell, from whoever knows: each overrides what would be inferred.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// The family, by its name in a report, where the names in the file would be taken for another's.
+    pub family: Option<String>,
     /// Input size over feature size the network was trained for: 8, 16 or 32.
     pub output_stride: Option<usize>,
     /// Dilations of the ASPP's atrous branches at that output stride.
@@ -64,13 +129,41 @@ pub struct Recipe {
 /// [`Error::Unrecognised`] where no family knows the names; [`Error::MissingTensor`], [`Error::WrongShape`] and
 /// [`Error::WrongGeometry`] where the file is not the network that its names promise.
 pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
-    let recipe = tf_slim::recognise(checkpoint, options)?;
-    check_shapes(checkpoint, &recipe.sources)?;
+    let (family, found) = find(checkpoint, options.family.as_deref())?;
+    let layers = Layers::new(checkpoint, found.backbone, family.rules, family.naming);
+    let mut decisions = vec![Decision { what: "family", value: family.name.into(), because: found.because }];
+    let Plan { backbone, low_level, input } = (family.plan)(&layers)?;
+    let network = network::network(&layers, backbone, low_level, &family.habits, options, &mut decisions)?;
+    let graph = network.graph()?;
+    let sources = graph.params().into_iter().map(|param| layers.source(&graph, param)).collect::<Result<Vec<_>>>()?;
+    let config = recipe::config(checkpoint, family.name, network, input, options, &mut decisions)?;
+
+    check_shapes(checkpoint, &sources)?;
     let told = options.output_stride.is_some() || options.atrous_rates.is_some() || options.multi_grid.is_some();
     if !told {
-        check_geometry(checkpoint, &recipe.config.network, &recipe.sources)?;
+        check_geometry(checkpoint, &config.network, &sources)?;
     }
-    Ok(recipe)
+    Ok(Recipe { config, sources, decisions })
+}
+
+/// The family of a file, among those of one name if one was given.
+fn find(checkpoint: &Checkpoint, name: Option<&str>) -> Result<(&'static Family, Found)> {
+    let candidates: Vec<&Family> = FAMILIES.into_iter().filter(|f| name.is_none_or(|name| f.name == name)).collect();
+    let mut names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    names.dedup();
+    if candidates.is_empty() {
+        return Err(Error::Flag { flag: "--family", reason: format!("choose one of {}", names.join(", ")) });
+    }
+    for family in candidates {
+        if let Some(found) = (family.find)(checkpoint)? {
+            return Ok((family, found));
+        }
+    }
+    let sample: Vec<&str> = checkpoint.tensors().take(3).map(|(name, _)| name).collect();
+    let has = if sample.is_empty() { "no tensors".into() } else { format!("tensors such as {}", sample.join(", ")) };
+    let known = name.map_or(names.join(", "), str::to_owned);
+    let reason = format!("its names are not those of a DeepLab of {known}; it has {has}");
+    Err(Error::Unrecognised { path: checkpoint.path().to_owned(), reason })
 }
 
 /// Every source exists with the shape that its parameter has in the source's layout.
@@ -104,7 +197,7 @@ fn check_shapes(checkpoint: &Checkpoint, sources: &[Source]) -> Result<()> {
 
 /// Where the file holds the graph too, each convolution strides and dilates there as it does in ours.
 fn check_geometry(checkpoint: &Checkpoint, network: &Network, sources: &[Source]) -> Result<()> {
-    let graph: Graph = network.graph()?;
+    let graph = network.graph()?;
     for Source { param, name, .. } in sources.iter().filter(|s| s.param.role == Role::Kernel) {
         let (Some(theirs), Op::Conv(ours)) = (checkpoint.geometry().convs.get(name), graph.node(param.node).op) else {
             continue;

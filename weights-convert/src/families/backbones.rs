@@ -1,0 +1,55 @@
+//! Backbones as their layers in a file tell them.
+
+use candle_deeplab::arch::{EntryBlock, InvertedResidual, MobileNetV2, ResNet, Stem, Xception};
+
+use super::layers::Layers;
+use crate::error::{Error, Result};
+
+pub(super) fn xception(layers: &Layers, batch_norm_eps: f64) -> Result<Xception> {
+    let entry_width = |i: usize| format!("backbone.entry_flow.block{i}.sepconv3.pointwise");
+    let blocks = layers.count(entry_width);
+    let strides = Xception::entry_strides(blocks).ok_or_else(|| Error::Unrecognised {
+        path: layers.checkpoint.path().to_owned(),
+        reason: format!("an Xception whose entry flow has {blocks} blocks; known ones have 3 or 5"),
+    })?;
+    let block = |(i, stride)| Ok(EntryBlock { width: layers.width(&entry_width(i + 1))?, stride });
+    let exit = |i: usize| -> Result<[usize; 3]> {
+        let width = |sepconv: usize| layers.width(&format!("backbone.exit_flow.block{i}.sepconv{sepconv}.pointwise"));
+        Ok([width(1)?, width(2)?, width(3)?])
+    };
+    let middle = layers.count(|i| format!("backbone.middle_flow.block{i}.sepconv1.pointwise"));
+    Ok(Xception {
+        stem: [layers.width("backbone.entry_flow.conv1")?, layers.width("backbone.entry_flow.conv2")?],
+        entry: strides.into_iter().enumerate().map(block).collect::<Result<_>>()?,
+        middle_blocks: u8::try_from(middle).unwrap_or(u8::MAX),
+        exit: [exit(1)?, exit(2)?],
+        batch_norm_eps,
+    })
+}
+
+pub(super) fn mobilenet_v2(layers: &Layers, batch_norm_eps: f64) -> Result<MobileNetV2> {
+    let block = |(i, stride)| {
+        let expand = format!("backbone.block{}.expand", i + 1);
+        let expansion = layers.has(&expand).then(|| layers.width(&expand)).transpose()?;
+        Ok(InvertedResidual { expansion, width: layers.width(&format!("backbone.block{}.project", i + 1))?, stride })
+    };
+    let blocks = MobileNetV2::strides().into_iter().enumerate().map(block).collect::<Result<_>>()?;
+    Ok(MobileNetV2 { stem: layers.width("backbone.stem")?, blocks, batch_norm_eps })
+}
+
+/// A ResNet with the layers in the file and the rest of its family's `like`.
+pub(super) fn resnet(layers: &Layers, like: ResNet) -> Result<ResNet> {
+    let stem = if layers.has("backbone.conv1.conv1") {
+        let width = |i: usize| layers.width(&format!("backbone.conv1.conv{i}"));
+        Stem::Deep { widths: [width(1)?, width(2)?, width(3)?] }
+    } else {
+        Stem::Single { width: layers.width("backbone.conv1")? }
+    };
+    let (mut units, mut widths) = ([0; 4], [0; 4]);
+    for (b, (units, width)) in units.iter_mut().zip(&mut widths).enumerate() {
+        let unit = |u: usize| format!("backbone.block{}.unit{u}.conv3", b + 1);
+        *units = u8::try_from(layers.count(unit)).unwrap_or(u8::MAX);
+        *width = layers.width(&unit(1))?;
+    }
+    Ok(ResNet { stem, units, widths, ..like })
+}

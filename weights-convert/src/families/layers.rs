@@ -1,0 +1,127 @@
+//! A file seen through a family's names: which of our layers are in it, and what they are like.
+
+use candle_deeplab::graph::{Graph, Op, Param, Role};
+
+use super::names::Rule;
+use super::{Naming, Source};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::read::{Checkpoint, Format};
+
+/// No published network has more layers of a kind; a file with more names is not one.
+const MAX_LAYERS: usize = 64;
+
+/// The layers of one network in a file, by our paths.
+pub(super) struct Layers<'a> {
+    pub(super) checkpoint: &'a Checkpoint,
+    /// The backbone's own scope in the file.
+    pub(super) backbone: &'static str,
+    rules: &'static [&'static [Rule]],
+    naming: Naming,
+}
+
+/// What a kernel tells of its layer.
+pub(super) struct Kernel {
+    /// Channels of the layer's result.
+    pub(super) width: usize,
+    /// Its height.
+    pub(super) size: usize,
+}
+
+impl<'a> Layers<'a> {
+    pub(super) fn new(
+        checkpoint: &'a Checkpoint,
+        backbone: &'static str,
+        rules: &'static [&'static [Rule]],
+        naming: Naming,
+    ) -> Self {
+        Self { checkpoint, backbone, rules, naming }
+    }
+
+    /// The family's names of a layer's convolution and norm.
+    fn names(&self, path: &str) -> Option<(String, String)> {
+        let path = path.strip_suffix(".bn").unwrap_or(path);
+        self.rules.iter().copied().flatten().find_map(|rule| rule.apply(path, self.backbone))
+    }
+
+    /// The names that a kernel may have, and how its axes stand.
+    fn kernels(&self, conv: &str) -> [(String, Layout); 2] {
+        match (self.naming, self.checkpoint.format()) {
+            (Naming::Slim, Format::TfLite) => {
+                [(format!("{conv}/weights"), Layout::Ohwi), (format!("{conv}/depthwise_weights"), Layout::Mhwc)]
+            }
+            (Naming::Slim, _) => {
+                [(format!("{conv}/weights"), Layout::Hwio), (format!("{conv}/depthwise_weights"), Layout::Hwcm)]
+            }
+            (Naming::Torch, _) => [(format!("{conv}.weight"), Layout::Same), (format!("{conv}.weight"), Layout::Same)],
+        }
+    }
+
+    /// Whether a layer is in the file.
+    pub(super) fn has(&self, path: &str) -> bool {
+        let Some((conv, _)) = self.names(path) else { return false };
+        self.kernels(&conv).iter().any(|(name, _)| self.checkpoint.info(name).is_some())
+    }
+
+    /// The number of layers `path(1)`, `path(2)`, … without a gap.
+    pub(super) fn count(&self, path: impl Fn(usize) -> String) -> usize {
+        (1..=MAX_LAYERS).take_while(|&i| self.has(&path(i))).count()
+    }
+
+    /// What the kernel of a dense layer tells.
+    pub(super) fn kernel(&self, path: &str) -> Result<Kernel> {
+        let file = || self.checkpoint.path().to_owned();
+        let name = self.names(path).map(|(conv, _)| conv).unwrap_or_else(|| path.to_owned());
+        let [(name, layout), _] = self.kernels(&name);
+        let info =
+            self.checkpoint.info(&name).ok_or_else(|| Error::MissingLayer { path: file(), tensor: name.clone() })?;
+        match (layout, info.shape.as_slice()) {
+            (Layout::Ohwi, &[width, size, _, _])
+            | (Layout::Same, &[width, _, size, _])
+            | (Layout::Hwio, &[size, _, _, width]) => Ok(Kernel { width, size }),
+            (_, shape) => {
+                let what = format!("its shape {shape:?} is not that of a convolution's kernel");
+                Err(Error::BadTensor { path: file(), tensor: name, what })
+            }
+        }
+    }
+
+    /// The channels that a dense layer results in.
+    pub(super) fn width(&self, path: &str) -> Result<usize> {
+        self.kernel(path).map(|kernel| kernel.width)
+    }
+
+    /// The atrous rate of a layer, where the file holds the graph.
+    pub(super) fn rate(&self, path: &str) -> Option<usize> {
+        let (conv, _) = self.names(path)?;
+        let convs = &self.checkpoint.geometry().convs;
+        self.kernels(&conv).iter().find_map(|(name, _)| convs.get(name)).map(|conv| conv.dilation.0)
+    }
+
+    /// Where a parameter of the network comes from.
+    pub(super) fn source(&self, graph: &Graph, param: Param) -> Result<Source> {
+        let node = graph.node(param.node);
+        let unnamed = || Error::Unrecognised {
+            path: self.checkpoint.path().to_owned(),
+            reason: format!("this family has no name for `{}`", param.name),
+        };
+        let (conv, norm) = self.names(&node.path).ok_or_else(unnamed)?;
+        let [dense, depthwise] = self.kernels(&conv);
+        let (kernel, layout) = if matches!(node.op, Op::Conv(conv) if conv.groups > 1) { depthwise } else { dense };
+        let name = match (self.naming, param.role) {
+            (_, Role::Kernel) => return Ok(Source { param, name: kernel, layout }),
+            // TFLite names a bias after the operation that a layer ended in; the graph says which one it is.
+            (Naming::Slim, Role::Bias) => match self.checkpoint.geometry().biases.get(&kernel) {
+                Some(bias) => bias.clone(),
+                None => format!("{conv}/biases"),
+            },
+            (Naming::Slim, Role::Gamma) => format!("{norm}/BatchNorm/gamma"),
+            (Naming::Slim, Role::Beta) => format!("{norm}/BatchNorm/beta"),
+            (Naming::Slim, Role::Mean) => format!("{norm}/BatchNorm/moving_mean"),
+            (Naming::Slim, Role::Variance) => format!("{norm}/BatchNorm/moving_variance"),
+            (Naming::Torch, Role::Bias) => format!("{conv}.{}", param.role.suffix()),
+            (Naming::Torch, _) => format!("{norm}.{}", param.role.suffix()),
+        };
+        Ok(Source { param, name, layout: Layout::Same })
+    }
+}

@@ -1,0 +1,198 @@
+//! The network that a file's layers, its family's habits and the user's flags add up to.
+
+use candle_deeplab::config::{Aspp, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization};
+
+use super::layers::Layers;
+use super::{Decision, Options};
+use crate::error::{Error, Result};
+
+/// What a family does that its files do not tell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Habits {
+    /// Corner pixels keep their place when resizing.
+    pub(super) align_corners: bool,
+    /// Where image pooling stands among the branches.
+    pub(super) image_pooling: ImagePooling,
+    /// How a 3×3 convolution of the head is separated, where it is.
+    pub(super) separable: Convolution,
+    /// What comes first in the decoder.
+    pub(super) concat: ConcatOrder,
+    /// Epsilon of the head's batch norms.
+    pub(super) head_eps: f64,
+    /// The output stride that its models are trained at.
+    pub(super) output_stride: usize,
+    /// The atrous rates there.
+    pub(super) rates: [usize; 3],
+    /// Whether the rates grow as the output stride shrinks.
+    pub(super) rates_scale: bool,
+    /// Its multi-grid, and what to know about it.
+    pub(super) multi_grid: [usize; 3],
+    /// What its published models were trained with, where that is something else.
+    pub(super) published_multi_grid: Option<&'static str>,
+}
+
+pub(super) fn network(
+    layers: &Layers,
+    backbone: Backbone,
+    low_level: &str,
+    habits: &Habits,
+    options: &Options,
+    decisions: &mut Vec<Decision>,
+) -> Result<Network> {
+    let decoder = decoder(layers, low_level, habits)?;
+    let classes = layers.width("classifier")?;
+    decisions.push(Decision {
+        what: "network",
+        value: format!("DeepLabv3{} {}, {classes} classes", if decoder.is_some() { "+" } else { "" }, backbone.name()),
+        because: "names and shapes of the tensors".into(),
+    });
+    let norms = |name: &str| name.ends_with("/BatchNorm/moving_variance") || name.ends_with(".running_var");
+    let batch_norm = layers.checkpoint.tensors().any(|(name, _)| norms(name));
+
+    let last = last_rates(layers, &backbone);
+    let output_stride = output_stride(&last, habits, options, decisions);
+    let multi_grid = multi_grid(&last, &backbone, habits, options, decisions);
+    let rates = rates(layers, output_stride, &last, habits, options, decisions)?;
+    let projection = layers.kernel("aspp.projection")?;
+    let pooled = layers.has("aspp.image_pooling.conv");
+    Ok(Network {
+        backbone,
+        output_stride,
+        multi_grid,
+        normalization: if batch_norm { Normalization::BatchNorm } else { Normalization::Folded },
+        align_corners: habits.align_corners,
+        aspp: Aspp {
+            width: projection.width,
+            rates,
+            image_pooling: if pooled { habits.image_pooling } else { ImagePooling::None },
+            convolution: convolution(layers, "aspp.branch1", habits).unwrap_or(habits.separable),
+            projection_kernel: projection.size,
+            refine: convolution(layers, "aspp.refine", habits),
+            batch_norm_eps: habits.head_eps,
+        },
+        decoder,
+        classes,
+    })
+}
+
+/// How the 3×3 convolution of a scope is made, where there is one.
+fn convolution(layers: &Layers, scope: &str, habits: &Habits) -> Option<Convolution> {
+    if layers.has(&format!("{scope}.conv")) {
+        Some(Convolution::Dense)
+    } else {
+        layers.has(&format!("{scope}.pointwise")).then_some(habits.separable)
+    }
+}
+
+/// The last layer of a 3×3 convolution, whose width is that of the whole.
+fn last_layer(scope: &str, convolution: Convolution) -> String {
+    format!("{scope}.{}", if convolution == Convolution::Dense { "conv" } else { "pointwise" })
+}
+
+fn decoder(layers: &Layers, low_level: &str, habits: &Habits) -> Result<Option<Decoder>> {
+    if !layers.has("decoder.low_level") {
+        return Ok(None);
+    }
+    let convolution = convolution(layers, "decoder.conv1", habits).unwrap_or(habits.separable);
+    let conv = |i: usize| last_layer(&format!("decoder.conv{i}"), convolution);
+    let widths = (1..=layers.count(conv)).map(|i| layers.width(&conv(i))).collect::<Result<_>>()?;
+    Ok(Some(Decoder {
+        low_level: low_level.into(),
+        low_level_width: layers.width("decoder.low_level")?,
+        concat: habits.concat,
+        widths,
+        convolution,
+    }))
+}
+
+/// The rates of the convolutions that multi-grid multiplies, where the file holds the graph.
+fn last_rates(layers: &Layers, backbone: &Backbone) -> Vec<Option<usize>> {
+    let path = |i: usize| match backbone {
+        Backbone::Xception(_) => format!("backbone.exit_flow.block2.sepconv{i}.depthwise"),
+        Backbone::Resnet(_) => format!("backbone.block4.unit{i}.conv2"),
+        Backbone::MobilenetV2(layout) => format!("backbone.block{}.depthwise", layout.blocks.len()),
+    };
+    (1..=3).map(|i| layers.rate(&path(i))).collect()
+}
+
+/// The output stride that the file's graph was built at: all backbones divide by 32, less what their last block makes up
+/// for by dilation.
+fn graph_output_stride(last: &[Option<usize>]) -> Option<usize> {
+    let rate = last.first().copied().flatten()?;
+    [1, 2, 4].contains(&rate).then(|| 32 / rate)
+}
+
+fn output_stride(last: &[Option<usize>], habits: &Habits, options: &Options, decisions: &mut Vec<Decision>) -> usize {
+    let (value, because) = match (options.output_stride, graph_output_stride(last)) {
+        (Some(told), _) => (told, "--output-stride"),
+        (None, Some(stride)) => (stride, "rates of the last block in the file's graph"),
+        (None, None) => (habits.output_stride, "not in the file: the family's default; --output-stride changes it"),
+    };
+    decisions.push(Decision { what: "output stride", value: value.to_string(), because: because.into() });
+    value
+}
+
+fn multi_grid(
+    last: &[Option<usize>],
+    backbone: &Backbone,
+    habits: &Habits,
+    options: &Options,
+    decisions: &mut Vec<Decision>,
+) -> [usize; 3] {
+    let from_graph = match *last {
+        [Some(a), Some(b), Some(c)] if a > 0 && b % a == 0 && c % a == 0 => Some([1, b / a, c / a]),
+        _ => None,
+    };
+    let (value, because) = match (options.multi_grid, from_graph) {
+        (Some(told), _) => (told, "--multi-grid".to_owned()),
+        _ if matches!(backbone, Backbone::MobilenetV2(_)) => return [1, 1, 1],
+        (None, Some(grid)) => (grid, "rates of the last block in the file's graph".into()),
+        (None, None) => {
+            let published = habits.published_multi_grid.filter(|_| matches!(backbone, Backbone::Resnet(_)));
+            let note = published.map_or("--multi-grid changes it".into(), |grid| {
+                format!("its published models want --multi-grid {grid}")
+            });
+            (habits.multi_grid, format!("not in the file: the family's default; {note}"))
+        }
+    };
+    decisions.push(Decision { what: "multi-grid", value: format!("{value:?}"), because });
+    value
+}
+
+fn rates(
+    layers: &Layers,
+    output_stride: usize,
+    last: &[Option<usize>],
+    habits: &Habits,
+    options: &Options,
+    decisions: &mut Vec<Decision>,
+) -> Result<Vec<usize>> {
+    let flag = |reason: String| Error::Flag { flag: "--atrous-rates", reason };
+    let scope = |i: usize| format!("aspp.branch{i}");
+    let separable = layers.count(|i| last_layer(&scope(i), Convolution::Separable));
+    let branches = separable.max(layers.count(|i| last_layer(&scope(i), Convolution::Dense)));
+    let rate =
+        |i| layers.rate(&format!("{}.depthwise", scope(i))).or_else(|| layers.rate(&format!("{}.conv", scope(i))));
+    let from_graph: Option<Vec<usize>> = (1..=branches).map(rate).collect();
+    // Rates are in feature pixels: at half the output stride they are twice as many.
+    let scaled = |rates: &[usize], from: usize| rates.iter().map(|rate| rate * from / output_stride.max(1)).collect();
+    let (value, because) = match (&options.atrous_rates, from_graph) {
+        (Some(told), _) if told.len() != branches => {
+            return Err(flag(format!("{} rates for the {branches} atrous branches in the file", told.len())));
+        }
+        (Some(told), _) => (told.clone(), "--atrous-rates"),
+        (None, _) if branches == 0 => (Vec::new(), "the file has no atrous branches"),
+        (None, Some(rates)) => (scaled(&rates, graph_output_stride(last).unwrap_or(output_stride)), "the file's graph"),
+        (None, None) if branches == habits.rates.len() => {
+            let from = if habits.rates_scale { habits.output_stride } else { output_stride };
+            (scaled(&habits.rates, from), "not in the file: the family's default; --atrous-rates changes them")
+        }
+        (None, None) => {
+            return Err(flag(format!(
+                "the file has {branches} atrous branches and does not tell their rates: give them"
+            )));
+        }
+    };
+    decisions.push(Decision { what: "atrous rates", value: format!("{value:?}"), because: because.into() });
+    Ok(value)
+}

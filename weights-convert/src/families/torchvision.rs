@@ -1,0 +1,26 @@
+//! torchvision's DeepLabv3 (`torchvision/models/segmentation/deeplabv3.py`).
+
+use candle_deeplab::arch::DilationStart;
+
+use super::names::{Rule, rule};
+use super::network::Habits;
+use super::{Family, Naming, torch, vainf};
+
+pub(super) static FAMILY: Family = Family {
+    name: "torchvision",
+    naming: Naming::Torch,
+    find: |checkpoint| torch::find(checkpoint, "classifier.0.convs.0.0.weight", "backbone"),
+    rules: &[torch::RESNET, HEAD],
+    // Its ResNets always dilate their last two blocks.
+    habits: Habits { output_stride: 8, rates: [12, 24, 36], ..vainf::HABITS },
+    plan: |layers| torch::resnet(layers, DilationStart::NextUnit, torch::IMAGENET),
+};
+
+const HEAD: &[Rule] = &[
+    rule("aspp.branch0", "classifier.0.convs.0.0", "classifier.0.convs.0.1"),
+    rule("aspp.branch{i}.conv", "classifier.0.convs.{i}.0", "classifier.0.convs.{i}.1"),
+    rule("aspp.image_pooling.conv", "classifier.0.convs.4.1", "classifier.0.convs.4.2"),
+    rule("aspp.projection", "classifier.0.project.0", "classifier.0.project.1"),
+    rule("aspp.refine.conv", "classifier.1", "classifier.2"),
+    rule("classifier", "classifier.4", ""),
+];
