@@ -80,6 +80,11 @@ impl Xception {
         if self.entry.len() > 3 { "entry_flow.block3.sepconv2" } else { "entry_flow.block2.sepconv2" }
     }
 
+    /// The tap of timm's features at stride 4: the same after the next convolution's ReLU (`timm/models/xception_aligned.py`).
+    pub fn low_level_relu_tap(&self) -> &'static str {
+        if self.entry.len() > 3 { "entry_flow.block3.sepconv3.relu" } else { "entry_flow.block2.sepconv3.relu" }
+    }
+
     /// The published variant with this depth, or plain `xception`.
     pub(crate) fn name(&self) -> &'static str {
         let same = |(_, entry, middle): &&Row| entry.len() == self.entry.len() && *middle == self.middle_blocks;

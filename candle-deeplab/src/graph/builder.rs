@@ -128,13 +128,15 @@ impl Builder {
         }
     }
 
-    /// A non-linearity.
+    /// A non-linearity; it is a tap too, since code bases differ in whether they look before or after one.
     pub fn activation(&mut self, x: Value, activation: Activation) -> Value {
         let name = match activation {
             Activation::Relu => "relu",
             Activation::Relu6 => "relu6",
         };
-        self.push(name, Op::Activation(activation), vec![x], self.channels(x))
+        let value = self.push(name, Op::Activation(activation), vec![x], self.channels(x));
+        self.taps.insert(self.nodes[value.0].path.clone(), value);
+        value
     }
 
     /// The sum of two values.

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 
 pub(super) fn xception(layers: &Layers, batch_norm_eps: f64) -> Result<Xception> {
     let entry_width = |i: usize| format!("backbone.entry_flow.block{i}.sepconv3.pointwise");
-    let blocks = layers.count(entry_width);
+    // Some families number the blocks of all flows in one list; only those of the entry flow begin it with shortcuts.
+    let blocks = layers.count(|i| format!("backbone.entry_flow.block{i}.shortcut"));
     let strides = Xception::entry_strides(blocks).ok_or_else(|| Error::Unrecognised {
         path: layers.checkpoint.path().to_owned(),
         reason: format!("an Xception whose entry flow has {blocks} blocks; known ones have 3 or 5"),
@@ -17,7 +18,11 @@ pub(super) fn xception(layers: &Layers, batch_norm_eps: f64) -> Result<Xception>
         let width = |sepconv: usize| layers.width(&format!("backbone.exit_flow.block{i}.sepconv{sepconv}.pointwise"));
         Ok([width(1)?, width(2)?, width(3)?])
     };
-    let middle = layers.count(|i| format!("backbone.middle_flow.block{i}.sepconv1.pointwise"));
+    let middle_block = |i: usize| {
+        let block = format!("backbone.middle_flow.block{i}");
+        layers.has(&format!("{block}.sepconv1.pointwise")) && !layers.has(&format!("{block}.shortcut"))
+    };
+    let middle = (1..).take_while(|&i| i < usize::from(u8::MAX) && middle_block(i)).count();
     Ok(Xception {
         stem: [layers.width("backbone.entry_flow.conv1")?, layers.width("backbone.entry_flow.conv2")?],
         entry: strides.into_iter().enumerate().map(block).collect::<Result<_>>()?,

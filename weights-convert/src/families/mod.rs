@@ -13,6 +13,7 @@ mod smp;
 mod tf_slim;
 mod torch;
 mod torchvision;
+mod transformers;
 mod vainf;
 
 use candle_deeplab::config::{Backbone, Config, Network};
@@ -26,14 +27,18 @@ use layers::Layers;
 use names::Rule;
 
 /// All families; the first that knows a file's names has it.
-static FAMILIES: [&Family; 7] = [
+static FAMILIES: [&Family; 11] = [
     &tf_slim::FAMILY,
     &torchvision::FAMILY,
     &vainf::V3_PLUS,
     &vainf::V3,
     &jfzhang::FAMILY,
-    &smp::FAMILY,
+    &smp::XCEPTION_41,
+    &smp::XCEPTION_65,
+    &smp::XCEPTION_71,
+    &smp::NATIVE,
     &mmseg::FAMILY,
+    &transformers::FAMILY,
 ];
 
 /// A code base whose files we know.

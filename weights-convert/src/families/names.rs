@@ -3,7 +3,7 @@
 /// One rule: our layers' paths, and where their convolutions and batch norms are in the file.
 ///
 /// A pattern's `{x}` stands for one part of a path, or for its number, and comes back in the names as `{x}`, or as
-/// `{x-1}` where the family counts from zero. The backbone's own scope, if it varies, is `{backbone}`.
+/// `{x-1}` or `{x+2}` where the family counts from elsewhere. The backbone's own scope is `{backbone}`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
     /// Our path, without `.bn`.
@@ -56,13 +56,15 @@ fn substitute(template: &str, captures: &[(&str, &str)]) -> Option<String> {
     let mut rest = template;
     while let Some((literal, tail)) = rest.split_once('{') {
         let (hole, tail) = tail.split_once('}')?;
-        let (name, from_zero) = hole.strip_suffix("-1").map_or((hole, false), |name| (name, true));
+        let sign = hole.find(['+', '-']).unwrap_or(hole.len());
+        let (name, shift) = hole.split_at(sign);
         let (_, value) = captures.iter().find(|(capture, _)| *capture == name)?;
         result.push_str(literal);
-        if from_zero {
-            result.push_str(&value.parse::<usize>().ok()?.checked_sub(1)?.to_string());
-        } else {
+        if shift.is_empty() {
             result.push_str(value);
+        } else {
+            let number = value.parse::<usize>().ok()?.checked_add_signed(shift.parse().ok()?)?;
+            result.push_str(&number.to_string());
         }
         rest = tail;
     }
@@ -83,6 +85,8 @@ mod tests {
         );
         let (conv, norm) = r.apply("backbone.block3.unit23.conv2", "encoder").unwrap();
         assert_eq!((conv.as_str(), norm.as_str()), ("encoder.layer3.22.conv2", "encoder.layer3.22.bn2"));
+        let shifted = scope("middle.block{i}", "blocks_{i+2}");
+        assert_eq!(shifted.apply("middle.block16", "").unwrap().0, "blocks_18");
         let s = scope("aspp.branch{i}.{part}", "aspp{i}_{part}");
         assert_eq!(s.apply("aspp.branch1.depthwise", "").unwrap().0, "aspp1_depthwise");
     }

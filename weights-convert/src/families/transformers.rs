@@ -1,0 +1,62 @@
+//! transformers' `MobileNetV2ForSemanticSegmentation`, as on the Hugging Face Hub.
+
+use candle_deeplab::arch::MobileNetV2;
+use candle_deeplab::config::{Backbone, ConcatOrder, Convolution, ImagePooling};
+
+use super::names::{Rule, rule};
+use super::network::Habits;
+use super::recipe::Input;
+use super::{Family, Naming, Plan, backbones, torch};
+
+pub(super) static FAMILY: Family = Family {
+    name: "transformers",
+    naming: Naming::Torch,
+    find: |checkpoint| torch::find(checkpoint, "segmentation_head.conv_aspp.convolution.weight", "mobilenet_v2"),
+    rules: &[MOBILENET_V2, HEAD],
+    habits: Habits {
+        align_corners: true,
+        image_pooling: ImagePooling::First,
+        separable: Convolution::Separable,
+        concat: ConcatOrder::AsppFirst,
+        // fixed in `modeling_mobilenet_v2.py`; the backbone has `layer_norm_eps` of its config
+        head_eps: 1e-5,
+        // `output_stride` of the published models' config.json
+        output_stride: 8,
+        rates: [12, 24, 36],
+        rates_scale: true,
+        multi_grid: [1, 1, 1],
+        published_multi_grid: None,
+    },
+    plan: |layers| {
+        let backbone = Backbone::MobilenetV2(backbones::mobilenet_v2(layers, EPS)?);
+        Ok(Plan { backbone, low_level: MobileNetV2::low_level_tap(), input: INPUT })
+    },
+};
+
+const EPS: f64 = 1e-3;
+
+const INPUT: Input = Input { mean: [127.5; 3], std: [127.5; 3], words: "RGB / 127.5 − 1", cityscapes: (1, 1) };
+
+/// A convolution and its norm are modules of one layer.
+macro_rules! layer {
+    ($ours:literal, $theirs:literal) => {
+        rule($ours, concat!($theirs, ".convolution"), concat!($theirs, ".normalization"))
+    };
+}
+
+/// The first block has no expansion and is part of the stem.
+const MOBILENET_V2: &[Rule] = &[
+    layer!("backbone.stem", "{backbone}.conv_stem.first_conv"),
+    layer!("backbone.block1.depthwise", "{backbone}.conv_stem.conv_3x3"),
+    layer!("backbone.block1.project", "{backbone}.conv_stem.reduce_1x1"),
+    layer!("backbone.block{i}.expand", "{backbone}.layer.{i-2}.expand_1x1"),
+    layer!("backbone.block{i}.depthwise", "{backbone}.layer.{i-2}.conv_3x3"),
+    layer!("backbone.block{i}.project", "{backbone}.layer.{i-2}.reduce_1x1"),
+];
+
+const HEAD: &[Rule] = &[
+    layer!("aspp.image_pooling.conv", "segmentation_head.conv_pool"),
+    layer!("aspp.branch0", "segmentation_head.conv_aspp"),
+    layer!("aspp.projection", "segmentation_head.conv_projection"),
+    layer!("classifier", "segmentation_head.classifier"),
+];
