@@ -15,7 +15,8 @@ use candle_deeplab::segment::MultiScale;
 use candle_deeplab::{DeepLab, Segmenter};
 use image::RgbImage;
 use support::golden::{Golden, TOLERANCE, distance, distance_to_summary, end_points};
-use support::{hash, shared::shared};
+use support::hash;
+use support::shared::{kept, shared};
 use weights_convert::Options;
 
 /// Converts the hash weights of a variant and loads the result.
@@ -184,9 +185,13 @@ fn xception_71() {
     variant("xception71_cityscapes_os16", &Options::default());
 }
 
+/// A real checkpoint that TensorFlow wrote, kept in the repository with its golden.
 #[test]
 fn xception_65_with_narrow_widths() {
-    variant("xception65_narrow_voc_os16", &Options::default());
+    let dir = tempfile::tempdir().unwrap();
+    let folder = kept("xception65_narrow");
+    weights_convert::convert(&folder.join("model.ckpt"), dir.path(), &Options::default(), false).unwrap();
+    check(&DeepLab::load(dir.path(), &Device::Cpu).unwrap(), &folder);
 }
 
 #[test]

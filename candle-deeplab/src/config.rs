@@ -235,7 +235,10 @@ impl Config {
     }
 
     /// Checks what the types cannot say; the network itself is checked when its graph is built.
-    fn validate(&self) -> std::result::Result<(), String> {
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn validate(&self) -> std::result::Result<(), String> {
         if self.format_version != FORMAT_VERSION {
             return Err(format!(
                 "format_version {} is not {FORMAT_VERSION}: convert the weights again with this version",

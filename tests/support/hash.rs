@@ -35,16 +35,50 @@ pub(crate) fn tensorflow(name: &str, shape: &[usize], gain_conv: f64, gain_depth
     }
 }
 
-/// Writes the variables of a `names.json` as a safetensors file with TensorFlow's names and layouts.
+/// A PyTorch tensor of the reference's hash weights.
+pub(crate) fn torch(name: &str, shape: &[usize], gain_conv: f64, gain_depthwise: f64) -> Vec<f32> {
+    let u = uniform(name, shape.iter().product());
+    let leaf = name.rsplit('.').next().unwrap();
+    match (shape, leaf) {
+        (&[out, i, h, w], _) => {
+            let gain = if i == 1 && out > 1 { gain_depthwise } else { gain_conv };
+            let bound = (3.0 * gain / (i * h * w) as f64).sqrt() as f32;
+            u.map(|u| (2.0 * u - 1.0) * bound).collect()
+        }
+        (_, "weight" | "running_var") => u.map(|u| 0.8 + 0.4 * u).collect(),
+        _ => u.map(|u| (2.0 * u - 1.0) * 0.1).collect(),
+    }
+}
+
+/// Writes the variables of a TensorFlow variant's `names.json` as a safetensors file, with its names and layouts.
 pub(crate) fn write_tensorflow(names: &Path, out: &Path) {
     let spec: Value = serde_json::from_slice(&std::fs::read(names).unwrap()).unwrap();
     let gain = |kind: &str| spec[kind].as_f64().unwrap();
     let (gain_conv, gain_depthwise) = (gain("hash_gain_conv"), gain("hash_gain_depthwise"));
-    let variables: Vec<(String, Vec<usize>)> = spec["variables"].as_array().unwrap().iter().map(variable).collect();
+    let variables = spec["variables"].as_array().unwrap();
+    let tensors: Vec<_> = variables.iter().map(|v| tensor(&v["name"], &v["shape"])).collect();
+    write(&tensors, out, |name, shape| tensorflow(name, shape, gain_conv, gain_depthwise));
+}
 
+/// Writes the floats of a PyTorch variant's `names.json` as a safetensors file.
+pub(crate) fn write_torch(names: &Path, out: &Path) {
+    let spec: Value = serde_json::from_slice(&std::fs::read(names).unwrap()).unwrap();
+    let gain = |kind: &str| spec["meta"][kind].as_f64().unwrap();
+    let (gain_conv, gain_depthwise) = (gain("gain_conv"), gain("gain_dw"));
+    let keys = spec["keys"].as_array().unwrap().iter().filter(|key| key[2] != "int64");
+    let tensors: Vec<_> = keys.map(|key| tensor(&key[0], &key[1])).collect();
+    write(&tensors, out, |name, shape| torch(name, shape, gain_conv, gain_depthwise));
+}
+
+fn tensor(name: &Value, shape: &Value) -> (String, Vec<usize>) {
+    (name.as_str().unwrap().to_owned(), serde_json::from_value(shape.clone()).unwrap())
+}
+
+/// A safetensors file of f32 tensors, one in memory at a time.
+fn write(tensors: &[(String, Vec<usize>)], out: &Path, values: impl Fn(&str, &[usize]) -> Vec<f32>) {
     let mut header = serde_json::Map::new();
     let mut offset = 0;
-    for (name, shape) in &variables {
+    for (name, shape) in tensors {
         let end = offset + 4 * shape.iter().product::<usize>();
         header.insert(name.clone(), json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}));
         offset = end;
@@ -54,20 +88,18 @@ pub(crate) fn write_tensorflow(names: &Path, out: &Path) {
     let mut file = BufWriter::new(File::create(out).unwrap());
     file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
     file.write_all(&header).unwrap();
-    for (name, shape) in &variables {
-        for value in tensorflow(name, shape, gain_conv, gain_depthwise) {
+    for (name, shape) in tensors {
+        for value in values(name, shape) {
             file.write_all(&value.to_le_bytes()).unwrap();
         }
     }
     file.flush().unwrap();
 }
 
-fn variable(v: &Value) -> (String, Vec<usize>) {
-    (v["name"].as_str().unwrap().to_owned(), serde_json::from_value(v["shape"].clone()).unwrap())
-}
-
 #[test]
 fn the_stream_has_the_references_check_values() {
     let conv = tensorflow("xception_65/entry_flow/conv1_1/weights", &[3, 3, 3, 32], 2.0, 1.0);
     assert_eq!(conv[..3], [-0.192_475_89, -0.184_871_58, -0.351_548_22]);
+    let conv = torch("backbone.conv1.weight", &[64, 3, 7, 7], 1.0, 1.0);
+    assert_eq!(conv[..3], [0.015_656_795, 0.083_448_79, 0.033_577_92]);
 }

@@ -1,6 +1,11 @@
-//! The folder of shared reference data, which a checkout may lack.
+//! Where the reference data lie: a little in every checkout, the rest in a folder that a checkout may lack.
 
 use std::path::{Path, PathBuf};
+
+/// A file or folder of `tests/golden`, which every checkout has.
+pub(crate) fn kept(path: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden")).join(path)
+}
 
 /// A file or folder of the shared reference data (beside the checkout, or where `DEEPLAB_SHARED` says); where it is
 /// missing, says that the test skips.

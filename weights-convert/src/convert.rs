@@ -13,6 +13,9 @@ use crate::layout::Layout;
 use crate::read::Checkpoint;
 use crate::report::Report;
 
+/// Ten times the largest published network; a small file can claim more (a constant is stored once).
+const MAX_PARAMETERS: usize = 1 << 30;
+
 /// Converts the file at `source` into `config.json` and `model.safetensors` in the folder `out`.
 ///
 /// Everything is checked before anything is written, and one tensor at a time is held in memory. `out` is made where it
@@ -24,6 +27,11 @@ use crate::report::Report;
 pub fn convert(source: &Path, out: &Path, options: &Options, force: bool) -> Result<Report> {
     let checkpoint = Checkpoint::open(source)?;
     let recipe = families::recognise(&checkpoint, options)?;
+    let parameters: usize = recipe.sources.iter().map(Source::elements).sum();
+    if parameters > MAX_PARAMETERS {
+        let reason = format!("its network would have {parameters} parameters, more than {MAX_PARAMETERS}");
+        return Err(Error::Unrecognised { path: checkpoint.path().to_owned(), reason });
+    }
     checkpoint.check()?;
     let report = report(&checkpoint, &recipe, out);
     write(&checkpoint, &recipe, out, force)?;
@@ -34,12 +42,11 @@ fn report(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path) -> Report {
     let used: BTreeSet<&str> = recipe.sources.iter().map(|source| source.name.as_str()).collect();
     let (mut dropped, mut unused) = (BTreeMap::new(), Vec::new());
     for (name, _) in checkpoint.tensors().filter(|(name, info)| info.variable && !used.contains(name)) {
-        match training_state(checkpoint, name) {
+        match not_of_the_model(checkpoint, name) {
             Some(kind) => *dropped.entry(kind).or_insert(0) += 1,
             None => unused.push(name.to_owned()),
         }
     }
-    let elements = |source: &Source| source.param.shape.iter().product::<usize>();
     Report {
         source: checkpoint.path().display().to_string(),
         format: checkpoint.format().to_string(),
@@ -47,14 +54,14 @@ fn report(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path) -> Report {
         decisions: recipe.decisions.clone(),
         used: recipe.sources.len(),
         transposed: recipe.sources.iter().filter(|source| source.layout != Layout::Same).count(),
-        parameters: recipe.sources.iter().map(elements).sum(),
+        parameters: recipe.sources.iter().map(Source::elements).sum(),
         dropped,
         unused,
     }
 }
 
-/// What a variable is that only training needs, e.g. an optimizer's slot of another variable.
-fn training_state(checkpoint: &Checkpoint, name: &str) -> Option<&'static str> {
+/// What a variable is that a network for inference has no use for, e.g. an optimizer's slot of another variable.
+fn not_of_the_model(checkpoint: &Checkpoint, name: &str) -> Option<&'static str> {
     const SLOTS: [&str; 8] = ["Momentum", "Adam", "Adam_1", "RMSProp", "RMSProp_1", "Adagrad", "Ftrl", "Ftrl_1"];
     if matches!(name, "global_step" | "beta1_power" | "beta2_power") || name.ends_with(".num_batches_tracked") {
         return Some("training state");
@@ -69,8 +76,12 @@ fn training_state(checkpoint: &Checkpoint, name: &str) -> Option<&'static str> {
 /// Writes the weights first: a folder with a `config.json` is then a whole model.
 fn write(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path, force: bool) -> Result<()> {
     let targets = [WEIGHTS_FILE, CONFIG_FILE].map(|name| out.join(name));
-    if !force && let Some(taken) = targets.iter().find(|target| target.exists()) {
-        return Err(Error::Exists { path: taken.clone() });
+    for target in &targets {
+        match target.symlink_metadata() {
+            Ok(there) if there.is_dir() => return Err(Error::NotAFile { path: target.clone() }),
+            Ok(_) if !force => return Err(Error::Exists { path: target.clone() }),
+            _ => {}
+        }
     }
     let config = serde_json::to_string_pretty(&recipe.config).map_err(io::Error::from);
     let config = config.map_err(|source| Error::Io { path: targets[1].clone(), action: "write", source })?;
@@ -80,7 +91,8 @@ fn write(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path, force: bool) -> R
     let written = atomic::write(&targets[0], |file| write_weights(file, checkpoint, &recipe.sources))
         .and_then(|()| atomic::write(&targets[1], |file| writeln!(file, "{config}")));
     if written.is_err() && made {
-        // Only if it is empty: what somebody else put there meanwhile stays.
+        // Weights without a config are of no use; the folder goes only if it is empty then.
+        let _ = std::fs::remove_file(&targets[0]);
         let _ = std::fs::remove_dir(out);
     }
     Ok(written?)
@@ -90,8 +102,8 @@ fn write(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path, force: bool) -> R
 fn write_weights(file: &mut impl Write, checkpoint: &Checkpoint, sources: &[Source]) -> io::Result<()> {
     let mut infos = Vec::with_capacity(sources.len());
     let mut offset = 0;
-    for Source { param, .. } in sources {
-        let end = offset + param.shape.iter().product::<usize>() * size_of::<f32>();
+    for source in sources {
+        let (param, end) = (&source.param, offset + source.elements() * size_of::<f32>());
         let info = TensorInfo { dtype: Dtype::F32, shape: param.shape.clone(), data_offsets: (offset, end) };
         infos.push((param.name.clone(), info));
         offset = end;

@@ -204,9 +204,9 @@ pub enum Error {
     #[error("{flag}: {reason}")]
     Flag { flag: &'static str, reason: String },
 
-    /// Labels that are not those of the network.
-    #[error("--labels {labels}: {reason}")]
-    Labels { labels: String, reason: String },
+    /// What was said and what the file holds make no model that could be loaded.
+    #[error("{}: the model would not load: {reason}", path.display())]
+    Unloadable { path: PathBuf, reason: String },
 
     /// A model is already there.
     #[error("{}: already exists; choose another directory or replace it with --force", path.display())]

@@ -4,7 +4,6 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use weights_convert::{Checkpoint, Options};
 
@@ -41,7 +40,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         reference: PathBuf,
         /// The largest allowed difference, in standard deviations of the reference's logits
-        #[arg(long, default_value_t = 1e-3)]
+        #[arg(long, default_value_t = 1e-3, value_parser = parse_tolerance)]
         tolerance: f64,
         /// Print JSON
         #[arg(long)]
@@ -82,6 +81,11 @@ struct ConvertArgs {
     json: bool,
 }
 
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    let tolerance = text.parse().ok().filter(|t: &f64| t.is_finite() && *t >= 0.0);
+    tolerance.ok_or_else(|| "a number of standard deviations, such as 1e-3".into())
+}
+
 fn parse_multi_grid(text: &str) -> Result<[usize; 3], String> {
     let factors: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     factors.and_then(|f| f.try_into().ok()).ok_or_else(|| "three numbers, such as 1,2,4".into())
@@ -98,8 +102,9 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nowhere is left to report to if even this fails.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            // Names in a file may hold anything, and a terminal obeys; nowhere is left to report to if this fails.
+            let text: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let _ = writeln!(std::io::stderr(), "error: {text}");
             ExitCode::from(BAD_INPUT)
         }
     }
@@ -135,8 +140,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Verify { dir, reference, tolerance, json } => {
-            let comparison = weights_convert::verify(&dir, &reference, tolerance)
-                .with_context(|| format!("cannot compare {} with {}", dir.display(), reference.display()))?;
+            let comparison = weights_convert::verify(&dir, &reference, tolerance)?;
             if json {
                 writeln!(out, "{}", serde_json::to_string(&comparison)?)?;
             } else {
@@ -170,8 +174,10 @@ fn inspect(out: &mut impl Write, checkpoint: &Checkpoint, json: bool) -> anyhow:
         writeln!(out, "{file}")?;
         return Ok(());
     }
-    let width = checkpoint.tensors().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let shown = |name: &str| name.escape_debug().to_string();
+    let width = checkpoint.tensors().map(|(name, _)| shown(name).chars().count()).max().unwrap_or(0);
     for (name, info) in checkpoint.tensors() {
+        let name = shown(name);
         let quantized = if info.quantized { "  quantized" } else { "" };
         writeln!(out, "{name:width$}  {:10}  {:?}{quantized}", info.dtype.to_string(), info.shape)?;
     }

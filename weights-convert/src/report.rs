@@ -44,7 +44,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, ", {} unused", self.unused.len())?;
         for name in &self.unused {
-            writeln!(f, "  unused: {name}")?;
+            writeln!(f, "  unused: {}", name.escape_debug())?;
         }
         write!(f, "wrote {}: {} parameters", self.out, self.parameters)
     }

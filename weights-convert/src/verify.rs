@@ -46,7 +46,7 @@ pub fn verify(dir: &Path, reference: &Path, tolerance: f64) -> Result<Comparison
     let head = model.logits(&input)?;
     let logits =
         if head.dims() == wanted.dims() { head } else { model.forward(&input).map_err(candle_deeplab::Error::from)? };
-    if logits.dims() != wanted.dims() {
+    if logits.dims() != wanted.dims() || wanted.elem_count() == 0 {
         return Err(Error::ReferenceShape {
             path: reference.to_owned(),
             found: wanted.dims().to_vec(),

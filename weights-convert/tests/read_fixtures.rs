@@ -7,7 +7,8 @@ mod read_support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use read_support::{read_all, shared};
+use read_support::read_all;
+use read_support::shared::{kept, shared};
 use serde_json::Value;
 use weights_convert::{Checkpoint, ConvGeometry, DType, Format, RawTensor};
 
@@ -64,9 +65,7 @@ fn compare_all(path: &Path, expected: &Path, others: &[&str]) -> Checkpoint {
 #[test]
 fn checkpoints_hold_what_tensorflow_wrote() {
     for case in ["dtypes", "sharded", "partitioned"] {
-        let Some(dir) = shared(&format!("reference/tiny/tf/{case}")) else {
-            return;
-        };
+        let dir = kept(case);
         let checkpoint = compare_all(&dir.join("model.ckpt"), &dir.join("expected.json"), &[]);
         assert_eq!(checkpoint.format(), Format::TfCheckpoint);
         assert_eq!(checkpoint.geometry(), &Default::default());
@@ -75,18 +74,14 @@ fn checkpoints_hold_what_tensorflow_wrote() {
 
 #[test]
 fn graphs_hold_constants_stored_in_every_way() {
-    let Some(dir) = shared("reference/tiny/tf/graphdef") else {
-        return;
-    };
+    let dir = kept("graphdef");
     let graph = compare_all(&dir.join("consts.pb"), &dir.join("expected.json"), &[]);
     assert_eq!(graph.format(), Format::TfGraphDef);
 }
 
 #[test]
 fn a_frozen_graph_tells_its_variables_and_strides() {
-    let Some(dir) = shared("reference/tiny/tf/graphdef") else {
-        return;
-    };
+    let dir = kept("graphdef");
     let graph = compare_all(&dir.join("frozen_tiny.pb"), &dir.join("frozen_tiny_expected.json"), &["ArgMax/dimension"]);
     for (name, info) in graph.tensors() {
         assert_eq!(info.variable, name != "ArgMax/dimension", "{name}");
@@ -99,9 +94,7 @@ fn a_frozen_graph_tells_its_variables_and_strides() {
 
 #[test]
 fn a_checkpoint_is_found_by_any_of_its_names() {
-    let Some(dir) = shared("reference/tiny/tf/dtypes") else {
-        return;
-    };
+    let dir = kept("dtypes");
     for name in ["", "model.ckpt", "model.ckpt.index", "model.ckpt.data-00000-of-00001"] {
         let checkpoint = Checkpoint::open(&dir.join(name)).unwrap();
         assert_eq!(checkpoint.path(), dir.join("model.ckpt"), "{name}");
@@ -110,9 +103,7 @@ fn a_checkpoint_is_found_by_any_of_its_names() {
 
 #[test]
 fn a_whole_network_is_the_same_in_its_checkpoint_and_in_its_frozen_graph() {
-    let Some(dir) = shared("reference/tiny/tf/xception65_narrow") else {
-        return;
-    };
+    let dir = kept("xception65_narrow");
     // A folder with both, as the model zoo's archives have: the checkpoint is meant.
     let checkpoint = Checkpoint::open(&dir).unwrap();
     assert_eq!(checkpoint.format(), Format::TfCheckpoint);
@@ -129,9 +120,7 @@ fn a_whole_network_is_the_same_in_its_checkpoint_and_in_its_frozen_graph() {
 
 #[test]
 fn a_frozen_graph_tells_its_atrous_rates() {
-    let Some(path) = shared("reference/tiny/tf/xception65_narrow/frozen_inference_graph.pb") else {
-        return;
-    };
+    let path = kept("xception65_narrow/frozen_inference_graph.pb");
     let graph = Checkpoint::open(&path).unwrap();
     let atrous: BTreeMap<&str, usize> = (graph.geometry().convs.iter())
         .inspect(|(_, conv)| assert_eq!(conv.dilation.0, conv.dilation.1))

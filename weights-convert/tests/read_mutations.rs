@@ -5,9 +5,12 @@
 
 mod read_support;
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use read_support::{flat, read_all, shared};
+use read_support::shared::{kept, shared};
+use read_support::{flat, read_all};
 
 /// The same damage in every run.
 struct Xorshift(u64);
@@ -21,38 +24,73 @@ impl Xorshift {
     }
 }
 
-/// Damages `file` in `dir` again and again and reads `open` each time. With `checksums`, whatever is still
-/// read must be what was read before.
-fn mutate(dir: &Path, file: &str, open: &str, times: usize, checksums: bool) {
-    let path = dir.join(file);
-    let good = std::fs::read(&path).unwrap();
-    let expected = read_all(&dir.join(open)).unwrap();
-    let mut random = Xorshift(0x9e37_79b9_7f4a_7c15 ^ good.len() as u64);
-    for _ in 0..times {
-        let mut bad = good.clone();
-        match random.below(8) {
-            0 => bad.truncate(random.below(good.len())),
-            // Lengths are at their worst when they are huge.
-            1 => bad[random.below(good.len())] = 0xff,
-            _ => bad[random.below(good.len())] ^= 1 << random.below(8),
-        }
-        std::fs::write(&path, &bad).unwrap();
-        let read = read_all(&dir.join(open));
-        if checksums && let Ok(read) = read {
-            assert!(read == expected, "{file}: damage was not noticed");
-        }
-    }
-    std::fs::write(&path, good).unwrap();
+/// Files that are damaged, one at a time, and read.
+struct Victim {
+    dir: tempfile::TempDir,
+    /// What is opened.
+    open: &'static str,
+    /// Whether checksums cover the files: whatever is still read must then be what was read before.
+    checksums: bool,
 }
 
-/// A copy of the files of a fixture that can be damaged.
-fn copy(folder: &str, files: &[&str]) -> Option<tempfile::TempDir> {
-    let from = shared(folder)?;
-    let dir = tempfile::tempdir().unwrap();
-    for file in files {
-        std::fs::write(dir.path().join(file), std::fs::read(from.join(file)).unwrap()).unwrap();
+impl Victim {
+    /// Copies of the files of a fixture.
+    fn copy(folder: &Path, files: &[&str], open: &'static str, checksums: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            std::fs::write(dir.path().join(file), std::fs::read(folder.join(file)).unwrap()).unwrap();
+        }
+        Self { dir, open, checksums }
     }
-    Some(dir)
+
+    /// One file without checksums.
+    fn file(name: &'static str, content: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(name), content).unwrap();
+        Self { dir, open: name, checksums: false }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.dir.path().join(file)
+    }
+
+    /// Damages every `step`th byte of a file, in each of the ways in turn, and cuts the file off there.
+    fn mutate(&self, file: &str, step: usize) {
+        let path = self.path(file);
+        let good = std::fs::read(&path).unwrap();
+        let expected = read_all(&self.path(self.open)).unwrap();
+        let mut random = Xorshift(0x9e37_79b9_7f4a_7c15 ^ good.len() as u64);
+        let read = |bad: &[u8], at: usize| {
+            overwrite(&path, bad);
+            let read = read_all(&self.path(self.open));
+            if self.checksums
+                && let Ok(read) = read
+            {
+                assert!(read == expected, "{file}: damage at byte {at} was not noticed");
+            }
+        };
+        for start in (0..good.len()).step_by(step) {
+            // Not the same place of every record.
+            let at = (start + random.below(step)).min(good.len() - 1);
+            let mut bad = good.clone();
+            bad[at] ^= 1 << random.below(8);
+            read(&bad, at);
+            // Lengths are at their worst when they are huge.
+            bad[at] = 0xff;
+            read(&bad, at);
+            if at.is_multiple_of(4) {
+                read(&good[..at], at);
+            }
+        }
+        overwrite(&path, &good);
+    }
+}
+
+/// Writes over what is there: some file systems wait for the disk when a file is emptied and written anew.
+fn overwrite(path: &Path, content: &[u8]) {
+    let mut file = File::options().write(true).open(path).unwrap();
+    file.write_all(content).unwrap();
+    file.set_len(content.len() as u64).unwrap();
 }
 
 #[test]
@@ -60,11 +98,9 @@ fn damaged_checkpoints_are_errors_or_read_the_same() {
     let one = ["model.ckpt.index", "model.ckpt.data-00000-of-00001"];
     let two = ["model.ckpt.index", "model.ckpt.data-00000-of-00002", "model.ckpt.data-00001-of-00002"];
     for (case, files) in [("dtypes", &one[..]), ("partitioned", &one), ("sharded", &two)] {
-        let Some(dir) = copy(&format!("reference/tiny/tf/{case}"), files) else {
-            return;
-        };
+        let victim = Victim::copy(&kept(case), files, "model.ckpt", true);
         for file in files {
-            mutate(dir.path(), file, "model.ckpt", 2000, true);
+            victim.mutate(file, 1);
         }
     }
 }
@@ -72,33 +108,27 @@ fn damaged_checkpoints_are_errors_or_read_the_same() {
 #[test]
 fn damaged_graphs_do_not_panic() {
     for file in ["consts.pb", "frozen_tiny.pb"] {
-        let Some(dir) = copy("reference/tiny/tf/graphdef", &[file]) else {
-            return;
-        };
-        mutate(dir.path(), file, file, 3000, false);
+        Victim::copy(&kept("graphdef"), &[file], file, false).mutate(file, 1);
     }
 }
 
 #[test]
 fn damaged_tflite_models_do_not_panic() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("m.tflite"), flat::Model { quantized: true, ..Default::default() }.bytes()).unwrap();
-    mutate(dir.path(), "m.tflite", "m.tflite", 3000, false);
+    let model = flat::Model { quantized: true, ..Default::default() };
+    Victim::file("m.tflite", &model.bytes()).mutate("m.tflite", 1);
 }
 
 #[test]
 fn a_damaged_published_tflite_model_does_not_panic() {
-    let Some(dir) = copy("real", &["deeplabv3_257_mv_gpu.tflite"]) else {
-        return;
-    };
-    mutate(dir.path(), "deeplabv3_257_mv_gpu.tflite", "deeplabv3_257_mv_gpu.tflite", 100, false);
+    let Some(folder) = shared("real") else { return };
+    const MODEL: &str = "deeplabv3_257_mv_gpu.tflite";
+    let size = std::fs::metadata(folder.join(MODEL)).unwrap().len();
+    Victim::copy(&folder, &[MODEL], MODEL, false).mutate(MODEL, usize::try_from(size / 40).unwrap());
 }
 
 #[test]
 fn damaged_safetensors_do_not_panic() {
     let header = r#"{"w":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"b":{"dtype":"I8","shape":[3],"data_offsets":[8,11]}}"#;
     let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[7; 11]].concat();
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("m.safetensors"), file).unwrap();
-    mutate(dir.path(), "m.safetensors", "m.safetensors", 3000, false);
+    Victim::file("m.safetensors", &file).mutate("m.safetensors", 1);
 }

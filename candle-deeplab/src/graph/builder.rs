@@ -151,7 +151,7 @@ impl Builder {
 
     /// The concatenation of values along the channels.
     pub fn concat(&mut self, values: &[Value]) -> Value {
-        let channels = values.iter().map(|&v| self.channels(v)).sum();
+        let channels = values.iter().fold(0, |sum: usize, &v| sum.saturating_add(self.channels(v)));
         let value = self.push("concat", Op::Concat, values.to_vec(), channels);
         if values.is_empty() {
             self.fail(value, "concatenates nothing");

@@ -34,10 +34,14 @@ impl Labels {
     /// [`Error::Io`] where the file cannot be read, [`Error::Labels`] where it is none of these.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        let wrong = |reason: String| Error::Labels { path: path.to_owned(), reason };
+        // A pipe would be waited for.
+        if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
+            return Err(wrong("is not a regular file".into()));
+        }
         let mut text = String::new();
         let file = File::open(path).map_err(Error::io(path))?;
         file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(Error::io(path))?;
-        let wrong = |reason: String| Error::Labels { path: path.to_owned(), reason };
         if text.len() as u64 > MAX_BYTES {
             return Err(wrong(format!("more than {MAX_BYTES} bytes is too large for a list of names")));
         }

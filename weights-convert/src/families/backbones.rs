@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 pub(super) fn xception(layers: &Layers, batch_norm_eps: f64) -> Result<Xception> {
     let entry_width = |i: usize| format!("backbone.entry_flow.block{i}.sepconv3.pointwise");
     // Some families number the blocks of all flows in one list; only those of the entry flow begin it with shortcuts.
-    let blocks = layers.count(|i| format!("backbone.entry_flow.block{i}.shortcut"));
+    let blocks = layers.count(|i| format!("backbone.entry_flow.block{i}.shortcut"))?;
     let strides = Xception::entry_strides(blocks).ok_or_else(|| Error::Unrecognised {
         path: layers.checkpoint.path().to_owned(),
         reason: format!("an Xception whose entry flow has {blocks} blocks; known ones have 3 or 5"),
@@ -53,7 +53,7 @@ pub(super) fn resnet(layers: &Layers, like: ResNet) -> Result<ResNet> {
     let (mut units, mut widths) = ([0; 4], [0; 4]);
     for (b, (units, width)) in units.iter_mut().zip(&mut widths).enumerate() {
         let unit = |u: usize| format!("backbone.block{}.unit{u}.conv3", b + 1);
-        *units = u8::try_from(layers.count(unit)).unwrap_or(u8::MAX);
+        *units = u8::try_from(layers.count(unit)?).unwrap_or(u8::MAX);
         *width = layers.width(&unit(1))?;
     }
     Ok(ResNet { stem, units, widths, ..like })

@@ -57,15 +57,34 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// Whether a layer is in the file.
+    /// Whether anything of a layer is in the file: a kernel that is missing beside its norm must be missed, not taken for
+    /// a smaller network.
     pub(super) fn has(&self, path: &str) -> bool {
+        let Some((_, norm)) = self.names(path) else { return false };
+        let separator = match self.naming {
+            Naming::Slim => '/',
+            Naming::Torch => '.',
+        };
+        let under = |layer: &str| !layer.is_empty() && self.checkpoint.has_under(&format!("{layer}{separator}"));
+        self.has_kernel(path) || under(&norm)
+    }
+
+    /// Whether a layer's kernel is in the file.
+    pub(super) fn has_kernel(&self, path: &str) -> bool {
         let Some((conv, _)) = self.names(path) else { return false };
         self.kernels(&conv).iter().any(|(name, _)| self.checkpoint.info(name).is_some())
     }
 
-    /// The number of layers `path(1)`, `path(2)`, … without a gap.
-    pub(super) fn count(&self, path: impl Fn(usize) -> String) -> usize {
-        (1..=MAX_LAYERS).take_while(|&i| self.has(&path(i))).count()
+    /// The number of layers `path(1)`, `path(2)`, …
+    ///
+    /// # Errors
+    /// [`Error::MissingLayer`] where there is a gap.
+    pub(super) fn count(&self, path: impl Fn(usize) -> String) -> Result<usize> {
+        let count = (1..=MAX_LAYERS).take_while(|&i| self.has(&path(i))).count();
+        if (count + 2..=MAX_LAYERS).any(|i| self.has(&path(i))) {
+            self.kernel(&path(count + 1))?;
+        }
+        Ok(count)
     }
 
     /// What the kernel of a dense layer tells.

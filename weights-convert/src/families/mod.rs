@@ -117,6 +117,13 @@ pub struct Source {
     pub layout: Layout,
 }
 
+impl Source {
+    /// Number of the parameter's elements.
+    pub fn elements(&self) -> usize {
+        self.param.shape.iter().product()
+    }
+}
+
 /// A file understood: the model's recipe and where each of its parameters comes from.
 #[derive(Debug, Clone)]
 pub struct Recipe {
@@ -139,7 +146,11 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
     let mut decisions = vec![Decision { what: "family", value: family.name.into(), because: found.because }];
     let Plan { backbone, low_level, input } = (family.plan)(&layers)?;
     let network = network::network(&layers, backbone, low_level, &family.habits, options, &mut decisions)?;
-    let graph = network.graph()?;
+    let unloadable = |error: candle_deeplab::Error| Error::Unloadable {
+        path: checkpoint.path().to_owned(),
+        reason: error.to_string(),
+    };
+    let graph = network.graph().map_err(unloadable)?;
     let sources = graph.params().into_iter().map(|param| layers.source(&graph, param)).collect::<Result<Vec<_>>>()?;
     let config = recipe::config(checkpoint, family.name, network, input, options, &mut decisions)?;
 

@@ -49,6 +49,9 @@ pub(super) fn network(
     let norms = |name: &str| name.ends_with("/BatchNorm/moving_variance") || name.ends_with(".running_var");
     let batch_norm = layers.checkpoint.tensors().any(|(name, _)| norms(name));
 
+    if let Some(told) = options.output_stride.filter(|told| ![8, 16, 32].contains(told)) {
+        return Err(Error::Flag { flag: "--output-stride", reason: format!("{told} must be 8, 16 or 32") });
+    }
     let last = last_rates(layers, &backbone);
     let output_stride = output_stride(&last, habits, options, decisions);
     let multi_grid = multi_grid(&last, &backbone, habits, options, decisions);
@@ -77,11 +80,13 @@ pub(super) fn network(
 
 /// How the 3×3 convolution of a scope is made, where there is one.
 fn convolution(layers: &Layers, scope: &str, habits: &Habits) -> Option<Convolution> {
-    if layers.has(&format!("{scope}.conv")) {
-        Some(Convolution::Dense)
-    } else {
-        layers.has(&format!("{scope}.pointwise")).then_some(habits.separable)
+    let [dense, depthwise, pointwise] = ["conv", "depthwise", "pointwise"].map(|part| format!("{scope}.{part}"));
+    if layers.has_kernel(&dense) {
+        return Some(Convolution::Dense);
     }
+    // A norm alone is a convolution as well: its missing kernel will be an error.
+    let separable = layers.has_kernel(&depthwise) || layers.has_kernel(&pointwise);
+    (separable || layers.has(&dense) || layers.has(&pointwise)).then_some(habits.separable)
 }
 
 /// The last layer of a 3×3 convolution, whose width is that of the whole.
@@ -95,7 +100,7 @@ fn decoder(layers: &Layers, low_level: &str, habits: &Habits) -> Result<Option<D
     }
     let convolution = convolution(layers, "decoder.conv1", habits).unwrap_or(habits.separable);
     let conv = |i: usize| last_layer(&format!("decoder.conv{i}"), convolution);
-    let widths = (1..=layers.count(conv)).map(|i| layers.width(&conv(i))).collect::<Result<_>>()?;
+    let widths = (1..=layers.count(conv)?).map(|i| layers.width(&conv(i))).collect::<Result<_>>()?;
     Ok(Some(Decoder {
         low_level: low_level.into(),
         low_level_width: layers.width("decoder.low_level")?,
@@ -169,23 +174,33 @@ fn rates(
 ) -> Result<Vec<usize>> {
     let flag = |reason: String| Error::Flag { flag: "--atrous-rates", reason };
     let scope = |i: usize| format!("aspp.branch{i}");
-    let separable = layers.count(|i| last_layer(&scope(i), Convolution::Separable));
-    let branches = separable.max(layers.count(|i| last_layer(&scope(i), Convolution::Dense)));
+    let convolution = convolution(layers, "aspp.branch1", habits).unwrap_or(habits.separable);
+    let branches = layers.count(|i| last_layer(&scope(i), convolution))?;
     let rate =
         |i| layers.rate(&format!("{}.depthwise", scope(i))).or_else(|| layers.rate(&format!("{}.conv", scope(i))));
     let from_graph: Option<Vec<usize>> = (1..=branches).map(rate).collect();
     // Rates are in feature pixels: at half the output stride they are twice as many.
-    let scaled = |rates: &[usize], from: usize| rates.iter().map(|rate| rate * from / output_stride.max(1)).collect();
+    let scaled = |rates: &[usize], from: usize| {
+        let scale = |&rate: &usize| {
+            let product = rate.checked_mul(from).filter(|product| product.is_multiple_of(output_stride.max(1)))?;
+            Some(product / output_stride.max(1))
+        };
+        let odd =
+            || flag(format!("{rates:?} at output stride {from} are no whole numbers at {output_stride}: give them"));
+        rates.iter().map(scale).collect::<Option<Vec<_>>>().ok_or_else(odd)
+    };
     let (value, because) = match (&options.atrous_rates, from_graph) {
         (Some(told), _) if told.len() != branches => {
             return Err(flag(format!("{} rates for the {branches} atrous branches in the file", told.len())));
         }
         (Some(told), _) => (told.clone(), "--atrous-rates"),
         (None, _) if branches == 0 => (Vec::new(), "the file has no atrous branches"),
-        (None, Some(rates)) => (scaled(&rates, graph_output_stride(last).unwrap_or(output_stride)), "the file's graph"),
+        (None, Some(rates)) => {
+            (scaled(&rates, graph_output_stride(last).unwrap_or(output_stride))?, "the file's graph")
+        }
         (None, None) if branches == habits.rates.len() => {
             let from = if habits.rates_scale { habits.output_stride } else { output_stride };
-            (scaled(&habits.rates, from), "not in the file: the family's default; --atrous-rates changes them")
+            (scaled(&habits.rates, from)?, "not in the file: the family's default; --atrous-rates changes them")
         }
         (None, None) => {
             return Err(flag(format!(

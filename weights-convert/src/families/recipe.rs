@@ -38,7 +38,9 @@ pub(super) fn config(
         format: checkpoint.format().to_string(),
         converter: concat!("weights-convert ", env!("CARGO_PKG_VERSION")).into(),
     };
-    Ok(Config { format_version: FORMAT_VERSION, network, preprocessing, labels, provenance })
+    let config = Config { format_version: FORMAT_VERSION, network, preprocessing, labels, provenance };
+    config.validate().map_err(|reason| Error::Unloadable { path: checkpoint.path().to_owned(), reason })?;
+    Ok(config)
 }
 
 /// What the classes are called: as told, or the data set whose number of classes this is.
@@ -62,8 +64,8 @@ fn labels(classes: usize, options: &Options, decisions: &mut Vec<Decision>) -> R
             }
         }
     };
-    if let Err(reason) = labels.validate(classes) {
-        return Err(Error::Labels { labels: labels.dataset, reason });
+    if let (Err(reason), Some(_)) = (labels.validate(classes), &options.labels) {
+        return Err(Error::Flag { flag: "--labels", reason });
     }
     decisions.push(Decision { what: "labels", value: labels.dataset.clone(), because });
     Ok(labels)

@@ -77,10 +77,7 @@ const RESNET: &[Rule] = &[
 fn find(checkpoint: &Checkpoint) -> Result<Option<Found>> {
     const BACKBONES: [&str; 6] =
         ["xception_41", "xception_65", "xception_71", "MobilenetV2", "resnet_v1_50", "resnet_v1_101"];
-    let has_scope = |scope: &str| {
-        let under = |name: &str| name.strip_prefix(scope).is_some_and(|rest| rest.starts_with('/'));
-        checkpoint.tensors().any(|(name, _)| under(name))
-    };
+    let has_scope = |scope: &str| checkpoint.has_under(&format!("{scope}/"));
     let refuse = |reason: String| Err(Error::Unrecognised { path: checkpoint.path().to_owned(), reason });
     if has_scope("MobilenetV3") {
         return refuse("it is a MobileNetV3, which is not supported yet".into());

@@ -134,6 +134,12 @@ impl Checkpoint {
         self.opened.tensors.get(name)
     }
 
+    /// Whether there is a tensor whose name begins with `prefix`.
+    pub fn has_under(&self, prefix: &str) -> bool {
+        let from = (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded);
+        self.opened.tensors.range::<str, _>(from).next().is_some_and(|(name, _)| name.starts_with(prefix))
+    }
+
     /// Reads one tensor. In a TensorFlow checkpoint, its checksum is verified.
     ///
     /// # Errors

@@ -1,25 +1,15 @@
-//! Small writers of the formats that are read, and the way to the shared fixtures.
+//! Small writers of the formats that are read, and the way to the fixtures.
 #![allow(dead_code)] // every test crate uses its part
 
 pub(crate) mod bundle;
 pub(crate) mod flat;
 pub(crate) mod proto;
+#[path = "../../../tests/support/shared.rs"]
+pub(crate) mod shared;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use weights_convert::{Checkpoint, Error, Result};
-
-/// The folder of shared fixtures; `None`, with a word about it, where it is not there.
-pub(crate) fn shared(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("DEEPLAB_SHARED")
-        .map_or_else(|| Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")).to_owned(), PathBuf::from);
-    let path = root.join(path);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 /// Opens a file, checks it, and reads everything in it.
 pub(crate) fn read_all(path: &Path) -> Result<Vec<(String, weights_convert::RawTensor)>> {

@@ -1,0 +1,514 @@
+//! `weights-convert` as its user meets it: what converts, what is said of it, and whether it is the same network.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
+
+#[path = "support/converter.rs"]
+mod converter;
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use candle_core::Tensor;
+use converter::{Tensors, change, convert, error, names_in, refused, refused_into, run};
+use serde_json::Value;
+use support::golden::{Golden, TOLERANCE, distance_to_summary};
+use support::shared::{kept, shared};
+use tempfile::TempDir;
+
+/// The narrow Xception-65: a folder with a training checkpoint and the frozen graph made from it.
+fn narrow() -> PathBuf {
+    kept("xception65_narrow")
+}
+
+/// The same weights as tensors that can be changed.
+fn narrow_tensors() -> Tensors {
+    Tensors::of_checkpoint(&narrow().join("model.ckpt"))
+}
+
+/// A folder, and in it the model that a file converts to.
+struct Model {
+    dir: TempDir,
+    /// What the program said.
+    report: String,
+}
+
+impl Model {
+    fn of(file: &Path, flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let report = convert(file, &dir.path().join("model"), flags);
+        Self { dir, report }
+    }
+
+    fn narrow(flags: &[&str]) -> Self {
+        Self::of(&narrow(), flags)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("model")
+    }
+
+    fn weights(&self) -> Vec<u8> {
+        std::fs::read(self.path().join("model.safetensors")).unwrap()
+    }
+
+    fn config(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path().join("config.json")).unwrap()).unwrap()
+    }
+
+    fn network(&self) -> Value {
+        self.config()["network"].clone()
+    }
+
+    /// Runs `verify` with a reference, and gives the exit code and what it said.
+    fn verify(&self, reference: &Tensors, flags: &[&str]) -> (Option<i32>, String) {
+        let file = reference.write(&self.dir.path().join("reference.safetensors"));
+        let dir = self.path();
+        let args = ["verify".as_ref(), dir.as_os_str(), "--reference".as_ref(), file.as_os_str()];
+        let output = run(args.into_iter().chain(flags.iter().map(AsRef::as_ref)));
+        assert!(output.stderr.is_empty(), "{output:?}");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The error of `verify` with a reference.
+    fn verify_error(&self, reference: &Tensors) -> String {
+        let file = reference.write(&self.dir.path().join("reference.safetensors"));
+        let dir = self.path();
+        error(["verify".as_ref(), dir.as_os_str(), "--reference".as_ref(), file.as_os_str()])
+    }
+}
+
+fn json(text: &str) -> Value {
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(text).unwrap()
+}
+
+/// A reference file for `verify`: what enters the network and what must leave it.
+fn reference(input: &Tensor, logits: &Tensor) -> Tensors {
+    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+    Tensors::default().add("input", input.dims(), &values(input)).add("logits", logits.dims(), &values(logits))
+}
+
+fn narrow_golden() -> Golden {
+    Golden::open(&narrow().join("golden.safetensors"))
+}
+
+/// The reference of the narrow network, at the head's resolution.
+fn narrow_reference() -> Tensors {
+    let golden = narrow_golden();
+    reference(&golden.nchw("preprocessed_input"), &golden.nchw("logits"))
+}
+
+/// Bilinear with aligned corners, written for this test: rows first, then columns.
+fn upsample(map: &Tensor, height: usize, width: usize) -> Tensor {
+    let along = |map: &Tensor, axis: usize, size: usize| {
+        let old = map.dims()[axis];
+        let at = |i: usize| i as f64 * (old - 1) as f64 / (size - 1) as f64;
+        let line = |i: usize| {
+            let (low, part) = (at(i).floor() as usize, at(i).fract());
+            let line = |k: usize| map.narrow(axis, k.min(old - 1), 1).unwrap();
+            ((line(low) * (1.0 - part)).unwrap() + (line(low + 1) * part).unwrap()).unwrap()
+        };
+        Tensor::cat(&(0..size).map(line).collect::<Vec<_>>(), axis).unwrap()
+    };
+    along(&along(map, 2, height), 3, width)
+}
+
+// ---- what converts ----
+
+#[test]
+fn a_checkpoint_converts_by_any_of_its_names() {
+    let [first, others @ ..] = ["model.ckpt", "model.ckpt.index", "model.ckpt.data-00000-of-00001", ""]
+        .map(|name| Model::of(&narrow().join(name), &[]));
+    assert_eq!(names_in(&first.path()), ["config.json", "model.safetensors"]);
+    for other in others {
+        assert_eq!((other.config(), other.weights()), (first.config(), first.weights()));
+    }
+}
+
+#[test]
+fn a_frozen_graph_is_the_same_model_and_tells_its_strides_and_rates() {
+    let graph = Model::of(&narrow().join("frozen_inference_graph.pb"), &[]);
+    let checkpoint = Model::narrow(&[]);
+    assert!(graph.weights() == checkpoint.weights());
+    assert_eq!(graph.network(), checkpoint.network());
+    assert_eq!(graph.config()["provenance"]["format"], "frozen TensorFlow graph");
+    for what in ["output stride", "atrous rates"] {
+        assert!(line(&graph.report, what).contains("the file's graph"), "{}", graph.report);
+        assert!(line(&checkpoint.report, what).contains("not in the file: "), "{}", checkpoint.report);
+        assert!(line(&checkpoint.report, what).contains(&format!("--{}", what.replace(' ', "-"))));
+    }
+}
+
+#[test]
+fn tensors_of_tensorflows_names_convert_from_safetensors_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Model::of(&narrow_tensors().write(&dir.path().join("weights.safetensors")), &[]);
+    assert!(model.weights() == Model::narrow(&[]).weights());
+}
+
+// ---- what is said of it ----
+
+/// The line of a report that begins with a word.
+fn line<'a>(report: &'a str, what: &str) -> &'a str {
+    report.lines().find(|line| line.trim_start().starts_with(what)).unwrap_or_else(|| panic!("no {what}: {report}"))
+}
+
+#[test]
+fn the_report_counts_what_was_used_dropped_and_left() {
+    let model = Model::narrow(&[]);
+    let counts =
+        "732 tensors used (147 transposed), 440 dropped (optimizer slots), 1 dropped (training state), 0 unused";
+    assert_eq!(line(&model.report, "732"), counts);
+    assert!(line(&model.report, "network").contains("DeepLabv3+ xception65, 21 classes"), "{}", model.report);
+    assert!(line(&model.report, "wrote").ends_with("75617 parameters"), "{}", model.report);
+}
+
+#[test]
+fn the_report_is_a_line_of_json_when_asked() {
+    let model = Model::narrow(&["--json"]);
+    let report = json(&model.report);
+    assert_eq!(
+        (&report["used"], &report["transposed"], &report["parameters"]),
+        (&732.into(), &147.into(), &75617.into())
+    );
+    assert_eq!(report["dropped"], serde_json::json!({ "optimizer slots": 440, "training state": 1 }));
+    assert_eq!(report["unused"], serde_json::json!([]));
+    let stride = report["decisions"].as_array().unwrap().iter().find(|d| d["what"] == "output stride").unwrap();
+    assert_eq!(stride["value"], "16");
+}
+
+#[test]
+fn what_training_left_behind_is_not_in_the_model() {
+    let header = model_header(&Model::narrow(&[]));
+    assert_eq!(header.as_object().unwrap().len(), 732 + 1, "the tensors and __metadata__");
+    assert!(!header.to_string().contains("Momentum") && !header.to_string().contains("global_step"));
+}
+
+fn model_header(model: &Model) -> Value {
+    let weights = model.weights();
+    let (len, rest) = weights.split_first_chunk().unwrap();
+    serde_json::from_slice(&rest[..usize::try_from(u64::from_le_bytes(*len)).unwrap()]).unwrap()
+}
+
+#[test]
+fn a_variable_that_no_rule_knows_is_named_and_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = narrow_tensors().add("auxiliary/loss_weight", &[2], &[1., 2.]).write(&dir.path().join("w.safetensors"));
+    let model = Model::of(&file, &[]);
+    assert!(line(&model.report, "732").ends_with(", 1 unused"), "{}", model.report);
+    assert_eq!(line(&model.report, "unused:").trim(), "unused: auxiliary/loss_weight");
+    assert_eq!(json(&Model::of(&file, &["--json"]).report)["unused"], serde_json::json!(["auxiliary/loss_weight"]));
+    assert!(model.weights() == Model::narrow(&[]).weights());
+}
+
+// ---- whether it is the same network ----
+
+#[test]
+fn a_converted_network_computes_what_tensorflow_computed() {
+    let (code, said) = Model::narrow(&[]).verify(&narrow_reference(), &["--tolerance", "1e-4"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("the same network\n") && !said.contains("NOT"), "{said}");
+    assert!(line(&said, "mask agreement").ends_with("100.0000 %"), "{said}");
+}
+
+#[test]
+fn a_reference_may_be_at_the_inputs_resolution() {
+    let golden = narrow_golden();
+    let logits = upsample(&golden.nchw("logits"), 129, 129);
+    let off = distance_to_summary(&logits, &golden.floats("resized_logits.summary"));
+    assert!(off <= TOLERANCE, "the test's own resize is {off:.1e} off");
+    let reference = reference(&golden.nchw("preprocessed_input"), &logits);
+    let (code, said) = Model::narrow(&[]).verify(&reference, &["--tolerance", "1e-4"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// Logits of which one is off by `off`.
+fn with_one_logit_off(off: f32) -> Tensors {
+    let mut reference = narrow_reference();
+    let (_, _, bytes) = reference.0.get_mut("logits").unwrap();
+    let value = f32::from_le_bytes(bytes[400..404].try_into().unwrap()) + off;
+    bytes[400..404].copy_from_slice(&value.to_le_bytes());
+    reference
+}
+
+#[test]
+fn one_logit_that_differs_is_another_network() {
+    let (code, said) = Model::narrow(&[]).verify(&with_one_logit_off(1.0), &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.ends_with("NOT the same network\n"), "{said}");
+    let (code, said) = Model::narrow(&[]).verify(&with_one_logit_off(f32::NAN), &["--tolerance", "1e30"]);
+    assert_eq!(code, Some(1), "{said}");
+}
+
+#[test]
+fn the_tolerance_is_a_thousandth_of_the_standard_deviation_or_what_is_told() {
+    let model = Model::narrow(&[]);
+    let off_by = |off: f32, flags: &[&str]| {
+        let (code, said) = model.verify(&with_one_logit_off(off), &[&["--json"], flags].concat());
+        (code, json(&said))
+    };
+    let (code, said) = off_by(1.0, &[]);
+    assert_eq!((code, &said["passed"], &said["tolerance"]), (Some(1), &false.into(), &1e-3.into()));
+    assert!((said["max_abs_diff"].as_f64().unwrap() - 1.0).abs() < 1e-3, "{said}");
+    let std = said["max_abs_diff"].as_f64().unwrap() / said["max_abs_diff_over_std"].as_f64().unwrap();
+
+    assert_eq!(off_by((0.5e-3 * std) as f32, &[]).0, Some(0));
+    assert_eq!(off_by((2e-3 * std) as f32, &[]).0, Some(1));
+    let (code, said) = off_by((2e-3 * std) as f32, &["--tolerance", "0.01"]);
+    assert_eq!((code, &said["passed"], &said["tolerance"]), (Some(0), &true.into(), &0.01.into()));
+}
+
+#[test]
+fn another_networks_weights_do_not_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let tensors = narrow_tensors().add("logits/semantic/biases", &[21], &[0.5; 21]);
+    let model = Model::of(&tensors.write(&dir.path().join("w.safetensors")), &[]);
+    assert_eq!(model.verify(&narrow_reference(), &[]).0, Some(1));
+    // Nor do the same weights at other strides or rates.
+    assert_eq!(Model::narrow(&["--output-stride", "8"]).verify(&narrow_reference(), &[]).0, Some(1));
+    assert_eq!(Model::narrow(&["--atrous-rates", "5,12,18"]).verify(&narrow_reference(), &[]).0, Some(1));
+}
+
+#[test]
+fn a_reference_that_does_not_fit_the_network_is_an_error() {
+    let model = Model::narrow(&[]);
+    let said = model.verify_error(&narrow_reference().remove("input"));
+    assert!(said.contains("reference.safetensors: no tensor named `input`"), "{said}");
+    let said = model.verify_error(&narrow_reference().add("logits", &[1, 21, 5, 5], &[0.; 21 * 25]));
+    assert!(said.contains("[1, 21, 5, 5]") && said.contains("[1, 21, 129, 129]"), "{said}");
+    assert!(model.verify_error(&narrow_reference().add("input", &[3, 5, 5], &[0.; 75])).contains("[N, 3, H, W]"));
+}
+
+#[test]
+fn a_folder_without_a_model_cannot_be_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = narrow_reference().write(&dir.path().join("reference.safetensors"));
+    let said = error(["verify".as_ref(), dir.path().as_os_str(), "--reference".as_ref(), file.as_os_str()]);
+    assert!(said.contains("config.json"), "{said}");
+}
+
+// ---- what the file cannot tell ----
+
+#[test]
+fn the_output_stride_scales_the_rates_that_are_not_told() {
+    let at = |stride| Model::narrow(&["--output-stride", stride]).network();
+    for (stride, rates) in [("8", [12, 24, 36]), ("16", [6, 12, 18]), ("32", [3, 6, 9])] {
+        let network = at(stride);
+        assert_eq!(network["output_stride"].to_string(), stride);
+        assert_eq!(network["aspp"]["rates"], serde_json::json!(rates));
+    }
+}
+
+#[test]
+fn atrous_rates_are_taken_as_told() {
+    let model = Model::narrow(&["--output-stride", "8", "--atrous-rates", "1,2,3"]);
+    assert_eq!(model.network()["aspp"]["rates"], serde_json::json!([1, 2, 3]));
+    assert!(line(&model.report, "atrous rates").ends_with("--atrous-rates"), "{}", model.report);
+    // One for each branch.
+    let said = flags_refused(&["--atrous-rates", "6,12"]);
+    assert!(said.contains("--atrous-rates: 2 rates for the 3 atrous branches"), "{said}");
+}
+
+#[test]
+fn multi_grid_is_taken_as_told() {
+    assert_eq!(Model::narrow(&[]).network()["multi_grid"], serde_json::json!([1, 1, 1]));
+    assert_eq!(Model::narrow(&["--multi-grid", "1,2,4"]).network()["multi_grid"], serde_json::json!([1, 2, 4]));
+    let said = run(["convert", "x", "--out", "y", "--multi-grid", "1,2"]);
+    assert_eq!(said.status.code(), Some(2));
+    assert!(String::from_utf8(said.stderr).unwrap().contains("three numbers, such as 1,2,4"));
+}
+
+/// The error of converting with flags that make no sense; nothing is written.
+fn flags_refused(flags: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let said = refused_into(&narrow(), &dir.path().join("model"), flags);
+    assert_eq!(names_in(dir.path()), [""; 0], "{flags:?}");
+    said
+}
+
+#[test]
+fn numbers_that_no_network_has_are_refused() {
+    for stride in ["0", "12", "64"] {
+        assert!(flags_refused(&["--output-stride", stride]).contains("must be 8, 16 or 32"));
+    }
+    for flag in ["--atrous-rates", "--multi-grid"] {
+        for numbers in ["0,1,2", "1,2,18446744073709551615"] {
+            assert!(flags_refused(&[flag, numbers]).contains("must be between 1 and 1024"));
+        }
+    }
+}
+
+#[test]
+fn sizes_that_no_image_has_are_refused() {
+    for size in ["0x513", "513x99999999"] {
+        flags_refused(&["--input-size", size]);
+    }
+}
+
+#[test]
+fn classes_are_called_what_the_labels_say() {
+    let labels = |flags: &[&str]| Model::narrow(flags).config()["labels"].clone();
+    // 21 classes are VOC's.
+    assert_eq!(labels(&[]), labels(&["--labels", "voc"]));
+    assert_eq!(labels(&[])["names"][15], "person");
+
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..21).map(|class| format!("thing {class}")).collect();
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    for path in [file("things.txt", &names.join("\n")), file("things.json", &serde_json::to_string(&names).unwrap())] {
+        let labels = labels(&["--labels", &path]);
+        assert_eq!((&labels["names"], &labels["dataset"]), (&serde_json::json!(names), &"things".into()));
+    }
+}
+
+#[test]
+fn labels_of_another_number_of_classes_are_refused() {
+    let cityscapes = flags_refused(&["--labels", "cityscapes"]);
+    assert!(cityscapes.contains("19 names") && cityscapes.contains("21 classes"), "{cityscapes}");
+    assert!(flags_refused(&["--labels", "no/such/file.txt"]).contains("no/such/file.txt"));
+}
+
+#[test]
+fn an_unknown_number_of_classes_gets_numbers_for_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let tensors = narrow_tensors().add("logits/semantic/weights", &[1, 1, 16, 2], &[0.5; 32]).add(
+        "logits/semantic/biases",
+        &[2],
+        &[0.; 2],
+    );
+    let model = Model::of(&tensors.write(&dir.path().join("w.safetensors")), &[]);
+    assert_eq!(model.config()["labels"]["names"], serde_json::json!(["class 0", "class 1"]));
+    assert!(line(&model.report, "labels").contains("name them with --labels"), "{}", model.report);
+}
+
+#[test]
+fn the_input_size_is_taken_as_told() {
+    let size = |flags: &[&str]| {
+        let config = Model::narrow(flags).config();
+        let size = &config["preprocessing"]["size"];
+        (size["height"].clone(), size["width"].clone())
+    };
+    assert_eq!(size(&[]), (513.into(), 513.into()));
+    assert_eq!(size(&["--input-size", "257x385"]), (257.into(), 385.into()));
+    let said = run(["convert", "x", "--out", "y", "--input-size", "257"]);
+    assert_eq!(said.status.code(), Some(2));
+    assert!(String::from_utf8(said.stderr).unwrap().contains("height x width, such as 513x513"));
+}
+
+// ---- where it is written ----
+
+#[test]
+fn a_model_is_replaced_only_when_asked() {
+    let model = Model::narrow(&[]);
+    let before = (model.weights(), model.config());
+    let said = refused_into(&narrow(), &model.path(), &["--output-stride", "8"]);
+    assert!(said.contains("model.safetensors: already exists") && said.contains("--force"), "{said}");
+    assert_eq!((model.weights(), model.config()), before);
+    convert(&narrow(), &model.path(), &["--output-stride", "8", "--force"]);
+    assert_eq!(model.network()["output_stride"], 8);
+    assert_eq!(names_in(&model.path()), ["config.json", "model.safetensors"]);
+}
+
+#[test]
+fn a_failure_leaves_the_model_that_was_there() {
+    let model = Model::narrow(&[]);
+    let before = (model.weights(), model.config());
+    let damaged = converter::copy(&narrow());
+    change(&damaged.path().join("model.ckpt.data-00000-of-00001"), |data| data[1000] ^= 1);
+    refused_into(damaged.path(), &model.path(), &["--force"]);
+    assert_eq!((model.weights(), model.config()), before);
+    assert_eq!(names_in(&model.path()), ["config.json", "model.safetensors"]);
+}
+
+#[test]
+fn other_files_in_the_folder_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+    convert(&narrow(), dir.path(), &[]);
+    assert_eq!(names_in(dir.path()), ["config.json", "model.safetensors", "notes.txt"]);
+}
+
+#[test]
+fn the_folder_is_made_with_those_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    convert(&narrow(), &dir.path().join("models/deeplab/narrow"), &[]);
+    assert_eq!(names_in(&dir.path().join("models/deeplab/narrow")), ["config.json", "model.safetensors"]);
+}
+
+// ---- inspect ----
+
+#[test]
+fn inspect_lists_names_types_and_shapes() {
+    let output = run(["inspect".as_ref(), narrow().as_os_str()]);
+    assert!(output.status.success() && output.stderr.is_empty());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let columns = |name| line(&text, name).split_whitespace().skip(1).collect::<Vec<_>>().join(" ");
+    assert_eq!(columns("logits/semantic/weights "), "float32 [1, 1, 16, 21]");
+    assert_eq!(columns("global_step"), "int64 []");
+    assert!(text.ends_with("model.ckpt: TensorFlow V2 checkpoint, 1173 tensors\n"));
+    assert_eq!(text.lines().count(), 1174);
+}
+
+#[test]
+fn inspect_writes_a_line_of_json_when_asked() {
+    let output = run(["inspect".as_ref(), kept("dtypes").as_os_str(), "--json".as_ref()]);
+    let file = json(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(file["format"], "TensorFlow V2 checkpoint");
+    let expected: Value = serde_json::from_slice(&std::fs::read(kept("dtypes/expected.json")).unwrap()).unwrap();
+    let tensors = file["tensors"].as_array().unwrap();
+    assert_eq!(tensors.len(), expected.as_object().unwrap().len());
+    for tensor in tensors {
+        let expected = &expected[tensor["name"].as_str().unwrap()];
+        assert_eq!((&tensor["dtype"], &tensor["shape"]), (&expected["dtype"], &expected["shape"]), "{tensor}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    // More than a pipe holds, so that the program is still writing when its reader goes away.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weights-convert"))
+        .args(["inspect".as_ref(), narrow().as_os_str()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+// ---- a published model ----
+
+#[test]
+fn a_published_tflite_model_computes_what_tflite_computed() {
+    let Some(file) = shared("real/deeplabv3_257_mv_gpu.tflite") else { return };
+    let model = Model::of(&file, &[]);
+    assert_eq!(line(&model.report, "110"), "110 tensors used (55 transposed), 0 unused");
+    assert!(line(&model.report, "output stride").contains("8"), "{}", model.report);
+    assert_eq!(model.network()["output_stride"], 8);
+    for photo in ["bird_segmentation", "grace_hopper"] {
+        let Some(golden) = shared(&format!("real/golden/mobilenetv2_dm05_voc_257__{photo}.safetensors")) else {
+            return;
+        };
+        let golden = Golden::open(&golden);
+        let input = (golden.nchw("image_u8").to_dtype(candle_core::DType::F32).unwrap() / 127.5).unwrap();
+        // Every eighth of the logits at the input's size: corners are aligned, so those of the head itself.
+        let reference = reference(&(input - 1.0).unwrap(), &golden.nchw("logits_every8"));
+        let (code, said) = model.verify(&reference, &["--tolerance", "1e-4", "--json"]);
+        assert_eq!((code, json(&said)["mask_agreement"].as_f64()), (Some(0), Some(1.0)), "{photo}: {said}");
+    }
+}
+
+#[test]
+fn help_and_wrong_arguments_are_told_apart() {
+    assert!(run(["--help"]).status.success());
+    for args in [&["convert", "x"][..], &["inspect"], &["verify", "x"], &["unknown"], &["convert", "x", "--out"]] {
+        assert_eq!(run(args).status.code(), Some(2), "{args:?}");
+    }
+    assert!(refused(Path::new("no/such/model.ckpt"), &[]).contains("no such file, folder or checkpoint"));
+}
