@@ -40,7 +40,7 @@ fn error(args: &[&str]) -> String {
 fn without_weights_one_line_says_where_they_come_from() {
     let said = error(&["photo.png"]);
     assert_eq!(said.lines().count(), 1);
-    assert!(said.contains("weights-convert convert FILE --out DIR") && said.contains("--weights DIR"), "{said}");
+    assert!(said.contains("weights-convert -- convert FILE --out DIR") && said.contains("--weights DIR"), "{said}");
 }
 
 #[test]

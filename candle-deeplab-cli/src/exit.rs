@@ -39,7 +39,9 @@ fn is_closed_pipe(error: &Error) -> bool {
 fn message(error: &Error) -> String {
     let mut lines: Vec<String> = vec![];
     for cause in error.chain() {
-        let text = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        // Names in a file may hold anything, and a terminal obeys.
+        let text = cause.to_string().replace(|c: char| c.is_control(), " ");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         if !lines.last().is_some_and(|line| line.contains(&text)) {
             lines.push(text);
         }

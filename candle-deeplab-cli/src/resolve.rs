@@ -44,11 +44,16 @@ impl Segment {
 fn weights(dir: Option<PathBuf>) -> Result<PathBuf> {
     let Some(dir) = dir else {
         bail!(
-            "no weights: convert a checkpoint with `weights-convert convert FILE --out DIR`, \
-             then pass `--weights DIR`"
+            "no weights: convert a checkpoint with \
+             `cargo run --release -p weights-convert -- convert FILE --out DIR`, then pass `--weights DIR`"
         );
     };
     let shown = dir.display();
+    if let Some(parent) =
+        dir.parent().filter(|parent| dir.is_file() && parent.join(candle_deeplab::CONFIG_FILE).is_file())
+    {
+        bail!("`{shown}` is a file of a model directory: pass `--weights {}`", parent.join("").display());
+    }
     if dir.is_file() {
         bail!(
             "`{shown}` is a file: convert it with `weights-convert convert {shown} --out DIR`, \

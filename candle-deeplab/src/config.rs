@@ -223,12 +223,9 @@ impl Config {
     /// # Errors
     /// [`Error::Io`] where the file cannot be read, [`Error::Config`] where it is not a recipe this version understands.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let io = |source| Error::Io { path: path.to_owned(), source };
-        let bytes = std::fs::metadata(path).map_err(io)?.len();
-        if bytes > MAX_CONFIG_BYTES {
-            return Err(Error::config(path, format!("{bytes} bytes is too large for a config.json")));
-        }
-        let text = std::fs::read_to_string(path).map_err(io)?;
+        let Some(text) = crate::file::read_text(path, MAX_CONFIG_BYTES)? else {
+            return Err(Error::config(path, format!("more than {MAX_CONFIG_BYTES} bytes is too large for a recipe")));
+        };
         let config: Self = serde_json::from_str(&text).map_err(|e| Error::config(path, e.to_string()))?;
         config.validate().map_err(|reason| Error::config(path, reason))?;
         Ok(config)
@@ -258,7 +255,7 @@ impl Network {
     /// [`Error::OutputStride`] unless it is 8, 16 or 32 and every rate stays a whole number.
     pub fn at_output_stride(&self, output_stride: usize) -> Result<Self> {
         let scale = |rate: usize| {
-            let scaled = rate * self.output_stride;
+            let scaled = rate.checked_mul(self.output_stride)?;
             (output_stride > 0 && scaled.is_multiple_of(output_stride)).then(|| scaled / output_stride)
         };
         let rates = self.aspp.rates.iter().map(|&r| scale(r)).collect::<Option<Vec<_>>>();
@@ -276,12 +273,14 @@ impl Network {
 }
 
 impl Preprocessing {
-    fn validate(&self) -> std::result::Result<(), String> {
-        if self.std.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-            return Err(format!("preprocessing.std {:?} must be positive", self.std));
+    /// Checks the numbers that pixels meet.
+    pub(crate) fn validate(&self) -> std::result::Result<(), String> {
+        // Beyond these, a pixel on 0–255 is no longer told from the next one, or becomes infinite.
+        if !self.std.iter().all(|std| (1e-3..=1e4).contains(std)) {
+            return Err(format!("preprocessing.std {:?} must be between 0.001 and 10000", self.std));
         }
-        if self.mean.iter().chain(&self.pad_value).any(|v| !v.is_finite()) {
-            return Err("preprocessing.mean and pad_value must be finite".into());
+        if !self.mean.iter().chain(&self.pad_value).all(|value| value.abs() <= 1e4) {
+            return Err("preprocessing.mean and pad_value must be at most 10000".into());
         }
         let (height, width) = self.size.network_size();
         let side = 1..=MAX_SIDE;

@@ -94,6 +94,9 @@ pub enum Error {
         /// What the codec said.
         source: image::ImageError,
     },
+    /// The network computed NaN somewhere.
+    #[error("the network's answer is not a number: are the weights damaged?")]
+    NotANumber,
     /// A picture cannot be made from a segmentation.
     #[error("{0}")]
     Mask(String),

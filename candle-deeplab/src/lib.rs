@@ -5,6 +5,7 @@ pub mod atomic;
 pub mod config;
 mod error;
 pub mod exec;
+mod file;
 pub mod graph;
 pub mod image;
 pub mod labels;

@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
+use safetensors::Dtype as SafeDtype;
 
 use crate::arch::LOGITS;
 use crate::config::{Config, Network};
@@ -55,6 +56,8 @@ impl DeepLab {
     /// # Errors
     /// [`Error::Graph`] where the config describes no possible network, [`Error::Candle`] where a weight is missing.
     pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
+        let from_code = std::path::Path::new("config");
+        config.validate().map_err(|reason| Error::config(from_code, reason))?;
         let get = |param: &Param| -> Result<Tensor> { Ok(vb.get(param.shape.as_slice(), &param.name)?) };
         let executor = Eager::new(config.network.graph()?, get)?;
         Ok(Self { config: config.clone(), executor, device: vb.device().clone() })
@@ -134,8 +137,7 @@ impl Network {
 
 /// Reads exactly the graph's parameters: a tensor too few, too many or of another shape is an error.
 fn load_weights(graph: Graph, path: &Path, device: &Device) -> Result<Eager> {
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
-    if file.metadata().map_err(Error::io(path))?.len() == 0 {
+    if crate::file::open(path)?.metadata().map_err(Error::io(path))?.len() == 0 {
         return Err(Error::weights(path, "the file is empty: convert or download the model again"));
     }
     // SAFETY: the map is read-only and lives until the end of this function. As with every memory map, another process
@@ -145,6 +147,13 @@ fn load_weights(graph: Graph, path: &Path, device: &Device) -> Result<Eager> {
     })?;
     let params = graph.params();
     let views = tensors.tensors();
+    let readable = [SafeDtype::F16, SafeDtype::BF16, SafeDtype::F32, SafeDtype::F64];
+    if let Some((name, view)) = views.iter().find(|(_, view)| !readable.contains(&view.dtype())) {
+        return Err(Error::weights(
+            path,
+            format!("`{name}` is {:?}, not a float that this program reads", view.dtype()),
+        ));
+    }
     let (missing, unexpected) = Network::mismatch(&params, views.iter().map(|(name, _)| name.as_str()));
     if !missing.is_empty() || !unexpected.is_empty() {
         let reason = format!(
@@ -159,9 +168,6 @@ fn load_weights(graph: Graph, path: &Path, device: &Device) -> Result<Eager> {
         if tensor.dims() != param.shape {
             let reason = format!("`{}` has shape {:?}, the network wants {:?}", param.name, tensor.dims(), param.shape);
             return Err(Error::weights(path, reason));
-        }
-        if !tensor.dtype().is_float() {
-            return Err(Error::weights(path, format!("`{}` is {:?}, not a float", param.name, tensor.dtype())));
         }
         Ok(tensor.to_dtype(DType::F32)?)
     })

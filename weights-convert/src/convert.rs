@@ -1,7 +1,8 @@
 //! From a foreign file to a model directory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use candle_deeplab::{CONFIG_FILE, WEIGHTS_FILE, atomic};
@@ -75,27 +76,69 @@ fn not_of_the_model(checkpoint: &Checkpoint, name: &str) -> Option<&'static str>
 
 /// Writes the weights first: a folder with a `config.json` is then a whole model.
 fn write(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path, force: bool) -> Result<()> {
-    let targets = [WEIGHTS_FILE, CONFIG_FILE].map(|name| out.join(name));
-    for target in &targets {
+    let [weights, config] = [WEIGHTS_FILE, CONFIG_FILE].map(|name| out.join(name));
+    for target in [&weights, &config] {
         match target.symlink_metadata() {
             Ok(there) if there.is_dir() => return Err(Error::NotAFile { path: target.clone() }),
             Ok(_) if !force => return Err(Error::Exists { path: target.clone() }),
+            Ok(_) if same_file(target, checkpoint.path()) => return Err(Error::OverSource { path: target.clone() }),
             _ => {}
         }
     }
-    let config = serde_json::to_string_pretty(&recipe.config).map_err(io::Error::from);
-    let config = config.map_err(|source| Error::Io { path: targets[1].clone(), action: "write", source })?;
-
+    let io = |path: &Path, action| {
+        let path = path.to_owned();
+        move |source| Error::Io { path, action, source }
+    };
+    let recipe_text =
+        serde_json::to_string_pretty(&recipe.config).map_err(io::Error::from).map_err(io(&config, "write"))?;
     let made = !out.exists();
-    std::fs::create_dir_all(out).map_err(|source| Error::Io { path: out.to_owned(), action: "make", source })?;
-    let written = atomic::write(&targets[0], |file| write_weights(file, checkpoint, &recipe.sources))
-        .and_then(|()| atomic::write(&targets[1], |file| writeln!(file, "{config}")));
-    if written.is_err() && made {
-        // Weights without a config are of no use; the folder goes only if it is empty then.
-        let _ = std::fs::remove_file(&targets[0]);
-        let _ = std::fs::remove_dir(out);
+    std::fs::create_dir_all(out).map_err(io(out, "make"))?;
+    if force && config.exists() {
+        // Until the new one stands, there is no model: never new weights under an old recipe.
+        std::fs::remove_file(&config).map_err(io(&config, "replace"))?;
     }
-    Ok(written?)
+    let replace = if force { Replace::Yes } else { Replace::No };
+    let written = replace
+        .write(&weights, |file| write_weights(file, checkpoint, &recipe.sources))
+        .and_then(|()| replace.write(&config, |file| writeln!(file, "{recipe_text}")));
+    if let Err(error) = written {
+        let overtaken =
+            matches!(&error, candle_deeplab::Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists);
+        if !overtaken {
+            // Weights without a recipe are of no use; the folder goes only if it is empty then.
+            let _ = std::fs::remove_file(&weights);
+        }
+        if made {
+            let _ = std::fs::remove_dir(out);
+        }
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+/// Whether a file that is there may be replaced.
+#[derive(Clone, Copy)]
+enum Replace {
+    Yes,
+    No,
+}
+
+impl Replace {
+    fn write(
+        self,
+        path: &Path,
+        content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+    ) -> candle_deeplab::Result<()> {
+        match self {
+            Self::Yes => atomic::write(path, content),
+            Self::No => atomic::write_new(path, content),
+        }
+    }
+}
+
+/// Whether two paths lead to one file, through whatever links.
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Streams a safetensors file: its header is known from the network, so no tensor waits in memory for another.

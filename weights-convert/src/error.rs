@@ -212,6 +212,10 @@ pub enum Error {
     #[error("{}: already exists; choose another directory or replace it with --force", path.display())]
     Exists { path: PathBuf },
 
+    /// The model would be written over the file that it comes from.
+    #[error("{}: is the file to convert; choose another directory", path.display())]
+    OverSource { path: PathBuf },
+
     /// A reference whose logits are not those of the model's input.
     #[error("{}: its `logits` have shape {found:?}, the model computes {wanted:?}", path.display())]
     ReferenceShape { path: PathBuf, found: Vec<usize>, wanted: Vec<usize> },

@@ -32,7 +32,7 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {}", self.source, self.format)?;
+        writeln!(f, "{}: {}", self.source.escape_debug(), self.format)?;
         let width = |column: fn(&Decision) -> &str| self.decisions.iter().map(|d| column(d).chars().count()).max();
         let (what, value) = (width(|d| d.what).unwrap_or(0), width(|d| &d.value).unwrap_or(0));
         for d in &self.decisions {
@@ -46,6 +46,6 @@ impl fmt::Display for Report {
         for name in &self.unused {
             writeln!(f, "  unused: {}", name.escape_debug())?;
         }
-        write!(f, "wrote {}: {} parameters", self.out, self.parameters)
+        write!(f, "wrote {}: {} parameters", self.out.escape_debug(), self.parameters)
     }
 }

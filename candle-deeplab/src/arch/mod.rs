@@ -28,6 +28,8 @@ pub const LOGITS: &str = "classifier";
 
 /// No atrous rate or multi-grid factor is larger.
 const MAX_RATE: usize = 1024;
+/// No ASPP has more atrous branches.
+const MAX_BRANCHES: usize = 16;
 
 impl Network {
     /// The network as data. Its output is logits at the input's size; see [`LOGITS`] for the head's own resolution.
@@ -50,7 +52,24 @@ impl Network {
         }
         let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(self.classes).with_bias()));
         let full = g.resize(logits, image, self.align_corners);
-        g.finish(full)
+        let graph = g.finish(full)?;
+        self.check_output_stride(&graph, features)?;
+        Ok(graph)
+    }
+
+    /// A backbone whose own strides step over the output stride, or never reach it, would quietly be another network.
+    fn check_output_stride(&self, graph: &Graph, features: Value) -> Result<()> {
+        const INPUT: usize = 513;
+        let (height, width) = graph.sizes(INPUT, INPUT)?[features.index()];
+        let wanted = INPUT.div_ceil(self.output_stride);
+        if (height, width) == (wanted, wanted) {
+            return Ok(());
+        }
+        let reason = format!(
+            "its strides lead to {height}×{width} features of a {INPUT}×{INPUT} input, not to output stride {}",
+            self.output_stride
+        );
+        Err(Error::Graph { node: BACKBONE.into(), reason })
     }
 
     fn check_numbers(&self) -> Result<()> {
@@ -58,9 +77,16 @@ impl Network {
         if ![8, 16, 32].contains(&self.output_stride) {
             return fail(BACKBONE, format!("output stride {} must be 8, 16 or 32", self.output_stride));
         }
+        let rates_len = self.aspp.rates.len();
         let rates = self.aspp.rates.iter().chain(&self.multi_grid);
         if let Some(rate) = rates.into_iter().find(|rate| !(1..=MAX_RATE).contains(*rate)) {
             return fail(ASPP, format!("atrous rate {rate} must be between 1 and {MAX_RATE}"));
+        }
+        if rates_len > MAX_BRANCHES {
+            return fail(ASPP, format!("{rates_len} atrous branches; it must have at most {MAX_BRANCHES}"));
+        }
+        if matches!(self.backbone, Backbone::MobilenetV2(_)) && self.multi_grid != [1, 1, 1] {
+            return fail(BACKBONE, format!("multi-grid {:?}: a MobileNetV2 has none", self.multi_grid));
         }
         if ![1, 3].contains(&self.aspp.projection_kernel) {
             return fail(ASPP, format!("projection kernel {} must be 1 or 3", self.aspp.projection_kernel));

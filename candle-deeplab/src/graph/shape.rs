@@ -26,6 +26,7 @@ pub struct Window {
 impl Window {
     /// Resolves a window over `input` elements; `None` where not a single window fits.
     pub fn new(input: usize, kernel: usize, stride: usize, dilation: usize, padding: Padding) -> Option<Self> {
+        (stride > 0 && dilation > 0).then_some(())?;
         let span = dilation.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)?;
         let (before, after) = match padding {
             Padding::Symmetric(pad) => (pad, pad),

@@ -1,6 +1,5 @@
 //! Reading an image file the way its photographer saw it.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
@@ -23,8 +22,7 @@ const MAX_ALLOC: u64 = 1 << 30;
 /// than 65 536 pixels a side or 1 GiB decoded (which is checked before memory is allocated).
 pub fn open(path: impl AsRef<Path>) -> Result<DynamicImage> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(Error::io(path))?;
-    from_reader(BufReader::new(file), path)
+    from_reader(BufReader::new(crate::file::open(path)?), path)
 }
 
 /// Reads an image from memory; `name` stands for the file in errors. See [`open`].

@@ -28,12 +28,13 @@ impl Preprocessing {
     /// antialiased when scaling down as Pillow's are; the two agree to within rounding.
     ///
     /// # Errors
-    /// [`Error::Input`] for an image without pixels, [`Error::Candle`] where the device has no room for the input.
+    /// [`Error::Input`] for an image without pixels, [`Error::Config`] for numbers that no config may have, [`Error::Candle`] where the device has no room for the input.
     pub fn prepare(&self, image: &RgbImage, device: &Device) -> Result<Prepared> {
         let size = Size { height: image.height() as usize, width: image.width() as usize };
         if size.area() == 0 {
             return Err(Error::Input { shape: vec![1, 3, size.height, size.width] });
         }
+        self.validate().map_err(|reason| Error::config(std::path::Path::new("preprocessing"), reason))?;
         let geometry = Geometry::new(self.size, size);
         let resized = self.resize(image, geometry.valid);
         let Size { height, width } = geometry.input;

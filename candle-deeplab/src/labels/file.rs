@@ -1,7 +1,5 @@
 //! Labels from a user's file.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -35,16 +33,9 @@ impl Labels {
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let wrong = |reason: String| Error::Labels { path: path.to_owned(), reason };
-        // A pipe would be waited for.
-        if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
-            return Err(wrong("is not a regular file".into()));
-        }
-        let mut text = String::new();
-        let file = File::open(path).map_err(Error::io(path))?;
-        file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(Error::io(path))?;
-        if text.len() as u64 > MAX_BYTES {
+        let Some(text) = crate::file::read_text(path, MAX_BYTES)? else {
             return Err(wrong(format!("more than {MAX_BYTES} bytes is too large for a list of names")));
-        }
+        };
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let labels = parse(&text, stem).map_err(wrong)?;
         labels.validate(labels.names.len()).map_err(wrong)?;

@@ -140,6 +140,9 @@ impl Labels {
         if let Some(class) = self.names.iter().position(unprintable) {
             return Err(format!("labels.names[{class}] is {:?}: it must be a printable name", self.names[class]));
         }
+        if unprintable(&self.dataset) {
+            return Err(format!("labels.dataset is {:?}: it must be a printable name", self.dataset));
+        }
         match self.background {
             Some(class) if usize::from(class) >= classes => {
                 Err(format!("labels.background is {class}, but the last of the {classes} classes is {}", classes - 1))

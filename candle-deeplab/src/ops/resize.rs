@@ -1,43 +1,46 @@
 //! Bilinear resizing. candle's is serial, computes in f64 and has no gradient.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 /// `x` `[N, C, H, W]` resized bilinearly to `(height, width)`.
 ///
 /// With `align_corners` corner pixels keep their place (TensorFlow DeepLab); without, pixels are areas, positions are
 /// at their centres, and the border is clamped (PyTorch's default). No antialiasing in either, as in both.
 ///
-/// Interpolation is linear in each axis, so it is two multiplications by small matrices: parallel, and differentiable
-/// on any device.
+/// Each axis in turn gathers the two neighbours of every position and blends them: memory grows with the output alone, and
+/// it is differentiable on any device.
 ///
 /// # Errors
-/// Where candle cannot compute on the tensor's device or type.
+/// Where a size is zero, or candle cannot compute on the tensor's device or type.
 pub fn resize_bilinear(x: &Tensor, (height, width): (usize, usize), align_corners: bool) -> Result<Tensor> {
-    let (n, c, h, w) = x.dims4()?;
-    let matrix = |from, to| interpolation(from, to, align_corners, x.device())?.to_dtype(x.dtype());
-    let mut y = x.contiguous()?;
-    if w != width {
-        y = y.reshape((n * c * h, w))?.matmul(&matrix(w, width)?.t()?)?;
+    let (_, _, h, w) = x.dims4()?;
+    if [h, w, height, width].contains(&0) {
+        candle_core::bail!("cannot resize {h}×{w} to {height}×{width}");
     }
-    if h != height {
-        y = matrix(h, height)?.unsqueeze(0)?.broadcast_matmul(&y.reshape((n * c, h, width))?)?;
-    }
-    y.reshape((n, c, height, width))
+    // The axis that grows less goes first, so that the other works on fewer elements.
+    let (first, second) = if height * w <= width * h { ((2, height), (3, width)) } else { ((3, width), (2, height)) };
+    along(&along(x, first, align_corners)?, second, align_corners)
 }
 
-/// The matrix `[to, from]` whose rows hold each output's two weights. Positions are computed in f32, as TensorFlow and
-/// PyTorch do.
-fn interpolation(from: usize, to: usize, align_corners: bool, device: &Device) -> Result<Tensor> {
-    let mut matrix = vec![0f32; to * from];
-    for (i, row) in matrix.chunks_mut(from.max(1)).enumerate() {
-        let position = source_position(i, from, to, align_corners);
-        let low = (position.floor() as usize).min(from - 1);
-        let high = (low + 1).min(from - 1);
-        let weight = position - low as f32;
-        row[low] += 1.0 - weight;
-        row[high] += weight;
+/// Resizes one axis. Positions are computed in f32, as TensorFlow and PyTorch do.
+fn along(x: &Tensor, (dim, to): (usize, usize), align_corners: bool) -> Result<Tensor> {
+    let from = x.dim(dim)?;
+    if from == to {
+        return Ok(x.clone());
     }
-    Tensor::from_vec(matrix, (to, from), device)
+    let positions: Vec<f32> = (0..to).map(|i| source_position(i, from, to, align_corners)).collect();
+    let low: Vec<usize> = positions.iter().map(|p| (p.floor() as usize).min(from - 1)).collect();
+    let weights: Vec<f32> = positions.iter().zip(&low).map(|(p, low)| p - *low as f32).collect();
+    let mut shape = [1; 4];
+    shape[dim] = to;
+    let weights = Tensor::from_vec(weights, &shape, x.device())?.to_dtype(x.dtype())?;
+    let x = x.contiguous()?;
+    let neighbour = |shift: usize| {
+        let indices: Vec<u32> = low.iter().map(|low| (low + shift).min(from - 1) as u32).collect();
+        x.index_select(&Tensor::from_vec(indices, to, x.device())?, dim)
+    };
+    let (low, high) = (neighbour(0)?, neighbour(1)?);
+    &low + (high - &low)?.broadcast_mul(&weights)?
 }
 
 /// Where the output's pixel `i` lies in the input, in input pixels.
@@ -55,6 +58,7 @@ pub(crate) fn source_position(i: usize, from: usize, to: usize, align_corners: b
 mod tests {
     use super::super::testing::{check_gradient, hashed, max_abs_diff};
     use super::*;
+    use candle_core::Device;
 
     fn resized(values: &[f64], to: usize, align_corners: bool) -> Vec<f64> {
         let x = Tensor::from_slice(values, (1, 1, 1, values.len()), &Device::Cpu).unwrap();
@@ -83,6 +87,14 @@ mod tests {
     fn the_same_size_is_the_identity_even_where_the_tensor_is_a_view() {
         let x = hashed("x", &[1, 2, 4, 3]).transpose(2, 3).unwrap();
         assert_eq!(max_abs_diff(&resize_bilinear(&x, (3, 4), false).unwrap(), &x), 0.0);
+    }
+
+    #[test]
+    fn a_map_of_one_column_takes_no_more_memory_than_its_result() {
+        let x = hashed("x", &[1, 4, 5000, 1]);
+        let y = resize_bilinear(&x, (65_536, 1), false).unwrap();
+        assert_eq!(y.dims(), [1, 4, 65_536, 1]);
+        assert!(resize_bilinear(&x, (0, 1), false).is_err());
     }
 
     #[test]

@@ -65,11 +65,11 @@ impl<M: Module> Segmenter<M> {
     ///
     /// The logits are cut to the part of the input that the image fills, resized to the image (bilinear, half-pixel:
     /// the inverse of how the image was resized) and only then compared, which gives smoother outlines than resizing
-    /// the label map as TensorFlow's exported graphs do. The first of equal logits wins; NaN never does.
+    /// the label map as TensorFlow's exported graphs do. The first of equal logits wins.
     ///
     /// # Errors
     /// [`Error::Input`] for an image without pixels, [`Error::Output`] where the network does not answer with one
-    /// logit for each label and input pixel, [`Error::Candle`] where it fails.
+    /// logit for each label and input pixel, [`Error::NotANumber`] where one is none, [`Error::Candle`] where it fails.
     pub fn segment(&self, image: &DynamicImage) -> Result<Segmentation> {
         let image = image.to_rgb8();
         let prepared = self.preprocessing.prepare(&image, &self.device)?;
@@ -96,6 +96,9 @@ impl<M: Module> Segmenter<M> {
         };
         let data = &storage.as_slice::<f32>()?[layout.start_offset()..];
         let (class_stride, row_stride) = (layout.stride()[0], layout.stride()[1]);
+        if data.iter().any(|logit| logit.is_nan()) {
+            return Err(Error::NotANumber);
+        }
         let logits = Logits { data, classes: expected[1], size: valid, class_stride, row_stride };
         Ok(label_map(&logits, image))
     }
@@ -201,10 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn nan_logits_give_class_0_and_no_panic() {
+    fn logits_that_are_no_numbers_are_an_error_and_no_answer() {
         let network = |pixels: &Tensor| pixels.affine(f64::NAN, 0.0);
         let rule = SizeRule::Fit { height: 9, width: 9 };
         let segmenter = Segmenter::from_parts(network, preprocessing(rule), three_classes(), Device::Cpu);
-        assert_eq!(segmenter.segment(&flag(14, 12).into()).unwrap().ids(), [0; 14 * 12]);
+        assert!(matches!(segmenter.segment(&flag(14, 12).into()), Err(Error::NotANumber)));
     }
 }

@@ -156,8 +156,14 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
 
     check_shapes(checkpoint, &sources)?;
     let told = options.output_stride.is_some() || options.atrous_rates.is_some() || options.multi_grid.is_some();
-    if !told {
-        check_geometry(checkpoint, &config.network, &sources)?;
+    match check_geometry(checkpoint, &config.network, &sources) {
+        // Whoever says so may run the weights in another way than the file's graph does, but not without a word.
+        Err(Error::WrongGeometry { tensor, found, wanted, .. }) if told => decisions.push(Decision {
+            what: "geometry",
+            value: "not the file's".into(),
+            because: format!("flags: (stride, rate) of `{tensor}` is {wanted:?}, in the file's graph {found:?}"),
+        }),
+        checked => checked?,
     }
     Ok(Recipe { config, sources, decisions })
 }

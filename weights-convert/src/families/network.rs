@@ -54,7 +54,7 @@ pub(super) fn network(
     }
     let last = last_rates(layers, &backbone);
     let output_stride = output_stride(&last, habits, options, decisions);
-    let multi_grid = multi_grid(&last, &backbone, habits, options, decisions);
+    let multi_grid = multi_grid(&last, &backbone, habits, options, decisions)?;
     let rates = rates(layers, output_stride, &last, habits, options, decisions)?;
     let projection = layers.kernel("aspp.projection")?;
     let pooled = layers.has("aspp.image_pooling.conv");
@@ -129,11 +129,16 @@ fn graph_output_stride(last: &[Option<usize>]) -> Option<usize> {
 
 fn output_stride(last: &[Option<usize>], habits: &Habits, options: &Options, decisions: &mut Vec<Decision>) -> usize {
     let (value, because) = match (options.output_stride, graph_output_stride(last)) {
-        (Some(told), _) => (told, "--output-stride"),
-        (None, Some(stride)) => (stride, "rates of the last block in the file's graph"),
-        (None, None) => (habits.output_stride, "not in the file: the family's default; --output-stride changes it"),
+        (Some(told), Some(graph)) if told != graph => {
+            (told, format!("--output-stride; the file's graph was built at {graph}"))
+        }
+        (Some(told), _) => (told, "--output-stride".into()),
+        (None, Some(stride)) => (stride, "rates of the last block in the file's graph".into()),
+        (None, None) => {
+            (habits.output_stride, "not in the file: the family's default; --output-stride changes it".into())
+        }
     };
-    decisions.push(Decision { what: "output stride", value: value.to_string(), because: because.into() });
+    decisions.push(Decision { what: "output stride", value: value.to_string(), because });
     value
 }
 
@@ -143,14 +148,19 @@ fn multi_grid(
     habits: &Habits,
     options: &Options,
     decisions: &mut Vec<Decision>,
-) -> [usize; 3] {
+) -> Result<[usize; 3]> {
     let from_graph = match *last {
         [Some(a), Some(b), Some(c)] if a > 0 && b % a == 0 && c % a == 0 => Some([1, b / a, c / a]),
         _ => None,
     };
+    if matches!(backbone, Backbone::MobilenetV2(_)) {
+        return match options.multi_grid {
+            Some(_) => Err(Error::Flag { flag: "--multi-grid", reason: "a MobileNetV2 has none".into() }),
+            None => Ok([1, 1, 1]),
+        };
+    }
     let (value, because) = match (options.multi_grid, from_graph) {
         (Some(told), _) => (told, "--multi-grid".to_owned()),
-        _ if matches!(backbone, Backbone::MobilenetV2(_)) => return [1, 1, 1],
         (None, Some(grid)) => (grid, "rates of the last block in the file's graph".into()),
         (None, None) => {
             let published = habits.published_multi_grid.filter(|_| matches!(backbone, Backbone::Resnet(_)));
@@ -161,7 +171,7 @@ fn multi_grid(
         }
     };
     decisions.push(Decision { what: "multi-grid", value: format!("{value:?}"), because });
-    value
+    Ok(value)
 }
 
 fn rates(

@@ -103,6 +103,7 @@ fn preprocessing(
             (SizeRule::Fit { height, width }, Filter::Lanczos, "the usual training crop; --input-size changes it")
         }
     };
+    let because = if options.input_size.is_some() { "--input-size" } else { because };
     let (height, width) = rule.network_size();
     let how = match rule {
         SizeRule::Stretch { .. } => "stretch to",

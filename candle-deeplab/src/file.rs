@@ -1,0 +1,23 @@
+//! Opening files that somebody else named.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Opens a regular file for reading. A pipe would be waited for, and a device may never end.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let regular = std::fs::metadata(path).map_err(Error::io(path))?.is_file();
+    if !regular {
+        return Err(Error::io(path)(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file")));
+    }
+    File::open(path).map_err(Error::io(path))
+}
+
+/// The text of a file of at most `limit` bytes; `None` where it has more.
+pub(crate) fn read_text(path: &Path, limit: u64) -> Result<Option<String>> {
+    let mut text = String::new();
+    open(path)?.take(limit + 1).read_to_string(&mut text).map_err(Error::io(path))?;
+    Ok((text.len() as u64 <= limit).then_some(text))
+}
