@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod convert;
+mod decision;
 mod error;
 pub mod families;
 mod layout;
@@ -36,8 +37,9 @@ mod report;
 mod verify;
 
 pub use convert::convert;
+pub use decision::Decision;
 pub use error::{Error, Result};
-pub use families::{Decision, Options};
+pub use families::Options;
 pub use layout::Layout;
 pub use read::{Checkpoint, ConvGeometry, DType, Format, Geometry, RawTensor, TensorInfo};
 pub use report::Report;

@@ -161,6 +161,7 @@ fn inspect(out: &mut impl Write, checkpoint: &Checkpoint, json: bool) -> anyhow:
         let file = serde_json::json!({
             "path": checkpoint.path(),
             "format": checkpoint.format().to_string(),
+            "decisions": checkpoint.decisions(),
             "tensors": tensors,
         });
         writeln!(out, "{file}")?;
@@ -170,6 +171,9 @@ fn inspect(out: &mut impl Write, checkpoint: &Checkpoint, json: bool) -> anyhow:
     for (name, info) in checkpoint.tensors() {
         let quantized = if info.quantized { "  quantized" } else { "" };
         writeln!(out, "{name:width$}  {:10}  {:?}{quantized}", info.dtype.to_string(), info.shape)?;
+    }
+    for decision in checkpoint.decisions() {
+        writeln!(out, "{}: {} ({})", decision.what, decision.value, decision.because)?;
     }
     writeln!(
         out,

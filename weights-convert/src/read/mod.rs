@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::{Decision, Error, Result};
 
 mod dtype;
 mod file;
@@ -74,6 +74,8 @@ struct Opened {
     reader: Box<dyn Reader>,
     tensors: BTreeMap<String, TensorInfo>,
     geometry: Geometry,
+    /// What was decided about which of the file's values are the tensors.
+    decisions: Vec<Decision>,
 }
 
 /// A file of weights, opened: its tensors are listed, and are read one at a time.
@@ -149,6 +151,12 @@ impl Checkpoint {
     /// For the first tensor that is damaged or cannot be read.
     pub fn check(&self) -> Result<()> {
         self.tensors().try_for_each(|(name, info)| self.opened.reader.check(name, info))
+    }
+
+    /// What was decided about which of the file's values are the tensors, e.g. the wrapper that
+    /// they were taken out of and the prefix that was taken off their names. Empty for other formats.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.opened.decisions
     }
 
     /// What the file tells beyond its tensors.
