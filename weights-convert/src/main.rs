@@ -25,7 +25,7 @@ struct Cli {
 enum Command {
     /// List the tensors in a file: names, data types, shapes
     Inspect {
-        /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite or .safetensors file
+        /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file
         file: PathBuf,
         /// Print JSON
         #[arg(long)]
@@ -51,7 +51,7 @@ enum Command {
 
 #[derive(Args)]
 struct ConvertArgs {
-    /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite or .safetensors file
+    /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file
     file: PathBuf,
     /// The model directory to write
     #[arg(long, value_name = "DIR")]

@@ -4,6 +4,7 @@
 pub(crate) mod bundle;
 pub(crate) mod flat;
 pub(crate) mod proto;
+pub(crate) mod torch;
 
 use std::path::{Path, PathBuf};
 
