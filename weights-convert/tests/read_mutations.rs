@@ -94,6 +94,26 @@ fn a_damaged_published_tflite_model_does_not_panic() {
     mutate(dir.path(), "deeplabv3_257_mv_gpu.tflite", "deeplabv3_257_mv_gpu.tflite", 100, false);
 }
 
+/// A zip archive has a checksum for every record; the legacy format has none.
+#[test]
+fn damaged_pytorch_files_do_not_panic() {
+    for file in [
+        "zip_vainf_wrapper.pth",
+        "zip_whole_module.pth",
+        "zip_views.pth",
+        "zip_protocol5.pth",
+        "zip_other_root.pth",
+        "legacy_jfzhang_nested.pth.tar",
+        "legacy_views.pth",
+        "legacy_rebuild_tensor_v1.pth",
+    ] {
+        let Some(dir) = copy("reference/tiny/torch", &[file]) else {
+            return;
+        };
+        mutate(dir.path(), file, file, 2000, file.starts_with("zip"));
+    }
+}
+
 #[test]
 fn damaged_safetensors_do_not_panic() {
     let header = r#"{"w":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"b":{"dtype":"I8","shape":[3],"data_offsets":[8,11]}}"#;
