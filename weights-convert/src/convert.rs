@@ -52,7 +52,7 @@ fn report(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path) -> Report {
         source: checkpoint.path().display().to_string(),
         format: checkpoint.format().to_string(),
         out: out.display().to_string(),
-        decisions: recipe.decisions.clone(),
+        decisions: checkpoint.decisions().iter().chain(&recipe.decisions).cloned().collect(),
         used: recipe.sources.len(),
         transposed: recipe.sources.iter().filter(|source| source.layout != Layout::Same).count(),
         parameters: recipe.sources.iter().map(Source::elements).sum(),

@@ -26,7 +26,7 @@ pub enum Error {
     NotAFile { path: PathBuf },
 
     /// A folder with nothing in it that can be read.
-    #[error("{}: no weights in this folder (looked for `checkpoint`, *.index, *.pb, *.tflite and *.safetensors)", path.display())]
+    #[error("{}: no weights in this folder (looked for `checkpoint`, *.index, *.pb, *.tflite, *.safetensors, *.pth, *.pth.tar and *.pt)", path.display())]
     NoWeights { path: PathBuf },
 
     /// A folder with several files that could be meant.
@@ -57,7 +57,7 @@ pub enum Error {
     /// Nothing this crate recognises.
     #[error(
         "{}: not a format this program knows; it reads TensorFlow V2 checkpoints, \
-         frozen TensorFlow graphs (.pb), TFLite models and safetensors",
+         frozen TensorFlow graphs (.pb), TFLite models, safetensors and PyTorch checkpoints",
         path.display()
     )]
     UnknownFormat { path: PathBuf },
@@ -86,6 +86,38 @@ pub enum Error {
         path.display()
     )]
     BlockChecksum { path: PathBuf, offset: u64, stored: u32, computed: u32 },
+
+    /// A pickle asks for something that is not part of any weights.
+    #[error(
+        "{}: its pickle asks for `{global}`, which no weights need; it was refused and nothing was run. \
+         If you know who made the file, let their program save only the weights: \
+         `torch.save(model.state_dict(), path)`",
+        path.display()
+    )]
+    ForbiddenGlobal { path: PathBuf, global: String },
+
+    /// A PyTorch file without a state dict.
+    #[error(
+        "{}: no state dict in this file, its root is {found}; save one with `torch.save(model.state_dict(), path)`",
+        path.display()
+    )]
+    NoStateDict { path: PathBuf, found: String },
+
+    /// A PyTorch file with several state dicts, none of them under a name that says it is the model's.
+    #[error(
+        "{}: several of its entries could be the weights: {}; save the one that is meant in a file of its own",
+        path.display(),
+        candidates.join(", ")
+    )]
+    SeveralStateDicts { path: PathBuf, candidates: Vec<String> },
+
+    /// A record of a PyTorch file does not have the checksum that is stored with it.
+    #[error(
+        "{}: the record `{record}` is damaged (crc32 {computed:#010x}, stored {stored:#010x}); fetch the file again, \
+         or save it again if it was saved with `set_crc32_options(False)`",
+        path.display()
+    )]
+    RecordChecksum { path: PathBuf, record: String, stored: u32, computed: u32 },
 
     /// One of a checkpoint's data files is not there.
     #[error("{}: this data file of the checkpoint is missing; put it beside the .index file", path.display())]

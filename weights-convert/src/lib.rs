@@ -4,8 +4,8 @@
 //! [`verify()`] proves that the result is the same network.
 //!
 //! Below them, [`Checkpoint::open`] takes a path and looks at the content: a TensorFlow V2 checkpoint (any of its
-//! files, its prefix, or the folder it lies in), a frozen TensorFlow graph, a TFLite model or a safetensors
-//! file. It then lists the tensors under the names, shapes and layouts the file gives them; nothing is
+//! files, its prefix, or the folder it lies in), a frozen TensorFlow graph, a TFLite model, a PyTorch checkpoint
+//! or a safetensors file. It then lists the tensors under the names, shapes and layouts the file gives them; nothing is
 //! renamed, transposed or folded here.
 //!
 //! ```no_run
@@ -22,12 +22,13 @@
 //! ```
 //!
 //! A file is hostile input: every length is checked against the file before anything is allocated, every
-//! checksum a format has is verified, and whatever is wrong comes back as an [`Error`] that names the file,
+//! checksum a format has is verified, a pickle is read and never run, and whatever is wrong comes back as an [`Error`] that names the file,
 //! the tensor and the way out.
 
 #![forbid(unsafe_code)]
 
 mod convert;
+mod decision;
 mod error;
 pub mod families;
 mod layout;
@@ -36,8 +37,9 @@ mod report;
 mod verify;
 
 pub use convert::convert;
+pub use decision::Decision;
 pub use error::{Error, Result};
-pub use families::{Decision, Options};
+pub use families::Options;
 pub use layout::Layout;
 pub use read::{Checkpoint, ConvGeometry, DType, Format, Geometry, RawTensor, TensorInfo};
 pub use report::Report;

@@ -24,7 +24,7 @@ struct Cli {
 enum Command {
     /// List the tensors in a file: names, data types, shapes
     Inspect {
-        /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite or .safetensors file
+        /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file
         file: PathBuf,
         /// Print JSON
         #[arg(long)]
@@ -50,7 +50,7 @@ enum Command {
 
 #[derive(Args)]
 struct ConvertArgs {
-    /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite or .safetensors file
+    /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file
     file: PathBuf,
     /// The model directory to write
     #[arg(long, value_name = "DIR")]
@@ -169,6 +169,7 @@ fn inspect(out: &mut impl Write, checkpoint: &Checkpoint, json: bool) -> anyhow:
         let file = serde_json::json!({
             "path": checkpoint.path(),
             "format": checkpoint.format().to_string(),
+            "decisions": checkpoint.decisions(),
             "tensors": tensors,
         });
         writeln!(out, "{file}")?;
@@ -180,6 +181,9 @@ fn inspect(out: &mut impl Write, checkpoint: &Checkpoint, json: bool) -> anyhow:
         let name = shown(name);
         let quantized = if info.quantized { "  quantized" } else { "" };
         writeln!(out, "{name:width$}  {:10}  {:?}{quantized}", info.dtype.to_string(), info.shape)?;
+    }
+    for decision in checkpoint.decisions() {
+        writeln!(out, "{}: {} ({})", decision.what, decision.value, decision.because)?;
     }
     writeln!(
         out,

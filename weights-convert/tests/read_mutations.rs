@@ -126,6 +126,24 @@ fn a_damaged_published_tflite_model_does_not_panic() {
     Victim::copy(&folder, &[MODEL], MODEL, false).mutate(MODEL, usize::try_from(size / 40).unwrap());
 }
 
+/// A zip archive has a checksum for every record; the legacy format has none.
+#[test]
+fn damaged_pytorch_files_do_not_panic() {
+    let Some(folder) = shared("reference/tiny/torch") else { return };
+    for file in [
+        "zip_vainf_wrapper.pth",
+        "zip_whole_module.pth",
+        "zip_views.pth",
+        "zip_protocol5.pth",
+        "zip_other_root.pth",
+        "legacy_jfzhang_nested.pth.tar",
+        "legacy_views.pth",
+        "legacy_rebuild_tensor_v1.pth",
+    ] {
+        Victim::copy(&folder, &[file], file, file.starts_with("zip")).mutate(file, 3);
+    }
+}
+
 #[test]
 fn damaged_safetensors_do_not_panic() {
     let header = r#"{"w":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"b":{"dtype":"I8","shape":[3],"data_offsets":[8,11]}}"#;

@@ -7,7 +7,7 @@ mod read_support;
 use std::path::Path;
 
 use read_support::bundle::{Bundle, Entry};
-use read_support::{error_of, proto};
+use read_support::{error_of, proto, torch};
 use weights_convert::{Checkpoint, Error, Format};
 
 fn checkpoint(dir: &Path) {
@@ -61,8 +61,8 @@ fn archives_are_to_be_unpacked() {
 
 #[test]
 fn files_of_other_programs_are_told() {
-    assert!(message("m.pth", b"PK\x03\x04 archive/data.pkl").contains("PyTorch files are not read yet"));
-    assert!(message("m.pth.tar", b"\x80\x02\x8a\x0al\xfc").contains("PyTorch files are not read yet"));
+    assert!(message("m.npz", &torch::zip(&[("w.npy", b"")])).contains("without a data.pkl"));
+    assert!(message("m.pkl", b"\x80\x02}.").contains("`torch.save` did not write"));
     assert!(message("m.h5", b"\x89HDF\r\n\x1a\n").contains("HDF5"));
     assert!(message("m.pb", b"\n <!DOCTYPE html><title>404").contains("a web page"));
     assert!(message("saved_model.pb", b"\x08\x01\x12\x00").contains("variables/variables"));
@@ -73,7 +73,7 @@ fn files_of_other_programs_are_told() {
 fn anything_else_gets_the_list_of_formats() {
     for bytes in [&b"hello"[..], &[0; 600], b"{\"json\": true}", b"\n\n\n"] {
         let err = message("model.pb", bytes);
-        assert!(err.contains("V2 checkpoints") && err.contains("TFLite models"), "{err}");
+        assert!(err.contains("V2 checkpoints") && err.contains("PyTorch checkpoints"), "{err}");
     }
 }
 
@@ -98,11 +98,11 @@ fn a_folder_stands_for_the_only_weights_in_it() {
 #[test]
 fn a_folder_with_several_weights_lists_them() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["b.pb", "a.tflite"] {
+    for name in ["b.pb", "a.tflite", "c.pth.tar", "d.tar"] {
         std::fs::write(dir.path().join(name), graph()).unwrap();
     }
     let err = Checkpoint::open(dir.path()).unwrap_err().to_string();
-    assert!(err.ends_with("a.tflite, b.pb"), "{err}");
+    assert!(err.ends_with("a.tflite, b.pb, c.pth.tar"), "{err}");
 }
 
 #[test]

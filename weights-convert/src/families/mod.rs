@@ -18,8 +18,8 @@ mod vainf;
 
 use candle_deeplab::config::{Backbone, Config, Network};
 use candle_deeplab::graph::{Op, Param, Role};
-use serde::Serialize;
 
+pub use crate::decision::Decision;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::read::Checkpoint;
@@ -93,17 +93,6 @@ pub struct Options {
     pub labels: Option<String>,
     /// Height and width of the network's input.
     pub input_size: Option<(usize, usize)>,
-}
-
-/// Something that was decided about a file, and why: so that nobody has to guess what was guessed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Decision {
-    /// What was decided, e.g. `output stride`.
-    pub what: &'static str,
-    /// The decision.
-    pub value: String,
-    /// The rule that fired.
-    pub because: String,
 }
 
 /// Where one of our parameters comes from.

@@ -82,7 +82,7 @@ impl PlainFile {
         let mut data = Vec::new();
         data.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { path: self.path.clone(), size: len as u64 })?;
         data.resize(len, 0);
-        Section { file: self, at: offset, left: len as u64 }
+        self.part(offset, len as u64)
             .read_exact(&mut data)
             .map_err(|source| self.failed(offset, len as u64, source))?;
         Ok(data)
@@ -90,7 +90,12 @@ impl PlainFile {
 
     /// A reader of `len` bytes from `offset` on, with a small buffer.
     pub(crate) fn section(&self, offset: u64, len: u64) -> BufReader<Section<'_>> {
-        BufReader::with_capacity(BUFFER, Section { file: self, at: offset, left: len })
+        BufReader::with_capacity(BUFFER, self.part(offset, len))
+    }
+
+    /// The same without a buffer.
+    pub(crate) fn part(&self, offset: u64, len: u64) -> Section<'_> {
+        Section { file: self, at: offset, left: len }
     }
 
     /// The error of this crate for one that a [`Section`] gave.

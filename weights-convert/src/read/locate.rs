@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::file::PlainFile;
 use super::tf_bundle::with_suffix;
-use super::{Format, safetensors, tf_graphdef, tf_table, tflite};
+use super::{Format, safetensors, tf_graphdef, tf_table, tflite, torch_zip};
 use crate::{Error, Result};
 
 /// Enough to tell every format; tar has its mark at 257.
@@ -73,6 +73,13 @@ fn sniff(file: PlainFile) -> Result<Found> {
     if safetensors::is_safetensors(&head) || ends_in("safetensors") && head.get(8) == Some(&b'{') {
         return Ok(Found::File(file, Format::Safetensors));
     }
+    if head.starts_with(torch_zip::MAGIC) {
+        return Ok(Found::File(file, Format::TorchZip));
+    }
+    // PROTO, which begins every pickle that PyTorch writes.
+    if let [0x80, 2..=5, ..] = head[..] {
+        return Ok(Found::File(file, Format::TorchLegacy));
+    }
     if let Some(error) = foreign(&path, &head) {
         return Err(error);
     }
@@ -86,7 +93,6 @@ fn sniff(file: PlainFile) -> Result<Found> {
 fn foreign(path: &Path, head: &[u8]) -> Option<Error> {
     let archive = |kind| Some(Error::Archive { path: path.to_owned(), kind });
     let foreign = |kind, way_out| Some(Error::Foreign { path: path.to_owned(), kind, way_out });
-    const PYTORCH: &str = "PyTorch files are not read yet; save its state_dict as safetensors";
 
     let text = head.trim_ascii_start().to_ascii_lowercase();
     match head {
@@ -94,8 +100,6 @@ fn foreign(path: &Path, head: &[u8]) -> Option<Error> {
         _ if head.get(257..262) == Some(b"ustar") => archive("tar"),
         _ if head.starts_with(b"BZh") => archive("bzip2"),
         _ if head.starts_with(b"\xfd7zXZ\0") => archive("xz"),
-        _ if head.starts_with(b"PK\x03\x04") => foreign("a zip file, as PyTorch writes them", PYTORCH),
-        [0x80, 2..=5, ..] => foreign("a pickle, as PyTorch wrote them before 1.6", PYTORCH),
         _ if head.starts_with(b"\x89HDF\r\n\x1a\n") => {
             foreign("an HDF5 file, as Keras writes them", "these are not read; save the weights as safetensors")
         }
@@ -126,7 +130,11 @@ fn in_folder(folder: &Path) -> Result<Found> {
         }
         match path.extension().and_then(|e| e.to_str()) {
             Some("index") => indices.push(path),
-            Some("pb" | "tflite" | "safetensors") => others.push(path),
+            Some("pb" | "tflite" | "safetensors" | "pth" | "pt") => others.push(path),
+            // What jfzhang95 and others call a file of `torch.save`, which is no tar archive.
+            Some("tar") if path.file_stem().is_some_and(|s| s.as_encoded_bytes().ends_with(b".pth")) => {
+                others.push(path);
+            }
             _ => {}
         }
     }

@@ -9,17 +9,19 @@
 //! | frozen TensorFlow graph | `tf_graphdef`, `tf_const`, `tf_geometry` |
 //! | TFLite model | `tflite`, `tflite_geometry`, `flatbuffer` |
 //! | safetensors | `safetensors` |
+//! | PyTorch checkpoint | `torch_zip` or `torch_legacy`, `pickle` (its description), `torch_state` and `torch_module` (which of its values are the weights), `torch_tensor`, `torch` |
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::{Decision, Error, Result};
 
 mod dtype;
 mod file;
 mod flatbuffer;
 mod locate;
+mod pickle;
 mod safetensors;
 mod tensor;
 mod tf_bundle;
@@ -32,6 +34,12 @@ mod tf_slices;
 mod tf_table;
 mod tflite;
 mod tflite_geometry;
+mod torch;
+mod torch_legacy;
+mod torch_module;
+mod torch_state;
+mod torch_tensor;
+mod torch_zip;
 mod varint;
 
 pub use dtype::DType;
@@ -49,6 +57,10 @@ pub enum Format {
     TfLite,
     /// A `.safetensors`.
     Safetensors,
+    /// A `.pth` as PyTorch writes it since 1.6: a zip archive.
+    TorchZip,
+    /// A `.pth` or `.pth.tar` as PyTorch wrote it before: a stream of pickles.
+    TorchLegacy,
 }
 
 impl fmt::Display for Format {
@@ -58,6 +70,8 @@ impl fmt::Display for Format {
             Self::TfGraphDef => "frozen TensorFlow graph",
             Self::TfLite => "TFLite model",
             Self::Safetensors => "safetensors file",
+            Self::TorchZip => "PyTorch checkpoint",
+            Self::TorchLegacy => "PyTorch checkpoint of the legacy format",
         })
     }
 }
@@ -74,6 +88,8 @@ struct Opened {
     reader: Box<dyn Reader>,
     tensors: BTreeMap<String, TensorInfo>,
     geometry: Geometry,
+    /// What was decided about which of the file's values are the tensors.
+    decisions: Vec<Decision>,
 }
 
 /// A file of weights, opened: its tensors are listed, and are read one at a time.
@@ -86,7 +102,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a file of weights. What it is, its content tells, not its name.
     ///
-    /// `path` is a TFLite, safetensors or frozen graph file; or a TensorFlow checkpoint by its prefix
+    /// `path` is a TFLite, safetensors, PyTorch or frozen graph file; or a TensorFlow checkpoint by its prefix
     /// (`model.ckpt-30000`), its `.index` or one of its data files; or a folder, in which case it is the
     /// checkpoint that the `checkpoint` file in it names, or else the only checkpoint, or else the only
     /// other file of weights.
@@ -107,6 +123,8 @@ impl Checkpoint {
                     Format::TfGraphDef => tf_graphdef::open(&file)?,
                     Format::TfLite => tflite::open(&file)?,
                     Format::Safetensors => safetensors::open(file)?,
+                    Format::TorchZip => torch_zip::open(file)?,
+                    Format::TorchLegacy => torch_legacy::open(file)?,
                 };
                 (path, format, opened)
             }
@@ -155,6 +173,12 @@ impl Checkpoint {
     /// For the first tensor that is damaged or cannot be read.
     pub fn check(&self) -> Result<()> {
         self.tensors().try_for_each(|(name, info)| self.opened.reader.check(name, info))
+    }
+
+    /// What was decided about which of the file's values are the tensors: of a PyTorch file, the wrapper that
+    /// they were taken out of and the prefix that was taken off their names. Empty for other formats.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.opened.decisions
     }
 
     /// What the file tells beyond its tensors.

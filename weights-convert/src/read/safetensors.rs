@@ -58,7 +58,12 @@ pub(crate) fn open(file: PlainFile) -> Result<Opened> {
         places.insert(name.clone(), place.ok_or_else(|| malformed(format!("the offsets of `{name}`")))?);
         tensors.insert(name, TensorInfo { dtype, shape: info.shape.clone(), variable: true, quantized: false });
     }
-    Ok(Opened { reader: Box::new(Safetensors { file, places }), tensors, geometry: Geometry::default() })
+    Ok(Opened {
+        reader: Box::new(Safetensors { file, places }),
+        tensors,
+        geometry: Geometry::default(),
+        decisions: Vec::new(),
+    })
 }
 
 impl Safetensors {

@@ -76,7 +76,12 @@ pub(crate) fn open(prefix: &Path) -> Result<Opened> {
         infos.insert(name, info);
     }
     let shards = opening.shards;
-    Ok(Opened { reader: Box::new(Bundle { index, shards, tensors }), tensors: infos, geometry: Geometry::default() })
+    Ok(Opened {
+        reader: Box::new(Bundle { index, shards, tensors }),
+        tensors: infos,
+        geometry: Geometry::default(),
+        decisions: Vec::new(),
+    })
 }
 
 /// `model.ckpt` → `model.ckpt.index`.

@@ -71,7 +71,12 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
         .map(|(name, constant)| (name.clone(), constant.info(variables.contains(name.as_str()))))
         .collect();
     let geometry = tf_geometry::geometry(path, &nodes, &by_name, &constants)?;
-    Ok(Opened { reader: Box::new(Graph { path: path.to_owned(), constants }), tensors, geometry })
+    Ok(Opened {
+        reader: Box::new(Graph { path: path.to_owned(), constants }),
+        tensors,
+        geometry,
+        decisions: Vec::new(),
+    })
 }
 
 impl Reader for Graph {

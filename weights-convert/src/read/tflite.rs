@@ -56,7 +56,12 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
         }
         places.insert((*name).to_owned(), place.clone());
     }
-    Ok(Opened { reader: Box::new(Model { path, file: bytes.clone(), places }), tensors, geometry })
+    Ok(Opened {
+        reader: Box::new(Model { path, file: bytes.clone(), places }),
+        tensors,
+        geometry,
+        decisions: Vec::new(),
+    })
 }
 
 /// The tensors that have bytes in the file.

@@ -6,6 +6,7 @@ pub(crate) mod flat;
 pub(crate) mod proto;
 #[path = "../../../tests/support/shared.rs"]
 pub(crate) mod shared;
+pub(crate) mod torch;
 
 use std::path::Path;
 

@@ -1,0 +1,14 @@
+//! What was decided on the way from a file to a model.
+
+use serde::Serialize;
+
+/// Something that was decided about a file, and why: so that nobody has to guess what was guessed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// What was decided, e.g. `output stride`.
+    pub what: &'static str,
+    /// The decision.
+    pub value: String,
+    /// The rule that fired.
+    pub because: String,
+}

@@ -1,0 +1,299 @@
+//! Which of a PyTorch file's values are the weights.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::pickle::{Builds, Id, Pickle, Shown, Value, Values};
+use crate::{Decision, Error, Result};
+
+/// The keys under which training programs keep the weights, the first that is there being meant, and who uses
+/// them. Averaged weights come last: where both are kept, published results are those of the plain ones unless
+/// their authors say otherwise.
+const WRAPPERS: &[(&str, &str)] = &[
+    ("state_dict", "jfzhang95, mmsegmentation, Lightning and timm keep the weights"),
+    ("model_state_dict", "PyTorch's tutorials keep the weights"),
+    ("model_state", "VainF keeps the weights"),
+    ("model", "torchvision's training scripts keep the weights"),
+    ("module", "DeepSpeed keeps the weights"),
+    ("net", "training scripts keep the weights"),
+    ("network", "training scripts keep the weights"),
+    ("weights", "training scripts keep the weights"),
+    ("params", "BasicSR keeps the weights"),
+    ("state_dict_ema", "timm keeps the averaged weights"),
+    ("model_ema", "torchvision's training scripts keep the averaged weights"),
+    ("ema_state_dict", "training scripts keep the averaged weights"),
+    ("params_ema", "BasicSR keeps the averaged weights"),
+    ("ema", "training scripts keep the averaged weights"),
+];
+/// How many wrappers there may be around each other.
+const MAX_WRAPPERS: usize = 8;
+/// What `DataParallel` puts before every name.
+const PARALLEL: &str = "module.";
+/// Far more than any network has.
+const MAX_TENSORS: usize = 1 << 17;
+/// Longer than the name of any tensor.
+const MAX_NAME: usize = 1024;
+
+/// A call that makes a tensor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TensorCall {
+    pub(crate) args: Id,
+    /// Whether the element type is an argument.
+    pub(crate) typed: bool,
+}
+
+/// The tensors of a state dict, and how it was found.
+#[derive(Debug)]
+pub(crate) struct StateDict {
+    pub(crate) tensors: BTreeMap<String, TensorCall>,
+    pub(crate) decisions: Vec<Decision>,
+}
+
+/// What a value of a state dict is.
+enum Leaf {
+    Tensor(TensorCall),
+    Unread(String),
+    Other,
+}
+
+/// Finds the state dict.
+pub(crate) fn find(path: &Path, pickle: &Pickle) -> Result<StateDict> {
+    let finder = Finder { path, values: &pickle.values };
+    let mut decisions = Vec::new();
+    let mut at = pickle.root;
+    for _ in 0..MAX_WRAPPERS {
+        match finder.unwrap(at)? {
+            Some((inner, decision)) => {
+                decisions.push(decision);
+                at = inner;
+            }
+            None => break,
+        }
+    }
+    let entries = if finder.is_module(at) {
+        decisions.push(Decision {
+            what: "weights",
+            value: "parameters and buffers of a whole network".into(),
+            because: "the file is a pickled module; its code was not read".into(),
+        });
+        finder.module(at)?
+    } else {
+        finder.dict(at)?
+    };
+    let mut tensors = finder.tensors(entries, &mut decisions)?;
+    if tensors.is_empty() {
+        return Err(finder.none(pickle.root));
+    }
+    if tensors.keys().all(|name| name.len() > PARALLEL.len() && name.starts_with(PARALLEL)) {
+        let bare = |(name, call): (String, _)| (name.strip_prefix(PARALLEL).map_or(name.clone(), str::to_owned), call);
+        tensors = tensors.into_iter().map(bare).collect();
+        decisions.push(Decision {
+            what: "prefix",
+            value: format!("`{PARALLEL}` taken off"),
+            because: "every name has it, as `DataParallel` writes them".into(),
+        });
+    }
+    Ok(StateDict { tensors, decisions })
+}
+
+/// Looks for the weights among the values of a pickle.
+pub(crate) struct Finder<'a> {
+    path: &'a Path,
+    pub(crate) values: &'a Values,
+}
+
+impl Finder<'_> {
+    fn none(&self, root: Id) -> Error {
+        Error::NoStateDict { path: self.path.to_owned(), found: self.values.kind(root) }
+    }
+
+    pub(crate) fn bad(&self, name: &str, what: String) -> Error {
+        Error::BadTensor { path: self.path.to_owned(), tensor: Shown(name).to_string(), what }
+    }
+
+    fn is_module(&self, id: Id) -> bool {
+        matches!(self.values.get(id), Value::Call { global, .. } if matches!(global.builds, Builds::Module))
+    }
+
+    /// What a value is, seen through parameters.
+    fn leaf(&self, mut id: Id) -> Leaf {
+        // A parameter of a parameter is not written by anyone, and an endless chain of them is an attack.
+        for _ in 0..2 {
+            let Value::Call { global, args, .. } = self.values.get(id) else {
+                break;
+            };
+            let mut builds = &global.builds;
+            let mut args = *args;
+            if let (Builds::Retyped, Some(&[function, _class, inner, ..])) = (builds, self.values.items(args))
+                && let Value::Global(function) = self.values.get(function)
+            {
+                (builds, args) = (&function.builds, inner);
+            }
+            match builds {
+                Builds::Tensor { typed } => return Leaf::Tensor(TensorCall { args, typed: *typed }),
+                Builds::Parameter => match self.values.items(args).and_then(|args| args.first()) {
+                    Some(tensor) => id = *tensor,
+                    None => return Leaf::Unread("a parameter without a tensor".into()),
+                },
+                Builds::Unread(kind) => return Leaf::Unread((*kind).into()),
+                Builds::Retyped => return Leaf::Unread("a tensor of an unknown class".into()),
+                _ => break,
+            }
+        }
+        match self.values.get(id) {
+            Value::Persistent(_) => Leaf::Unread("a storage and no tensor".into()),
+            Value::Call { global, .. } => match global.builds {
+                Builds::Parameter | Builds::Tensor { .. } | Builds::Retyped | Builds::Unread(_) => {
+                    Leaf::Unread("a parameter of a parameter".into())
+                }
+                _ => Leaf::Other,
+            },
+            _ => Leaf::Other,
+        }
+    }
+
+    /// Whether a value is a module or a dictionary of tensors.
+    fn is_state(&self, id: Id) -> bool {
+        let tensor =
+            |(key, value): &(Id, Id)| self.values.str(*key).is_some() && !matches!(self.leaf(*value), Leaf::Other);
+        self.is_module(id) || self.values.dict(id).is_some_and(|pairs| pairs.iter().any(tensor))
+    }
+
+    /// Whether a dictionary has one of the keys of the table.
+    fn is_wrapper(&self, id: Id) -> bool {
+        let key = |(key, value): &(Id, Id)| {
+            let known = |key| WRAPPERS.iter().any(|(known, _)| *known == key);
+            (self.values.dict(*value).is_some() || self.is_module(*value)) && self.values.str(*key).is_some_and(known)
+        };
+        self.values.dict(id).is_some_and(|pairs| pairs.iter().any(key))
+    }
+
+    /// The weights in a wrapper; `None` where the value is none.
+    fn unwrap(&self, wrapper: Id) -> Result<Option<(Id, Decision)>> {
+        let Some(pairs) = self.values.dict(wrapper) else {
+            return Ok(None);
+        };
+        // What was looked at once is not looked at again: a file may name one value millions of times.
+        let mut seen = BTreeMap::new();
+        let mut holds = |id: Id| *seen.entry(id).or_insert_with(|| self.is_state(id));
+        for (key, users) in WRAPPERS {
+            let Some(inner) = self.values.entry(pairs, key) else {
+                continue;
+            };
+            if holds(inner) || self.is_wrapper(inner) {
+                let because = format!("where {users}{}", self.beside(pairs, key, &mut holds));
+                return Ok(Some((inner, Decision { what: "weights", value: (*key).into(), because })));
+            }
+        }
+        if holds(wrapper) {
+            return Ok(None);
+        }
+        let named = |(key, value): &(Id, Id)| Some((self.values.str(*key)?, *value));
+        let states: Vec<_> = pairs.iter().filter_map(named).filter(|(_, value)| holds(*value)).collect();
+        match states[..] {
+            [] => Ok(None),
+            [(key, inner)] => {
+                let because = format!("the only entry with tensors{}", self.beside(pairs, key, &mut holds));
+                Ok(Some((inner, Decision { what: "weights", value: Shown(key).to_string(), because })))
+            }
+            _ => {
+                let candidates = states.iter().take(16).map(|(key, _)| Shown(key).to_string()).collect();
+                Err(Error::SeveralStateDicts { path: self.path.to_owned(), candidates })
+            }
+        }
+    }
+
+    /// What else is in a wrapper, for a message.
+    fn beside(&self, pairs: &[(Id, Id)], taken: &str, holds: &mut impl FnMut(Id) -> bool) -> String {
+        const LISTED: usize = 8;
+        let others = || {
+            let named = pairs.iter().filter_map(|(key, value)| Some((self.values.str(*key)?, *value)));
+            named.filter(|(key, _)| *key != taken)
+        };
+        let list = |names: &mut dyn Iterator<Item = &str>| {
+            let names: Vec<_> = names.take(LISTED + 1).map(|name| Shown(name).to_string()).collect();
+            let (listed, more) = names.split_at(names.len().min(LISTED));
+            format!("{}{}", listed.join(", "), if more.is_empty() { "" } else { ", …" })
+        };
+        let rest = list(&mut others().map(|(key, _)| key));
+        let weights = list(&mut others().filter(|(_, value)| holds(*value)).map(|(key, _)| key));
+        match (rest.is_empty(), weights.is_empty()) {
+            (true, _) => String::new(),
+            (false, true) => format!("; beside it: {rest}"),
+            (false, false) => format!("; beside it: {rest}; other weights, not read: {weights}"),
+        }
+    }
+
+    /// The entries of a dictionary with string keys.
+    fn dict(&self, id: Id) -> Result<Vec<(String, Id)>> {
+        let pairs = self.values.dict(id).ok_or_else(|| self.none(id))?;
+        let mut entries = Vec::new();
+        for (key, value) in pairs {
+            match self.values.str(*key) {
+                Some(name) => self.enter(&mut entries, name.to_owned(), *value)?,
+                None if matches!(self.leaf(*value), Leaf::Other) => {}
+                None => return Err(self.bad("?", format!("its name is {}", self.values.kind(*key)))),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Adds an entry that is within the limits.
+    pub(crate) fn enter(&self, entries: &mut Vec<(String, Id)>, name: String, value: Id) -> Result<()> {
+        self.limit(&name, entries.len())?;
+        entries.push((name, value));
+        Ok(())
+    }
+
+    /// Whether there may be an entry of this name after so many others.
+    pub(crate) fn limit(&self, name: &str, before: usize) -> Result<()> {
+        if name.len() > MAX_NAME {
+            return Err(self.bad(name, format!("its name has {} bytes, more than {MAX_NAME}", name.len())));
+        }
+        if name.chars().any(char::is_control) {
+            return Err(self.bad(name, "its name has control characters".into()));
+        }
+        if before >= MAX_TENSORS {
+            return Err(self.bad(name, format!("there are more than {MAX_TENSORS} entries")));
+        }
+        Ok(())
+    }
+
+    /// The tensors among the entries. What is none is told; what should be one and is not read is an error.
+    fn tensors(
+        &self,
+        entries: Vec<(String, Id)>,
+        decisions: &mut Vec<Decision>,
+    ) -> Result<BTreeMap<String, TensorCall>> {
+        const LISTED: usize = 8;
+        let (mut tensors, mut others, mut count) = (BTreeMap::new(), Vec::new(), 0);
+        for (name, value) in entries {
+            match self.leaf(value) {
+                Leaf::Tensor(call) => {
+                    if tensors.insert(name.clone(), call).is_some() {
+                        return Err(Error::DuplicateTensor { path: self.path.to_owned(), tensor: name });
+                    }
+                }
+                Leaf::Unread(kind) => {
+                    return Err(self.bad(&name, format!("it is {kind}, which is not read; save it as a dense tensor")));
+                }
+                Leaf::Other => {
+                    count += 1;
+                    if count <= LISTED {
+                        others.push(format!("{name} ({})", self.values.kind(value)));
+                    }
+                }
+            }
+        }
+        if count > 0 && !tensors.is_empty() {
+            let listed = others.join(", ");
+            let more = if count > LISTED { ", …" } else { "" };
+            decisions.push(Decision {
+                what: "left out",
+                value: format!("{count} entries"),
+                because: format!("they are no tensors: {listed}{more}"),
+            });
+        }
+        Ok(tensors)
+    }
+}
