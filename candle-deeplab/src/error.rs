@@ -66,6 +66,9 @@ pub enum Error {
         /// Which tensor, what the network wants and what the file has.
         reason: String,
     },
+    /// The executor that was asked for cannot run this model here.
+    #[error("{0}")]
+    Executor(String),
     /// The input of a forward pass has the wrong shape.
     #[error("the network's input must be [N, 3, H, W] with every side at least 1, got {shape:?}")]
     Input {
