@@ -38,6 +38,15 @@ fn unsupported(graph: &Graph, value: Value, reason: &str) -> Error {
     Error::Graph { node: graph.node(value).path.clone(), reason: reason.into() }
 }
 
+/// The values that a node reads. A resize asks its second input for the size alone.
+fn data_inputs(graph: &Graph, value: Value) -> &[Value] {
+    let node = graph.node(value);
+    match node.op {
+        Op::Resize { .. } => &node.inputs[..1],
+        _ => &node.inputs,
+    }
+}
+
 struct Lowering<'a> {
     graph: &'a Graph,
     panel_width: usize,
@@ -76,7 +85,7 @@ impl<'a> Lowering<'a> {
         let mut users = vec![Vec::new(); graph.nodes().len()];
         for value in graph.values().take(logits.index() + 1).collect::<Vec<_>>().into_iter().rev() {
             if value == logits || !users[value.index()].is_empty() {
-                graph.node(value).inputs.iter().for_each(|x| users[x.index()].push(value));
+                data_inputs(graph, value).iter().for_each(|x| users[x.index()].push(value));
             }
         }
         let state = vec![State::Waiting; graph.nodes().len()];

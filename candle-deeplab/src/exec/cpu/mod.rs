@@ -1,9 +1,9 @@
 //! Runs a network on the CPU by fused kernels, f32, any batch and size: for inference.
 //!
-//! [`lower`] turns the graph into [steps](program), each a kernel with all that is fused around it; [`plan`] fits the
-//! steps to an input size and says which maps share memory; [`isa`] has the kernels. Feature maps lie with their channels
-//! last: a pixel's channels are a row of a matmul, a vector of channels never crosses the edge of a map, and threads
-//! that share out pixels write to separate slices.
+//! `lower` turns the graph into steps, each a kernel with all that is fused around it; `plan` fits the steps to an input
+//! size and says which maps share memory; `isa` has the kernels. Feature maps lie with their channels last: a pixel's
+//! channels are a row of a matmul, a vector of channels never crosses the edge of a map, and threads that share out pixels
+//! write to separate slices.
 
 mod aligned;
 mod arena;
