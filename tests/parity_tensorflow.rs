@@ -8,13 +8,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{Device, Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use candle_deeplab::arch::LOGITS;
 use candle_deeplab::config::{Preprocessing, SizeRule};
+use candle_deeplab::exec::Isa;
 use candle_deeplab::segment::MultiScale;
-use candle_deeplab::{DeepLab, Segmenter};
+use candle_deeplab::{DeepLab, Executor, Segmenter};
 use image::RgbImage;
-use support::golden::{Golden, TOLERANCE, distance, distance_to_summary, end_points};
+use support::golden::{FUSED_TOLERANCE, Golden, TOLERANCE, distance, distance_to_summary, end_points};
 use support::hash;
 use support::shared::{kept, shared};
 use weights_convert::Options;
@@ -55,13 +56,38 @@ fn check(model: &DeepLab, folder: &Path) {
     for (tap, value) in taps.iter().zip(model.taps(&input, &taps).unwrap()) {
         check_summary(&golden, if *tap == LOGITS { "logits" } else { tap }, &value);
     }
-    let off = distance(&model.logits(&input).unwrap(), &golden.nchw("logits"));
+    let eager = model.with_executor(Executor::Eager).unwrap().logits(&input).unwrap();
+    let off = distance(&eager, &golden.nchw("logits"));
     println!("{}: logits are {off:.1e} standard deviations off", folder.display());
     assert!(off <= TOLERANCE, "logits are {off:.1e} standard deviations off");
+    let whole = model.with_executor(Executor::Eager).unwrap().forward(&input).unwrap();
     if golden.0.contains_key("resized_logits.summary") {
-        check_summary(&golden, "resized_logits", &model.forward(&input).unwrap());
+        check_summary(&golden, "resized_logits", &whole);
     }
+    check_fused(model, &golden, &input, &whole);
     check_image(model, folder);
+}
+
+/// The fused executor with each of the machine's instruction sets, against the golden and against the eager one.
+fn check_fused(model: &DeepLab, golden: &Golden, input: &Tensor, whole: &Tensor) {
+    for isa in Isa::available() {
+        let model = model.with_executor(Executor::Cpu(isa)).unwrap();
+        let off = distance(&model.logits(input).unwrap(), &golden.nchw("logits"));
+        println!("  fused, {isa}: logits are {off:.1e} standard deviations off");
+        assert!(off <= FUSED_TOLERANCE, "{isa}: logits are {off:.1e} standard deviations off");
+        let off = distance(&model.forward(input).unwrap(), whole);
+        assert!(off <= FUSED_TOLERANCE, "{isa}: resized logits are {off:.1e} standard deviations off");
+        let agreeing = agreement(&model.label_map(input).unwrap(), &whole.argmax(1).unwrap());
+        assert!(agreeing >= 0.999, "{isa}: {agreeing} of the label map agrees");
+    }
+}
+
+/// The share of two label maps that is the same.
+fn agreement(a: &Tensor, b: &Tensor) -> f64 {
+    let ids = |t: &Tensor| t.to_dtype(DType::U32).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap();
+    let (a, b) = (ids(a), ids(b));
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(&b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64
 }
 
 fn check_summary(golden: &Golden, name: &str, value: &Tensor) {

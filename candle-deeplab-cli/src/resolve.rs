@@ -41,7 +41,7 @@ impl Segment {
 }
 
 /// A model directory.
-fn weights(dir: Option<PathBuf>) -> Result<PathBuf> {
+pub(crate) fn weights(dir: Option<PathBuf>) -> Result<PathBuf> {
     let Some(dir) = dir else {
         bail!(
             "no weights: convert a checkpoint with \

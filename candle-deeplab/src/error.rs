@@ -72,6 +72,9 @@ pub enum Error {
         /// What was asked for.
         scales: Vec<f64>,
     },
+    /// The executor that was asked for cannot run this model here.
+    #[error("{0}")]
+    Executor(String),
     /// The input of a forward pass has the wrong shape.
     #[error("the network's input must be [N, 3, H, W] with every side at least 1, got {shape:?}")]
     Input {

@@ -13,9 +13,11 @@ pub mod mask;
 mod model;
 pub mod ops;
 pub mod segment;
+mod weights;
 
 pub use config::Config;
 pub use error::{Error, Result};
+pub use exec::Executor;
 pub use labels::Labels;
 pub use model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
 pub use segment::{Segmentation, Segmenter};

@@ -1,18 +1,19 @@
 //! The public model: a network with its weights on a device.
 
-use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
-use safetensors::Dtype as SafeDtype;
 
 use crate::arch::LOGITS;
-use crate::config::{Config, Network};
+use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::exec::cpu::Cpu;
 use crate::exec::eager::Eager;
-use crate::graph::{Graph, Param};
+use crate::exec::{Executor, Isa};
+use crate::graph::{Graph, Param, Value};
+use crate::weights::{Weights, WeightsFile};
 
 /// The recipe's file in a model directory.
 pub const CONFIG_FILE: &str = "config.json";
@@ -31,11 +32,24 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// let logits = model.forward(&pixels)?; // [1, 21, 513, 513]
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// On the CPU the [fused executor](crate::exec::cpu) runs it where the weights are constant f32 tensors; everywhere else,
+/// and where a gradient is wanted, the [eager one](crate::exec::eager) does. [`with_executor`](Self::with_executor)
+/// chooses. Clones share the weights.
+///
+/// # Memory
+/// A loaded model on the CPU holds its weights once, packed, from the first forward pass on; the file is read for that
+/// and then left alone. Asking for [`taps`](Self::taps) makes the second, eager copy, since fused kernels compute no value
+/// in between.
 #[derive(Debug, Clone)]
 pub struct DeepLab {
     config: Config,
-    executor: Eager,
+    graph: Arc<Graph>,
+    weights: Arc<Weights>,
     device: Device,
+    executor: Executor,
+    eager: Lazy<Eager>,
+    cpu: Lazy<Cpu>,
 }
 
 impl DeepLab {
@@ -46,8 +60,13 @@ impl DeepLab {
     /// are not exactly those that the network wants.
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let config = Config::from_file(&dir.as_ref().join(CONFIG_FILE))?;
-        let executor = load_weights(config.network.graph()?, &dir.as_ref().join(WEIGHTS_FILE), device)?;
-        Ok(Self { config, executor, device: device.clone() })
+        let graph = config.network.graph()?;
+        let weights = Weights::File(WeightsFile::open(&dir.as_ref().join(WEIGHTS_FILE), &graph)?);
+        let model = Self::from_parts(config, graph, weights, device.clone());
+        if !device.is_cpu() {
+            model.eager()?;
+        }
+        Ok(model)
     }
 
     /// A model whose weights come from a [`VarBuilder`], by the names of [`Graph::params`]: from a `VarMap` to train,
@@ -56,21 +75,48 @@ impl DeepLab {
     /// # Errors
     /// [`Error::Graph`] where the config describes no possible network, [`Error::Candle`] where a weight is missing.
     pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
-        let from_code = std::path::Path::new("config");
+        let from_code = Path::new("config");
         config.validate().map_err(|reason| Error::config(from_code, reason))?;
-        let get = |param: &Param| -> Result<Tensor> { Ok(vb.get(param.shape.as_slice(), &param.name)?) };
-        let executor = Eager::new(config.network.graph()?, get)?;
-        Ok(Self { config: config.clone(), executor, device: vb.device().clone() })
+        let graph = config.network.graph()?;
+        let tensor = |param: Param| Ok((vb.get(param.shape.as_slice(), &param.name)?, param.name));
+        let tensors = graph.params().into_iter().map(tensor).map(|found| found.map(|(tensor, name)| (name, tensor)));
+        let weights = Weights::Tensors(tensors.collect::<Result<_>>()?);
+        Ok(Self::from_parts(config.clone(), graph, weights, vb.device().clone()))
     }
 
-    /// The same weights at another output stride (8, 16 or 32), with the atrous rates scaled to match.
+    fn from_parts(config: Config, graph: Graph, weights: Weights, device: Device) -> Self {
+        let (graph, weights) = (Arc::new(graph), Arc::new(weights));
+        let (executor, eager, cpu) = (Executor::default(), Lazy::default(), Lazy::default());
+        Self { config, graph, weights, device, executor, eager, cpu }
+    }
+
+    /// The same weights at another output stride (8, 16 or 32), with the atrous rates scaled to match. They are packed
+    /// again for its first forward pass.
     ///
     /// # Errors
     /// [`Error::OutputStride`] where the network has no such form.
     pub fn at_output_stride(&self, output_stride: usize) -> Result<Self> {
         let network = self.config.network.at_output_stride(output_stride)?;
-        let executor = self.executor.with_graph(network.graph()?);
-        Ok(Self { config: Config { network, ..self.config.clone() }, executor, device: self.device.clone() })
+        let graph = Arc::new(network.graph()?);
+        let config = Config { network, ..self.config.clone() };
+        Ok(Self { config, graph, eager: Lazy::default(), cpu: Lazy::default(), ..self.clone() })
+    }
+
+    /// The same model with another executor than the default, [`Executor::Auto`].
+    ///
+    /// # Errors
+    /// [`Error::Executor`] where this machine or this model does not allow it.
+    pub fn with_executor(&self, executor: Executor) -> Result<Self> {
+        if let Executor::Cpu(isa) = executor {
+            if !self.may_fuse() {
+                let reason = "the fused CPU executor takes constant f32 weights on the CPU: choose `Executor::Auto`";
+                return Err(Error::Executor(reason.into()));
+            }
+            if !isa.is_available() {
+                return Err(Error::Executor(format!("this machine has no {isa}: choose `Executor::Auto`")));
+            }
+        }
+        Ok(Self { executor, cpu: Lazy::default(), ..self.clone() })
     }
 
     /// The recipe.
@@ -80,7 +126,7 @@ impl DeepLab {
 
     /// The network as data.
     pub fn graph(&self) -> &Graph {
-        self.executor.graph()
+        &self.graph
     }
 
     /// Where the weights are.
@@ -92,93 +138,119 @@ impl DeepLab {
     /// output stride without.
     ///
     /// # Errors
-    /// As [`taps`](Self::taps).
+    /// [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network, [`Error::Candle`] where they are of
+    /// another device or type than the weights, [`Error::Weights`] where the file has been damaged since it was opened.
     pub fn logits(&self, pixels: &Tensor) -> Result<Tensor> {
-        let graph = self.executor.graph();
-        self.run(pixels, &[graph.tap(LOGITS)?]).map(|mut values| values.remove(0))
+        match self.fused_for(pixels)? {
+            Some(cpu) => cpu.logits(pixels),
+            None => self.run(pixels, self.graph.tap(LOGITS)?),
+        }
     }
 
-    /// Intermediate values by their [taps](Graph::taps), e.g. `backbone` or `backbone.entry_flow.block2`.
+    /// The class of each pixel, u8 `[N, H, W]`: that of the greatest logit at the input's size.
     ///
     /// # Errors
-    /// [`Error::NoSuchTap`]; [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network.
-    pub fn taps(&self, pixels: &Tensor, taps: &[&str]) -> Result<Vec<Tensor>> {
-        let graph = self.executor.graph();
-        let values = taps.iter().map(|tap| graph.tap(tap)).collect::<Result<Vec<_>>>()?;
-        self.run(pixels, &values)
+    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes.
+    pub fn label_map(&self, pixels: &Tensor) -> Result<Tensor> {
+        if let Some(cpu) = self.fused_for(pixels)? {
+            return cpu.label_map(pixels);
+        }
+        let classes = self.config.network.classes;
+        if classes > 256 {
+            let reason = format!("has {classes} classes; a label map holds 256");
+            return Err(Error::Graph { node: LOGITS.into(), reason });
+        }
+        Ok(self.run(pixels, self.graph.output())?.argmax(1)?.to_dtype(DType::U8)?)
     }
 
-    fn run(&self, pixels: &Tensor, wanted: &[crate::graph::Value]) -> Result<Vec<Tensor>> {
+    /// Intermediate values by their [taps](Graph::taps), e.g. `backbone` or `backbone.entry_flow.block2`, by the eager
+    /// executor.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTap`]; otherwise as [`logits`](Self::logits).
+    pub fn taps(&self, pixels: &Tensor, taps: &[&str]) -> Result<Vec<Tensor>> {
+        let values = taps.iter().map(|tap| self.graph.tap(tap)).collect::<Result<Vec<_>>>()?;
+        self.run_all(pixels, &values)
+    }
+
+    /// The fused executor, if this model uses it: for its [profile](Cpu::profile), say. The first call packs the
+    /// weights.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where the file has been damaged since it was opened.
+    pub fn fused(&self) -> Result<Option<Arc<Cpu>>> {
+        let isa = match self.executor {
+            Executor::Auto if self.may_fuse() => Isa::detect(),
+            Executor::Cpu(isa) => isa,
+            Executor::Auto | Executor::Eager => return Ok(None),
+        };
+        let pack = || self.weights.read(&Device::Cpu, |get| Cpu::new(self.graph.clone(), isa, get));
+        self.cpu.get_or_try(pack).map(Some)
+    }
+
+    fn may_fuse(&self) -> bool {
+        self.device.is_cpu() && self.weights.are_constant_f32()
+    }
+
+    fn fused_for(&self, pixels: &Tensor) -> Result<Option<Arc<Cpu>>> {
+        let wants_gradient = self.executor == Executor::Auto && pixels.track_op();
+        if wants_gradient { Ok(None) } else { self.fused() }
+    }
+
+    fn eager(&self) -> Result<Arc<Eager>> {
+        let graph = || Graph::clone(&self.graph);
+        self.eager.get_or_try(|| self.weights.read(&self.device, |get| Eager::new(graph(), get)))
+    }
+
+    fn run(&self, pixels: &Tensor, wanted: Value) -> Result<Tensor> {
+        self.run_all(pixels, &[wanted]).map(|mut values| values.remove(0))
+    }
+
+    fn run_all(&self, pixels: &Tensor, wanted: &[Value]) -> Result<Vec<Tensor>> {
         let &[_, 3, height, width] = pixels.dims() else {
             return Err(Error::Input { shape: pixels.dims().to_vec() });
         };
-        self.executor.graph().sizes(height, width)?;
-        Ok(self.executor.run(pixels, wanted)?)
+        self.graph.sizes(height, width)?;
+        Ok(self.eager()?.run(pixels, wanted)?)
     }
 }
 
 impl Module for DeepLab {
     /// Logits at the input's size.
     fn forward(&self, pixels: &Tensor) -> candle_core::Result<Tensor> {
-        let output = self.executor.graph().output();
-        self.run(pixels, &[output]).map(|mut values| values.remove(0)).map_err(Error::into_candle)
+        let output = match self.fused_for(pixels) {
+            Ok(Some(cpu)) => cpu.output(pixels),
+            Ok(None) => self.run(pixels, self.graph.output()),
+            Err(error) => Err(error),
+        };
+        output.map_err(Error::into_candle)
     }
 }
 
-impl Network {
-    /// The names of a graph's parameters that a set of names lacks, and the names that no parameter has.
-    pub(crate) fn mismatch<'a>(params: &[Param], names: impl Iterator<Item = &'a str>) -> (Vec<String>, Vec<String>) {
-        let wanted: BTreeSet<&str> = params.iter().map(|p| p.name.as_str()).collect();
-        let have: BTreeSet<&str> = names.collect();
-        let owned = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect();
-        (owned(&wanted - &have), owned(&have - &wanted))
-    }
-}
+/// What is made when it is first needed, once for all clones.
+#[derive(Debug)]
+struct Lazy<T>(Arc<Mutex<Option<Arc<T>>>>);
 
-/// Reads exactly the graph's parameters: a tensor too few, too many or of another shape is an error.
-fn load_weights(graph: Graph, path: &Path, device: &Device) -> Result<Eager> {
-    if crate::file::open(path)?.metadata().map_err(Error::io(path))?.len() == 0 {
-        return Err(Error::weights(path, "the file is empty: convert or download the model again"));
-    }
-    // SAFETY: the map is read-only and lives until the end of this function. As with every memory map, another process
-    // that truncates the file meanwhile can end this one; our own writers only ever rename whole files into place.
-    let tensors = unsafe { MmapedSafetensors::new(path) }.map_err(|e| {
-        Error::weights(path, format!("not a readable safetensors file ({e}): convert or download the model again"))
-    })?;
-    let params = graph.params();
-    let views = tensors.tensors();
-    let readable = [SafeDtype::F16, SafeDtype::BF16, SafeDtype::F32, SafeDtype::F64];
-    if let Some((name, view)) = views.iter().find(|(_, view)| !readable.contains(&view.dtype())) {
-        return Err(Error::weights(
-            path,
-            format!("`{name}` is {:?}, not a float that this program reads", view.dtype()),
-        ));
-    }
-    let (missing, unexpected) = Network::mismatch(&params, views.iter().map(|(name, _)| name.as_str()));
-    if !missing.is_empty() || !unexpected.is_empty() {
-        let reason = format!(
-            "the weights are not those of the network in {CONFIG_FILE}: missing {}, unexpected {}",
-            listed(&missing),
-            listed(&unexpected)
-        );
-        return Err(Error::weights(path, reason));
-    }
-    Eager::new(graph, |param| -> Result<Tensor> {
-        let tensor = tensors.load(&param.name, device)?;
-        if tensor.dims() != param.shape {
-            let reason = format!("`{}` has shape {:?}, the network wants {:?}", param.name, tensor.dims(), param.shape);
-            return Err(Error::weights(path, reason));
+impl<T> Lazy<T> {
+    fn get_or_try(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = &*place {
+            return Ok(made.clone());
         }
-        Ok(tensor.to_dtype(DType::F32)?)
-    })
+        let made = Arc::new(make()?);
+        *place = Some(made.clone());
+        Ok(made)
+    }
 }
 
-/// The first few of a list of names, with their number.
-fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 3;
-    match names {
-        [] => "none".into(),
-        _ if names.len() <= SHOWN => names.join(", "),
-        _ => format!("{} ({}, …)", names.len(), names[..SHOWN].join(", ")),
+impl<T> Clone for Lazy<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Default for Lazy<T> {
+    fn default() -> Self {
+        Self(Arc::default())
     }
 }

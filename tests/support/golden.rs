@@ -9,6 +9,9 @@ use serde_json::Value;
 /// Largest allowed difference of f32 results, in standard deviations of the reference.
 pub(crate) const TOLERANCE: f64 = 1e-4;
 
+/// The same for fused kernels, which fold and sum in another order.
+pub(crate) const FUSED_TOLERANCE: f64 = 1e-3;
+
 /// The tensors of a golden file.
 pub(crate) struct Golden(pub(crate) BTreeMap<String, Tensor>);
 

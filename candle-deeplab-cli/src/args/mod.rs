@@ -1,10 +1,12 @@
 //! What can be said on the command line. Nothing here touches the world outside.
 
+mod bench;
 mod device;
 mod segment;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use bench::{BenchArgs, ExecutorName};
 pub(crate) use device::DeviceName;
 pub(crate) use segment::{Format, SegmentArgs};
 
@@ -20,6 +22,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Say what is in an image, and draw where
     Segment(SegmentArgs),
+    /// Measure how fast a network runs on this machine's CPU
+    Bench(BenchArgs),
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The subcommands, one a file.
 
+mod bench;
 mod segment;
 
 use anyhow::Result;
@@ -10,5 +11,6 @@ use crate::exit::Exit;
 pub(crate) fn run(command: Command) -> Result<Exit> {
     match command {
         Command::Segment(args) => segment::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }

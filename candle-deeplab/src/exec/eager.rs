@@ -35,12 +35,6 @@ impl Eager {
         &self.graph
     }
 
-    /// The same weights in another graph with the same parameters, e.g. at another output stride.
-    pub(crate) fn with_graph(&self, graph: Graph) -> Self {
-        debug_assert!(graph.params().iter().map(|p| &p.name).eq(self.graph.params().iter().map(|p| &p.name)));
-        Self { graph, weights: self.weights.clone() }
-    }
-
     /// Computes the wanted values, and what they need, for an input `[N, C, H, W]`. A feature map is dropped as soon as
     /// nothing needs it any more.
     ///

@@ -169,6 +169,11 @@ impl Graph {
         &self.nodes
     }
 
+    /// The values of all nodes, in order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = Value> + use<> {
+        (0..self.nodes.len()).map(Value)
+    }
+
     /// The node that computes `value`.
     pub fn node(&self, value: Value) -> &Node {
         &self.nodes[value.0]

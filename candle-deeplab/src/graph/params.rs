@@ -16,7 +16,7 @@ pub struct Param {
 }
 
 /// What a tensor is to its node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A convolution's kernel.
     Kernel,

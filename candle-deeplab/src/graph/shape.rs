@@ -1,5 +1,7 @@
 //! From the size of the input to the size of every value.
 
+use std::ops::Range;
+
 use super::{Graph, Node, Op, Padding};
 use crate::error::{Error, Result};
 
@@ -44,6 +46,22 @@ impl Window {
     /// Elements from the first tap of the first window to the last tap of the last one: all that is ever read.
     pub fn reach(&self) -> usize {
         (self.output - 1) * self.stride + self.dilation * (self.kernel - 1) + 1
+    }
+
+    /// The outputs whose tap number `tap` lies inside an input of `len` elements.
+    pub(crate) fn inside(&self, len: usize, tap: usize) -> Range<usize> {
+        let offset = tap * self.dilation;
+        let first = self.before.saturating_sub(offset).div_ceil(self.stride);
+        let end = match (len + self.before).checked_sub(offset + 1) {
+            Some(last) => (last / self.stride + 1).min(self.output),
+            None => 0,
+        };
+        first..end
+    }
+
+    /// Where a tap of an output lies in an input of `len` elements; `None` in the padding.
+    pub(crate) fn input(&self, len: usize, output: usize, tap: usize) -> Option<usize> {
+        (output * self.stride + tap * self.dilation).checked_sub(self.before).filter(|at| *at < len)
     }
 }
 

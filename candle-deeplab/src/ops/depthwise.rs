@@ -207,33 +207,20 @@ impl Depthwise {
     /// Calls `visit` for every run of a plane of `rows` × `cols`, row by row so that an output row stays in the cache.
     fn runs(&self, rows: usize, cols: usize, mut visit: impl FnMut(Run)) {
         let Self { v, h } = self;
-        let spans: Vec<_> = (0..h.kernel).map(|k| inside(h, cols, k)).collect();
+        let spans: Vec<_> = (0..h.kernel).map(|k| h.inside(cols, k)).collect();
         for oy in 0..v.output {
             for ky in 0..v.kernel {
-                let Some(iy) = (oy * v.stride + ky * v.dilation).checked_sub(v.before).filter(|iy| *iy < rows) else {
-                    continue;
-                };
-                for (kx, &(first, end)) in spans.iter().enumerate() {
-                    if first < end {
-                        let ix = first * h.stride + kx * h.dilation - h.before;
-                        let (output, input) = (oy * h.output + first, iy * cols + ix);
-                        visit(Run { tap: ky * h.kernel + kx, output, input, len: end - first });
+                let Some(iy) = v.input(rows, oy, ky) else { continue };
+                for (kx, span) in spans.iter().enumerate() {
+                    if !span.is_empty() {
+                        let ix = span.start * h.stride + kx * h.dilation - h.before;
+                        let (output, input) = (oy * h.output + span.start, iy * cols + ix);
+                        visit(Run { tap: ky * h.kernel + kx, output, input, len: span.len() });
                     }
                 }
             }
         }
     }
-}
-
-/// The outputs `first..end` whose `tap` lies inside an input of `len` elements.
-fn inside(window: &Window, len: usize, tap: usize) -> (usize, usize) {
-    let offset = tap * window.dilation;
-    let first = window.before.saturating_sub(offset).div_ceil(window.stride);
-    let end = match (len + window.before).checked_sub(offset + 1) {
-        Some(last) => (last / window.stride + 1).min(window.output),
-        None => 0,
-    };
-    (first, end)
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ mod depthwise;
 mod max_pool;
 mod resize;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use batch_norm::batch_norm;
 pub use conv2d::conv2d;
 pub use max_pool::max_pool2d;
 pub use resize::resize_bilinear;
+pub(crate) use resize::source_position;
 
 use candle_core::{Result, Tensor};
 

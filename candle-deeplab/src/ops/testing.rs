@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 /// Values in (−1, 1) from a splitmix64 stream seeded by the name: different for every name, the same on every run.
-pub(super) fn hashed(name: &str, shape: &[usize]) -> Tensor {
+pub(crate) fn hashed(name: &str, shape: &[usize]) -> Tensor {
     let mut state =
         name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     let mut next = || {

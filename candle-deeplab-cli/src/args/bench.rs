@@ -1,0 +1,76 @@
+//! `candle-deeplab bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// A model directory, as `weights-convert` writes them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) weights: Option<PathBuf>,
+
+    /// Height and width of the input
+    #[arg(long, value_name = "HxW", default_value = "513x513", value_parser = size)]
+    pub(crate) size: (usize, usize),
+
+    /// Images in a call
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
+    pub(crate) batch: usize,
+
+    /// Threads [default: one a core, or RAYON_NUM_THREADS]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) threads: Option<usize>,
+
+    /// Calls to time, after the first
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = count)]
+    pub(crate) runs: usize,
+
+    /// What runs the network
+    #[arg(long, value_enum, default_value_t = ExecutorName::Cpu)]
+    pub(crate) executor: ExecutorName,
+
+    /// Say what each layer takes, too (the fused executor's layers)
+    #[arg(long)]
+    pub(crate) layers: bool,
+
+    /// Print one line of JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// An executor by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ExecutorName {
+    /// Fused kernels, with the fastest instructions of this machine
+    Cpu,
+    /// Fused kernels with AVX2
+    Avx2,
+    /// Fused kernels in plain Rust
+    Portable,
+    /// candle's operations, one by one
+    Eager,
+}
+
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let sides = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
+    sides.filter(|(h, w)| *h > 0 && *w > 0).ok_or_else(|| "it must be HEIGHTxWIDTH, e.g. 513x513".into())
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "it must be a number from 1 up".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_checked() {
+        assert_eq!((size("513x1025"), count("3")), (Ok((513, 1025)), Ok(3)));
+        assert!(["", "513", "0x5", "5x0", "axb", "-1x3"].into_iter().all(|text| size(text).is_err()));
+        assert!(["", "0", "-1", "x"].into_iter().all(|text| count(text).is_err()));
+    }
+}

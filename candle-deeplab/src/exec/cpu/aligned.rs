@@ -1,0 +1,46 @@
+//! Memory that begins at a cache line.
+
+use std::ops::{Deref, DerefMut};
+
+/// Bytes of a cache line, and of the widest vector.
+const LINE: usize = 64;
+
+/// Floats that begin at a cache line, so that no vector of a row that does too lies across two. Allocators promise 16 bytes.
+#[derive(Debug, Default)]
+pub(super) struct Aligned {
+    data: Vec<f32>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    pub(super) fn zeroed(len: usize) -> Self {
+        let data = vec![0.0; len + LINE / size_of::<f32>()];
+        // Where the offset cannot be known the data is as it is: slower, not wrong.
+        let start = data.as_ptr().align_offset(LINE).min(data.len() - len);
+        Self { data, start, len }
+    }
+
+    /// Makes room for at least `len` floats. What was there may be lost.
+    pub(super) fn grow(&mut self, len: usize) {
+        if self.len < len {
+            // The old memory goes before the new comes.
+            *self = Self::default();
+            *self = Self::zeroed(len);
+        }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.data[self.start..self.start + self.len]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.data[self.start..self.start + self.len]
+    }
+}

@@ -1,0 +1,76 @@
+//! AVX2 and FMA: 8 lanes, 16 registers, of which a 6×16 tile takes 12 for sums, 2 for weights and 1 for an input.
+
+use std::arch::x86_64::{
+    __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps,
+    _mm256_storeu_ps,
+};
+
+use super::lanes::{self, Lanes};
+use super::{Depthwise, Matmul};
+
+pub(super) const LANES: usize = 8;
+pub(super) const PANEL_WIDTH: usize = 2 * LANES;
+pub(super) const TILE_ROWS: usize = 6;
+
+/// # Safety
+/// AVX2 and FMA exist, and the arguments are [checked](Matmul::check).
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn matmul(args: Matmul<'_>) {
+    // SAFETY: the caller's promises; `Kernels` packs panels of `PANEL_WIDTH`.
+    unsafe { lanes::matmul::<__m256, TILE_ROWS>(args) }
+}
+
+/// # Safety
+/// AVX2 and FMA exist, the arguments are [checked](Depthwise::check), and there are at least `LANES` channels.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn depthwise(args: Depthwise<'_>) {
+    // SAFETY: the caller's promises.
+    unsafe { lanes::depthwise::<__m256>(args) }
+}
+
+impl Lanes for __m256 {
+    const LANES: usize = LANES;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        // SAFETY: the caller knows that AVX2 exists.
+        unsafe { _mm256_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller knows that AVX2 exists, and of 8 floats.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller knows that AVX2 exists, and of 8 floats.
+        unsafe { _mm256_storeu_ps(to, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: the caller knows that AVX2 exists.
+        unsafe { _mm256_add_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, sum: Self) -> Self {
+        // SAFETY: the caller knows that FMA exists.
+        unsafe { _mm256_fmadd_ps(self, factor, sum) }
+    }
+
+    // Of two operands of which one is NaN, the instruction returns the second.
+    #[inline(always)]
+    unsafe fn at_least(self, low: Self) -> Self {
+        // SAFETY: the caller knows that AVX2 exists.
+        unsafe { _mm256_max_ps(low, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(self, high: Self) -> Self {
+        // SAFETY: the caller knows that AVX2 exists.
+        unsafe { _mm256_min_ps(high, self) }
+    }
+}

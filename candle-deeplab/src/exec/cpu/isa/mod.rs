@@ -1,0 +1,246 @@
+//! The inner loops, once per instruction set behind one interface, chosen at run time.
+//!
+//! [`portable`] is safe Rust, runs everywhere, and is what the tests hold the others to.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use super::aligned::Aligned;
+
+/// A set of vector instructions that the fused CPU executor has kernels for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// AVX2 with FMA: 8 lanes.
+    Avx2,
+    /// Whatever the compiler makes of plain Rust.
+    Portable,
+}
+
+impl Isa {
+    /// The instruction sets that this machine has, the fastest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        [Self::Avx2, Self::Portable].into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// The fastest instruction set that this machine has.
+    pub fn detect() -> Self {
+        Self::available().next().unwrap_or(Self::Portable)
+    }
+
+    /// Whether this machine has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 => false,
+            Self::Portable => true,
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        })
+    }
+}
+
+/// The kernels of an instruction set that this machine is known to have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kernels(Isa);
+
+impl Kernels {
+    /// `None` where this machine lacks the instruction set.
+    pub(super) fn new(isa: Isa) -> Option<Self> {
+        isa.is_available().then_some(Self(isa))
+    }
+
+    pub(super) fn isa(self) -> Isa {
+        self.0
+    }
+
+    /// Outputs that a matmul computes side by side: the width of a panel of [`Packed`] weights.
+    pub(super) fn panel_width(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::PANEL_WIDTH,
+            _ => portable::PANEL_WIDTH,
+        }
+    }
+
+    /// Rows that a matmul computes at once; blocks that are multiples of it are the fastest.
+    pub(super) fn tile_rows(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2::TILE_ROWS,
+            _ => portable::TILE_ROWS,
+        }
+    }
+
+    pub(super) fn matmul(self, args: Matmul<'_>) {
+        args.check();
+        match self.0 {
+            // SAFETY: `Kernels` of AVX2 exist only where `is_x86_feature_detected!` found AVX2 and FMA, and `check` has
+            // compared every slice with what the kernel reads and writes.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2::matmul(args) },
+            _ => portable::matmul(args),
+        }
+    }
+
+    pub(super) fn depthwise(self, args: Depthwise<'_>) {
+        args.check();
+        match self.0 {
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 if args.channels >= avx2::LANES => unsafe { avx2::depthwise(args) },
+            _ => portable::depthwise(args),
+        }
+    }
+}
+
+/// Bounds that a result is held to: an activation, or none. NaN stays NaN.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Clamp {
+    pub(super) low: f32,
+    pub(super) high: f32,
+}
+
+impl Clamp {
+    pub(super) const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+
+    pub(super) fn apply(self, x: f32) -> f32 {
+        x.clamp(self.low, self.high)
+    }
+}
+
+/// The weights of a matmul, in the order in which it reads them: panels of `width` outputs, `[panel][input][width]`,
+/// and a bias per output. What is missing in the last panel is zero.
+#[derive(Debug)]
+pub(super) struct Packed {
+    inputs: usize,
+    outputs: usize,
+    width: usize,
+    panels: Aligned,
+    bias: Aligned,
+}
+
+impl Packed {
+    /// Packs a matrix that is given by its elements `weight(output, input)`.
+    pub(super) fn new(width: usize, inputs: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32) -> Self {
+        let outputs = bias.len();
+        let padded = outputs.next_multiple_of(width);
+        let (mut panels, mut padded_bias) = (Aligned::zeroed(padded * inputs), Aligned::zeroed(padded));
+        for (index, panel) in panels.chunks_exact_mut((width * inputs).max(1)).enumerate() {
+            let first = index * width;
+            for column in 0..width.min(outputs - first) {
+                for input in 0..inputs {
+                    panel[input * width + column] = weight(first + column, input);
+                }
+            }
+        }
+        padded_bias[..outputs].copy_from_slice(bias);
+        Self { inputs, outputs, width, panels, bias: padded_bias }
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The panels with the outputs they compute: weights, bias, first output, number of outputs.
+    fn panels(&self) -> impl Iterator<Item = (&[f32], &[f32], usize, usize)> {
+        let biases = self.bias.chunks_exact(self.width);
+        biases.enumerate().map(|(index, bias)| {
+            let (first, len) = (index * self.width, self.width * self.inputs);
+            (&self.panels[index * len..][..len], bias, first, self.width.min(self.outputs - first))
+        })
+    }
+}
+
+/// `out[r] = clamp(weights · x[r] + bias + residual[r])` for some rows.
+pub(super) struct Matmul<'a> {
+    pub(super) rows: usize,
+    /// Row `r` begins at `r * x_pitch`.
+    pub(super) x: &'a [f32],
+    pub(super) x_pitch: usize,
+    pub(super) weights: &'a Packed,
+    /// Rows to add to the result, and their pitch.
+    pub(super) residual: Option<(&'a [f32], usize)>,
+    pub(super) clamp: Clamp,
+    pub(super) out: &'a mut [f32],
+    pub(super) out_pitch: usize,
+}
+
+impl Matmul<'_> {
+    /// # Panics
+    /// Where a slice is too short. The plan makes them long enough; this is what the unsafe kernels rely on.
+    fn check(&self) {
+        let Packed { inputs, outputs, .. } = *self.weights;
+        assert!(holds(self.x, self.rows, self.x_pitch, inputs), "matmul: input");
+        assert!(holds(self.out, self.rows, self.out_pitch, outputs), "matmul: output");
+        assert!(self.residual.is_none_or(|(x, pitch)| holds(x, self.rows, pitch, outputs)), "matmul: residual");
+    }
+}
+
+/// One tap of a depthwise convolution, as offsets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tap {
+    /// Of the input of the first pixel.
+    pub(super) input: usize,
+    /// Of the weights, one a channel.
+    pub(super) weight: usize,
+}
+
+/// `out[p][c] = clamp(bias[c] + Σ_tap weights[tap][c] · x[tap][p][c])` for neighbouring pixels that see the same taps.
+pub(super) struct Depthwise<'a> {
+    pub(super) pixels: usize,
+    pub(super) channels: usize,
+    pub(super) x: &'a [f32],
+    /// From the input of a pixel to that of its neighbour.
+    pub(super) x_step: usize,
+    pub(super) taps: &'a [Tap],
+    pub(super) weights: &'a [f32],
+    pub(super) bias: &'a [f32],
+    /// Whether the input goes through a ReLU.
+    pub(super) relu_input: bool,
+    pub(super) clamp: Clamp,
+    pub(super) out: &'a mut [f32],
+    pub(super) out_pitch: usize,
+}
+
+impl Depthwise<'_> {
+    /// # Panics
+    /// As [`Matmul::check`].
+    fn check(&self) {
+        let channels = self.channels;
+        for tap in self.taps {
+            let x = self.x.get(tap.input..).unwrap_or_default();
+            let weights = self.weights.get(tap.weight..).unwrap_or_default();
+            assert!(holds(x, self.pixels, self.x_step, channels), "depthwise: input");
+            assert!(holds(weights, 1, 0, channels), "depthwise: weights");
+        }
+        assert!(holds(self.bias, 1, 0, channels), "depthwise: bias");
+        assert!(holds(self.out, self.pixels, self.out_pitch, channels), "depthwise: output");
+    }
+}
+
+/// Whether a slice has so many rows of so many values, `pitch` apart.
+fn holds(slice: &[f32], rows: usize, pitch: usize, values: usize) -> bool {
+    let Some(last) = rows.checked_sub(1) else { return true };
+    last.checked_mul(pitch).and_then(|start| start.checked_add(values)).is_some_and(|end| end <= slice.len())
+}

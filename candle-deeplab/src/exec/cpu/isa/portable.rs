@@ -1,0 +1,66 @@
+//! The kernels in safe Rust, in loops over arrays that LLVM makes vectors of. Multiplication and addition round
+//! separately: without an instruction for both, `f32::mul_add` is a call.
+
+use super::{Clamp, Depthwise, Matmul};
+
+/// Two vectors of the narrowest common kind.
+pub(super) const PANEL_WIDTH: usize = 8;
+pub(super) const TILE_ROWS: usize = 4;
+
+pub(super) fn matmul(args: Matmul<'_>) {
+    let Matmul { rows, x, x_pitch, weights, residual, clamp, out, out_pitch } = args;
+    for (panel, bias, first, columns) in weights.panels() {
+        for row in (0..rows).step_by(TILE_ROWS) {
+            let tile = TILE_ROWS.min(rows - row);
+            // The rows that are missing in the last tile are computed from its last one, and not stored.
+            let x: [&[f32]; TILE_ROWS] =
+                std::array::from_fn(|r| &x[(row + r.min(tile - 1)) * x_pitch..][..weights.inputs]);
+            let sums = tile_sums(x, panel, bias);
+            for (r, sums) in sums.iter().enumerate().take(tile) {
+                let out = &mut out[(row + r) * out_pitch + first..][..columns];
+                out.copy_from_slice(&sums[..columns]);
+                if let Some((residual, pitch)) = residual {
+                    let residual = &residual[(row + r) * pitch + first..][..columns];
+                    out.iter_mut().zip(residual).for_each(|(out, x)| *out += x);
+                }
+                apply(out, clamp);
+            }
+        }
+    }
+}
+
+fn tile_sums(x: [&[f32]; TILE_ROWS], panel: &[f32], bias: &[f32]) -> [[f32; PANEL_WIDTH]; TILE_ROWS] {
+    let mut sums = [[0.0; PANEL_WIDTH]; TILE_ROWS];
+    sums.iter_mut().for_each(|sums| sums.copy_from_slice(bias));
+    for (k, weights) in panel.as_chunks::<PANEL_WIDTH>().0.iter().enumerate() {
+        for (sums, x) in sums.iter_mut().zip(x) {
+            let x = x[k];
+            sums.iter_mut().zip(weights).for_each(|(sum, w)| *sum += x * w);
+        }
+    }
+    sums
+}
+
+pub(super) fn depthwise(args: Depthwise<'_>) {
+    let Depthwise { pixels, channels, x, x_step, taps, weights, bias, relu_input, clamp, out, out_pitch } = args;
+    let low = if relu_input { 0.0 } else { f32::NEG_INFINITY };
+    for pixel in 0..pixels {
+        let out = &mut out[pixel * out_pitch..][..channels];
+        out.copy_from_slice(&bias[..channels]);
+        for tap in taps {
+            let x = &x[tap.input + pixel * x_step..][..channels];
+            let weights = &weights[tap.weight..][..channels];
+            for ((out, x), w) in out.iter_mut().zip(x).zip(weights) {
+                // Not `max`, which would hide a NaN.
+                *out += if *x < low { low } else { *x } * w;
+            }
+        }
+        apply(out, clamp);
+    }
+}
+
+fn apply(values: &mut [f32], clamp: Clamp) {
+    if clamp != Clamp::NONE {
+        values.iter_mut().for_each(|value| *value = clamp.apply(*value));
+    }
+}

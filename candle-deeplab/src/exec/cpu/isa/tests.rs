@@ -1,0 +1,168 @@
+//! Every kernel of every instruction set that this machine has, against a scalar reference in double precision.
+
+use proptest::prelude::*;
+
+use super::{Clamp, Depthwise, Isa, Kernels, Matmul, Packed, Tap};
+
+/// Numbers in (−1, 1) without a pattern.
+fn noise(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_add(1);
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn clamps() -> impl Strategy<Value = Clamp> {
+    prop_oneof![Just(Clamp::NONE), Just(Clamp { low: 0.0, high: f32::INFINITY }), Just(Clamp { low: 0.0, high: 0.5 }),]
+}
+
+fn kernels() -> impl Iterator<Item = Kernels> {
+    Isa::available().filter_map(Kernels::new)
+}
+
+/// What is around the result stays as it was.
+const UNTOUCHED: f32 = 777.0;
+
+fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool, clamp: Clamp, seed: u64) {
+    let (x_pitch, out_pitch) = (inputs + gap, outputs + gap);
+    let (x, weights) = (noise(seed, rows * x_pitch), noise(seed ^ 1, inputs * outputs));
+    let (bias, residual) = (noise(seed ^ 2, outputs), noise(seed ^ 3, rows * out_pitch));
+    let packed = Packed::new(kernels.panel_width(), inputs, &bias, |o, i| weights[o * inputs + i]);
+    let mut out = vec![UNTOUCHED; rows * out_pitch];
+    kernels.matmul(Matmul {
+        rows,
+        x: &x,
+        x_pitch,
+        weights: &packed,
+        residual: add.then_some((&residual, out_pitch)),
+        clamp,
+        out: &mut out,
+        out_pitch,
+    });
+    for (i, &actual) in out.iter().enumerate() {
+        let (row, o) = (i / out_pitch, i % out_pitch);
+        if o >= outputs {
+            assert_eq!(actual, UNTOUCHED);
+            continue;
+        }
+        let product = |k| f64::from(x[row * x_pitch + k]) * f64::from(weights[o * inputs + k]);
+        let sum: f64 = (0..inputs).map(product).sum::<f64>() + f64::from(bias[o]);
+        let sum = if add { sum + f64::from(residual[i]) } else { sum };
+        let expected = sum.clamp(clamp.low.into(), clamp.high.into());
+        let off = (f64::from(actual) - expected).abs();
+        assert!(off < 1e-6 * (inputs + 4) as f64, "{:?}: {actual} for {expected}", kernels.isa());
+    }
+}
+
+fn depthwise(kernels: Kernels, [pixels, channels, taps, gap]: [usize; 4], relu_input: bool, clamp: Clamp, seed: u64) {
+    let (step, out_pitch) = (channels + 2 * gap, channels + gap);
+    let weights = noise(seed, taps * channels);
+    let taps: Vec<Tap> = (0..taps).map(|i| Tap { input: i * gap, weight: i * channels }).collect();
+    let x = noise(seed ^ 1, pixels * step + taps.len() * gap + channels);
+    let bias = noise(seed ^ 2, channels);
+    let mut out = vec![UNTOUCHED; pixels * out_pitch];
+    kernels.depthwise(Depthwise {
+        pixels,
+        channels,
+        x: &x,
+        x_step: step,
+        taps: &taps,
+        weights: &weights,
+        bias: &bias,
+        relu_input,
+        clamp,
+        out: &mut out,
+        out_pitch,
+    });
+    for (i, &actual) in out.iter().enumerate() {
+        let (pixel, c) = (i / out_pitch, i % out_pitch);
+        if c >= channels {
+            assert_eq!(actual, UNTOUCHED);
+            continue;
+        }
+        let product = |tap: &Tap| {
+            let x = x[tap.input + pixel * step + c];
+            f64::from(if relu_input { x.max(0.0) } else { x }) * f64::from(weights[tap.weight + c])
+        };
+        let sum: f64 = taps.iter().map(product).sum::<f64>() + f64::from(bias[c]);
+        let expected = sum.clamp(clamp.low.into(), clamp.high.into());
+        let off = (f64::from(actual) - expected).abs();
+        assert!(off < 1e-6 * (taps.len() + 4) as f64, "{:?}: {actual} for {expected}", kernels.isa());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
+    #[test]
+    fn matmuls_of_any_shape(
+        rows in 1usize..30, inputs in 1usize..40, outputs in 1usize..80, gap in 0usize..3,
+        add: bool, clamp in clamps(), seed: u64,
+    ) {
+        kernels().for_each(|kernels| matmul(kernels, [rows, inputs, outputs, gap], add, clamp, seed));
+    }
+
+    #[test]
+    fn depthwise_convolutions_of_any_shape(
+        pixels in 1usize..14, channels in 1usize..70, taps in 0usize..10, gap in 0usize..3,
+        relu: bool, clamp in clamps(), seed: u64,
+    ) {
+        kernels().for_each(|kernels| depthwise(kernels, [pixels, channels, taps, gap], relu, clamp, seed));
+    }
+}
+
+/// Every height and width of a tile, with and without a ragged end.
+#[test]
+fn matmuls_of_every_tile() {
+    for kernels in kernels() {
+        for rows in 1..=2 * kernels.tile_rows() {
+            for outputs in [1, 8, 15, 16, 17, 24, 32, 33, 64] {
+                matmul(kernels, [rows, 5, outputs, 1], true, Clamp { low: 0.0, high: 1.0 }, rows as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_stays_nan() {
+    for kernels in kernels() {
+        for outputs in [kernels.panel_width(), 3] {
+            let packed = Packed::new(kernels.panel_width(), 1, &vec![0.0; outputs], |_, _| 1.0);
+            let mut out = vec![0.0; outputs];
+            let clamp = Clamp { low: 0.0, high: 6.0 };
+            let (x, residual) = (&[f32::NAN], None);
+            kernels.matmul(Matmul {
+                rows: 1,
+                x,
+                x_pitch: 1,
+                weights: &packed,
+                residual,
+                clamp,
+                out: &mut out,
+                out_pitch: outputs,
+            });
+            assert!(out.iter().all(|x| x.is_nan()), "{:?}", kernels.isa());
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "matmul: input")]
+fn a_slice_that_is_too_short_is_refused() {
+    let kernels = Kernels::new(Isa::detect()).unwrap();
+    let weights = Packed::new(kernels.panel_width(), 4, &[0.0; 8], |_, _| 1.0);
+    let (x, mut out) = ([0.0; 7], [0.0; 16]);
+    let (residual, clamp) = (None, Clamp::NONE);
+    kernels.matmul(Matmul {
+        rows: 2,
+        x: &x,
+        x_pitch: 4,
+        weights: &weights,
+        residual,
+        clamp,
+        out: &mut out,
+        out_pitch: 8,
+    });
+}

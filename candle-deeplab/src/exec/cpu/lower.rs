@@ -1,0 +1,324 @@
+//! From the graph to steps: what is fused with what, and where results are put.
+//!
+//! A convolution takes in what follows it as long as nothing else needs the value in between: batch norm, then an
+//! addition of something that is already there, then an activation. A 1×1 convolution also takes in the depthwise
+//! convolution before it. A ReLU whose every use is a depthwise convolution happens where those read (the units of
+//! Xception, whose skip needs the value without it). What goes only into a concatenation is written there at once.
+
+use super::conv::{DenseConv, Rows};
+use super::depthwise::DepthwiseConv;
+use super::fold::{Folded, Reader, conv_of};
+use super::isa::{Clamp, Packed};
+use super::program::{Kernel, Map, Operand, Program, Resized, Step, Windows};
+use crate::arch::LOGITS;
+use crate::error::{Error, Result};
+use crate::graph::{Activation, Graph, Op, Value};
+
+impl Program {
+    /// Lowers a network that ends in logits and their resize, with weights from `read`, packed for panels of this width.
+    pub(super) fn new(graph: &Graph, panel_width: usize, read: &mut Reader) -> Result<Self> {
+        let (logits, output) = (graph.tap(LOGITS)?, graph.output());
+        let (Op::Resize { align_corners }, &[x, like]) = (graph.node(output).op, &graph.node(output).inputs[..]) else {
+            return Err(unsupported(graph, output, "the network's last step must be the resize of its logits"));
+        };
+        if x != logits {
+            return Err(unsupported(graph, output, "the network's last step must be the resize of its logits"));
+        }
+        let mut lowering = Lowering::new(graph, logits, panel_width);
+        for value in graph.values().take(logits.index() + 1) {
+            lowering.node(value, read)?;
+        }
+        let logits = lowering.operand(logits)?;
+        let (maps, steps) = (lowering.maps, lowering.steps);
+        Ok(Self { maps, steps, logits, output: Resized { like, align_corners } })
+    }
+}
+
+fn unsupported(graph: &Graph, value: Value, reason: &str) -> Error {
+    Error::Graph { node: graph.node(value).path.clone(), reason: reason.into() }
+}
+
+/// The values that a node reads. A resize asks its second input for the size alone.
+fn data_inputs(graph: &Graph, value: Value) -> &[Value] {
+    let node = graph.node(value);
+    match node.op {
+        Op::Resize { .. } => &node.inputs[..1],
+        _ => &node.inputs,
+    }
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    panel_width: usize,
+    logits: Value,
+    /// The nodes that use each value on the way to the logits.
+    users: Vec<Vec<Value>>,
+    state: Vec<State>,
+    maps: Vec<Map>,
+    steps: Vec<Step>,
+}
+
+/// What has become of a node.
+#[derive(Clone, Copy)]
+enum State {
+    Waiting,
+    /// Part of a step that computes a later node.
+    Absorbed,
+    /// A ReLU that happens where its operand is read.
+    Relu(Operand),
+    Ready(Operand),
+    /// A concatenation that is not complete yet.
+    Partly(Operand),
+}
+
+/// A convolution with what it has taken in behind it.
+struct Chain {
+    folded: Folded,
+    residual: Option<Operand>,
+    activation: Option<Activation>,
+    /// The node whose value comes out.
+    end: Value,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(graph: &'a Graph, logits: Value, panel_width: usize) -> Self {
+        let mut users = vec![Vec::new(); graph.nodes().len()];
+        for value in graph.values().take(logits.index() + 1).collect::<Vec<_>>().into_iter().rev() {
+            if value == logits || !users[value.index()].is_empty() {
+                data_inputs(graph, value).iter().for_each(|x| users[x.index()].push(value));
+            }
+        }
+        let state = vec![State::Waiting; graph.nodes().len()];
+        Self { graph, panel_width, logits, users, state, maps: Vec::new(), steps: Vec::new() }
+    }
+
+    fn node(&mut self, value: Value, read: &mut Reader) -> Result<()> {
+        let graph = self.graph;
+        let node = graph.node(value);
+        let needed = value == self.logits || !self.users[value.index()].is_empty() || node.op == Op::Input;
+        if !needed || !matches!(self.state[value.index()], State::Waiting | State::Partly(_)) {
+            return Ok(());
+        }
+        match node.op {
+            Op::Input => {
+                let input = self.new_map(value);
+                self.state[value.index()] = State::Ready(input);
+            }
+            Op::Conv(conv) => {
+                let folded = Folded::conv(graph, value, conv, read)?;
+                self.convolution(value, folded, read)?;
+            }
+            Op::BatchNorm { eps } => {
+                let mut folded = Folded::identity(node.channels);
+                folded.batch_norm(value, eps, read)?;
+                self.convolution(value, folded, read)?;
+            }
+            Op::Activation(activation) => {
+                let x = self.operand(node.inputs[0])?;
+                let users = &self.users[value.index()];
+                let read_by_depthwise = !users.is_empty() && users.iter().all(|user| self.is_depthwise(*user));
+                if activation == Activation::Relu && read_by_depthwise && value != self.logits {
+                    self.state[value.index()] = State::Relu(x);
+                } else {
+                    self.step(value, value, Kernel::Clamp(clamp_of(Some(activation))), x, None);
+                }
+            }
+            Op::Add => {
+                let (a, b) = (self.operand(node.inputs[0])?, self.operand(node.inputs[1])?);
+                self.step(value, value, Kernel::Add, a, Some(b));
+            }
+            Op::Concat => {
+                let mut offset = 0;
+                for &x in &node.inputs {
+                    let (to, from) = (self.concat_part(value, offset, x), self.operand(x)?);
+                    offset += to.channels;
+                    if to.map != from.map {
+                        let path = node.path.clone();
+                        let kernel = Kernel::Clamp(Clamp::NONE);
+                        self.steps.push(Step { path, kernel, input: from, other: None, output: to });
+                    }
+                }
+                if let State::Partly(whole) = self.state[value.index()] {
+                    self.state[value.index()] = State::Ready(whole);
+                }
+            }
+            Op::Resize { align_corners } => {
+                let x = self.operand(node.inputs[0])?;
+                self.step(value, value, Kernel::Resize { align_corners }, x, None);
+            }
+            Op::MaxPool { kernel, stride, padding } => {
+                let x = self.operand(node.inputs[0])?;
+                let windows = Windows { kernel, stride, dilation: 1, padding };
+                self.step(value, value, Kernel::MaxPool(windows), x, None);
+            }
+            Op::GlobalPool => {
+                let x = self.operand(node.inputs[0])?;
+                self.step(value, value, Kernel::GlobalPool, x, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// A convolution, or a batch norm in its form, with all that it can take in.
+    fn convolution(&mut self, value: Value, folded: Folded, read: &mut Reader) -> Result<()> {
+        let x = self.graph.node(value).inputs[0];
+        let windows = Windows::from(folded.conv);
+        if !folded.is_depthwise() {
+            let (x, chain) = (self.operand(x)?, self.chain(value, folded, true, read)?);
+            let rows = || if windows.is_pointwise() { Rows::Pixels } else { Rows::Window };
+            return self.dense(value, x, chain, rows, windows);
+        }
+        let (x, relu_input) = match self.state[x.index()] {
+            State::Relu(x) => (x, true),
+            _ => (self.operand(x)?, false),
+        };
+        let chain = self.chain(value, folded, false, read)?;
+        let depthwise = depthwise(&chain, relu_input);
+        let pointwise = self.sole_user(chain.end).and_then(|user| Some((user, conv_of(self.graph, user)?)));
+        match pointwise {
+            Some((user, conv)) if conv.groups == 1 && Windows::from(conv).is_pointwise() => {
+                self.state[chain.end.index()] = State::Absorbed;
+                let folded = Folded::conv(self.graph, user, conv, read)?;
+                let chain = self.chain(user, folded, true, read)?;
+                let mut depthwise = Some(depthwise);
+                let rows = || depthwise.take().map_or(Rows::Pixels, Rows::Depthwise);
+                self.dense(user, x, chain, rows, windows)
+            }
+            _ => {
+                self.step(value, chain.end, Kernel::Depthwise(depthwise, windows), x, None);
+                Ok(())
+            }
+        }
+    }
+
+    /// What a convolution takes in behind it.
+    fn chain(&mut self, value: Value, mut folded: Folded, add: bool, read: &mut Reader) -> Result<Chain> {
+        let (mut end, mut residual, mut activation) = (value, None, None);
+        while let Some(user) = self.sole_user(end) {
+            match self.graph.node(user).op {
+                Op::BatchNorm { eps } if residual.is_none() && activation.is_none() => {
+                    folded.batch_norm(user, eps, read)?;
+                }
+                Op::Add if add && residual.is_none() && activation.is_none() => {
+                    let other = self.graph.node(user).inputs.iter().find(|x| **x != end);
+                    let Some(State::Ready(other)) = other.map(|x| self.state[x.index()]) else { break };
+                    residual = Some(other);
+                }
+                Op::Activation(found) if activation.is_none() => activation = Some(found),
+                _ => break,
+            }
+            self.state[end.index()] = State::Absorbed;
+            end = user;
+        }
+        Ok(Chain { folded, residual, activation, end })
+    }
+
+    /// A dense convolution: a step for each group, which has its own channels of the input and the output.
+    fn dense(
+        &mut self,
+        value: Value,
+        x: Operand,
+        chain: Chain,
+        mut rows: impl FnMut() -> Rows,
+        windows: Windows,
+    ) -> Result<()> {
+        let Chain { folded, residual, activation, end } = chain;
+        let (groups, inputs, taps) = (folded.conv.groups, folded.group_inputs, folded.conv.kernel * folded.conv.kernel);
+        let (output, bias) = (self.place(end), folded.bias());
+        let outputs = bias.len() / groups;
+        for group in 0..groups {
+            let first = group * outputs;
+            let weight = |output, k| folded.weight(first + output, k % inputs, k / inputs);
+            let weights = Packed::new(self.panel_width, inputs * taps, &bias[first..first + outputs], weight);
+            self.steps.push(Step {
+                path: self.graph.node(value).path.clone(),
+                kernel: Kernel::Dense(DenseConv { weights, rows: rows(), clamp: clamp_of(activation) }, windows),
+                input: x.part(group, groups),
+                other: residual.map(|residual| residual.part(group, groups)),
+                output: output.part(group, groups),
+            });
+        }
+        self.state[end.index()] = State::Ready(output);
+        Ok(())
+    }
+
+    /// A step that computes `end` and is called after `value`.
+    fn step(&mut self, value: Value, end: Value, kernel: Kernel, input: Operand, other: Option<Operand>) {
+        let (path, output) = (self.graph.node(value).path.clone(), self.place(end));
+        self.steps.push(Step { path, kernel, input, other, output });
+        self.state[end.index()] = State::Ready(output);
+    }
+
+    /// Where a node's result is put: in a concatenation, if it goes nowhere else, or in a map of its own.
+    fn place(&mut self, value: Value) -> Operand {
+        match self.sole_user(value) {
+            Some(user) if self.graph.node(user).op == Op::Concat => {
+                let before = self.graph.node(user).inputs.iter().take_while(|x| **x != value);
+                let offset = before.map(|x| self.graph.node(*x).channels).sum();
+                self.concat_part(user, offset, value)
+            }
+            _ => self.new_map(value),
+        }
+    }
+
+    /// The part of a concatenation's map that one of its inputs is for.
+    fn concat_part(&mut self, concat: Value, offset: usize, input: Value) -> Operand {
+        let whole = match self.state[concat.index()] {
+            State::Partly(whole) => whole,
+            _ => self.new_map(concat),
+        };
+        self.state[concat.index()] = State::Partly(whole);
+        Operand { offset, channels: self.graph.node(input).channels, ..whole }
+    }
+
+    fn new_map(&mut self, value: Value) -> Operand {
+        let channels = self.graph.node(value).channels;
+        self.maps.push(Map { size_of: value, channels });
+        Operand { map: self.maps.len() - 1, offset: 0, channels }
+    }
+
+    fn operand(&self, value: Value) -> Result<Operand> {
+        match self.state[value.index()] {
+            State::Ready(operand) => Ok(operand),
+            _ => Err(unsupported(self.graph, value, "is needed before it is computed")),
+        }
+    }
+
+    /// The only use of a value that nothing else wants.
+    fn sole_user(&self, value: Value) -> Option<Value> {
+        match self.users[value.index()][..] {
+            [user] if value != self.logits => Some(user),
+            _ => None,
+        }
+    }
+
+    fn is_depthwise(&self, value: Value) -> bool {
+        let channels = |x: Value| self.graph.node(x).channels;
+        conv_of(self.graph, value).is_some_and(|conv| {
+            conv.groups == conv.out_channels && conv.groups == channels(self.graph.node(value).inputs[0])
+        })
+    }
+}
+
+impl Windows {
+    /// Whether each output sees just the pixel at its own place.
+    fn is_pointwise(self) -> bool {
+        let window = crate::graph::Window::new(1, self.kernel, self.stride, self.dilation, self.padding);
+        self.kernel == 1 && self.stride == 1 && window.is_some_and(|window| window.before == 0 && window.after == 0)
+    }
+}
+
+fn depthwise(chain: &Chain, relu_input: bool) -> DepthwiseConv {
+    let bias = chain.folded.bias();
+    let taps = chain.folded.conv.kernel * chain.folded.conv.kernel;
+    let weights = (0..taps).flat_map(|tap| (0..bias.len()).map(move |channel| chain.folded.weight(channel, 0, tap)));
+    DepthwiseConv { weights: weights.collect(), bias, relu_input, clamp: clamp_of(chain.activation) }
+}
+
+fn clamp_of(activation: Option<Activation>) -> Clamp {
+    match activation {
+        None => Clamp::NONE,
+        Some(Activation::Relu) => Clamp { low: 0.0, ..Clamp::NONE },
+        Some(Activation::Relu6) => Clamp { low: 0.0, high: 6.0 },
+    }
+}

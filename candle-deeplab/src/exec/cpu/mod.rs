@@ -1,0 +1,239 @@
+//! Runs a network on the CPU by fused kernels, f32, any batch and size: for inference.
+//!
+//! `lower` turns the graph into steps, each a kernel with all that is fused around it; `plan` fits the steps to an input
+//! size and says which maps share memory; `isa` has the kernels. Feature maps lie with their channels last: a pixel's
+//! channels are a row of a matmul, a vector of channels never crosses the edge of a map, and threads that share out pixels
+//! write to separate slices.
+
+mod aligned;
+mod arena;
+mod conv;
+mod depthwise;
+mod fold;
+mod isa;
+mod lower;
+mod plan;
+mod program;
+mod resize;
+mod simple;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Storage, Tensor};
+
+pub use isa::Isa;
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Param};
+use arena::{Arena, Arenas};
+use isa::Kernels;
+use plan::{Geometry, Plan};
+use program::{Kernel, Program, Step};
+
+/// Plans of so many input sizes are kept.
+const MAX_PLANS: usize = 8;
+
+/// A network with its weights packed for the CPU's vector instructions.
+///
+/// It works in the current rayon pool and keeps, for the next call, the memory of as many calls as ran at once.
+#[derive(Debug)]
+pub struct Cpu {
+    graph: Arc<Graph>,
+    kernels: Kernels,
+    program: Program,
+    /// The latest last.
+    plans: Mutex<Vec<([usize; 3], Arc<Plan>)>>,
+    arenas: Arenas,
+}
+
+/// What one step of a call took.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct StepTime {
+    /// The node whose work it mainly was.
+    pub path: String,
+    /// The kernel, e.g. `depthwise 3×3 + 1×1`.
+    pub kernel: String,
+    /// Multiply-adds.
+    pub macs: u64,
+    /// Wall-clock time.
+    pub time: Duration,
+}
+
+impl Cpu {
+    /// Folds, fuses and packs a network. Takes each parameter, f32 on the CPU, from `get`.
+    ///
+    /// # Errors
+    /// Those of `get`; [`Error::Executor`] where this machine lacks the instruction set; [`Error::Graph`] where the
+    /// network does not end in logits (the tap [`LOGITS`](crate::arch::LOGITS)) and their resize.
+    pub fn new(graph: Arc<Graph>, isa: Isa, get: impl FnMut(&Param) -> Result<Tensor>) -> Result<Self> {
+        let kernels = Kernels::new(isa)
+            .ok_or_else(|| Error::Executor(format!("this machine has no {isa}: leave the choice to `Isa::detect`")))?;
+        let program = Program::new(&graph, kernels.panel_width(), &mut fold::reader(&graph, get))?;
+        Ok(Self { graph, kernels, program, plans: Mutex::default(), arenas: Arenas::default() })
+    }
+
+    /// The instruction set that it uses.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
+    /// Logits `[N, classes, h, w]` at the head's resolution, for pixels `[N, 3, H, W]`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network, [`Error::Candle`] where they are not
+    /// f32 on the CPU.
+    pub fn logits(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.call(pixels, None, |plan, arena| {
+            let view = arena.view(plan, self.program.logits);
+            let mut planes = vec![0.0; plan.batch * view.channels * view.height * view.width];
+            simple::to_planes(view, &mut planes);
+            let shape = (plan.batch, view.channels, view.height, view.width);
+            Ok(Tensor::from_vec(planes, shape, &Device::Cpu)?)
+        })
+    }
+
+    /// Logits `[N, classes, H, W]` at the input's size, for pixels `[N, 3, H, W]`.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn output(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.call(pixels, None, |plan, arena| {
+            let (planes, [n, classes, h, w]) = self.planes(plan, arena);
+            let (height, width) = plan.output;
+            let mut out = vec![0.0; n * classes * height * width];
+            resize::resize_planes(planes, (h, w), (&plan.output_axes.0, &plan.output_axes.1), &mut out);
+            Ok(Tensor::from_vec(out, (n, classes, height, width), &Device::Cpu)?)
+        })
+    }
+
+    /// The class of each pixel, u8 `[N, H, W]`: that of the greatest [`output`](Self::output), which is not made. The
+    /// first of equals wins; NaN never does.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes.
+    pub fn label_map(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.labels(pixels, None)
+    }
+
+    /// A [`label_map`](Self::label_map) and what each of its steps took.
+    ///
+    /// # Errors
+    /// As [`label_map`](Self::label_map).
+    pub fn profile(&self, pixels: &Tensor) -> Result<(Tensor, Vec<StepTime>)> {
+        let mut times = Vec::new();
+        let labels = self.labels(pixels, Some(&mut times))?;
+        Ok((labels, times))
+    }
+
+    fn labels(&self, pixels: &Tensor, times: Option<&mut Vec<StepTime>>) -> Result<Tensor> {
+        let classes = self.program.logits.channels;
+        if classes > 256 {
+            let reason = format!("has {classes} classes; a label map holds 256");
+            return Err(Error::Graph { node: crate::arch::LOGITS.into(), reason });
+        }
+        self.call(pixels, times, |plan, arena| {
+            let (planes, [n, classes, h, w]) = self.planes(plan, arena);
+            let (height, width) = plan.output;
+            let mut out = vec![0u8; n * height * width];
+            resize::argmax_planes(planes, (classes, h, w), (&plan.output_axes.0, &plan.output_axes.1), &mut out);
+            Ok(Tensor::from_vec(out, (n, height, width), &Device::Cpu)?)
+        })
+    }
+
+    /// The logits as planes `[N, classes, h, w]`, in the arena.
+    fn planes<'a>(&self, plan: &Plan, arena: &'a mut Arena) -> (&'a [f32], [usize; 4]) {
+        let mut planes = std::mem::take(&mut arena.planes);
+        let view = arena.view(plan, self.program.logits);
+        let shape = [view.batch, view.channels, view.height, view.width];
+        let len = shape.iter().product();
+        planes.grow(len);
+        simple::to_planes(view, &mut planes[..len]);
+        arena.planes = planes;
+        (&arena.planes[..len], shape)
+    }
+
+    /// Runs all steps, and `finish` on what they leave, inside the rayon pool.
+    fn call<R: Send>(
+        &self,
+        pixels: &Tensor,
+        times: Option<&mut Vec<StepTime>>,
+        finish: impl FnOnce(&Plan, &mut Arena) -> Result<R> + Send,
+    ) -> Result<R> {
+        let &[batch, channels, height, width] = pixels.dims() else {
+            return Err(Error::Input { shape: pixels.dims().to_vec() });
+        };
+        if batch == 0 || channels != self.program.maps[0].channels {
+            return Err(Error::Input { shape: pixels.dims().to_vec() });
+        }
+        let plan = self.plan([batch, height, width])?;
+        let pixels = pixels.contiguous()?;
+        let (storage, layout) = pixels.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else {
+            return Err(candle_core::Error::Msg("the fused CPU executor takes tensors on the CPU".into()).into());
+        };
+        let pixels = &storage.as_slice::<f32>()?[layout.start_offset()..][..batch * channels * height * width];
+        // From inside the pool a parallel loop costs a wake-up less.
+        rayon::scope(|_| {
+            self.arenas.with(&plan, |arena| {
+                self.steps(&plan, pixels, arena, times);
+                finish(&plan, arena)
+            })
+        })
+    }
+
+    fn steps(&self, plan: &Plan, pixels: &[f32], arena: &mut Arena, mut times: Option<&mut Vec<StepTime>>) {
+        let input = program::Operand { map: 0, offset: 0, channels: self.program.maps[0].channels };
+        arena.write(plan, input, |_, out| simple::from_planes(pixels, out));
+        for (step, geometry) in self.program.steps.iter().zip(&plan.steps) {
+            let start = Instant::now();
+            self.step(step, geometry, plan, arena);
+            if let Some(times) = &mut times {
+                let shape = plan.maps[step.output.map];
+                times.push(StepTime {
+                    path: step.path.clone(),
+                    kernel: step.kernel.to_string(),
+                    macs: step.kernel.macs_per_pixel() * (plan.batch * shape.height * shape.width) as u64,
+                    time: start.elapsed(),
+                });
+            }
+        }
+    }
+
+    fn step(&self, step: &Step, geometry: &Geometry, plan: &Plan, arena: &mut Arena) {
+        arena.write(plan, step.output, |arena, out| {
+            let x = arena.view(plan, step.input);
+            let other = step.other.map(|operand| arena.view(plan, operand));
+            match (&step.kernel, geometry, other) {
+                (Kernel::Dense(conv, _), Geometry::Windows(windows), other) => {
+                    conv.run(self.kernels, x, *windows, other, out);
+                }
+                (Kernel::Depthwise(conv, _), Geometry::Windows(windows), _) => {
+                    conv.run_alone(self.kernels, x, *windows, out);
+                }
+                (Kernel::MaxPool(_), Geometry::Windows(windows), _) => simple::max_pool(x, *windows, out),
+                (Kernel::Resize { .. }, Geometry::Axes((v, h)), _) => resize::resize(x, (v, h), out),
+                (Kernel::Add, _, Some(other)) => simple::add(x, other, out),
+                (Kernel::Clamp(clamp), ..) => simple::clamped(x, *clamp, out),
+                (Kernel::GlobalPool, ..) => simple::global_pool(x, out),
+                (kernel, geometry, _) => unreachable!("{kernel:?} planned with {geometry:?}"),
+            }
+        });
+    }
+
+    fn plan(&self, size: [usize; 3]) -> Result<Arc<Plan>> {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = match plans.iter().position(|(of, _)| *of == size) {
+            Some(found) => plans.remove(found).1,
+            None => Arc::new(Plan::new(&self.program, &self.graph, size)?),
+        };
+        if plans.len() == MAX_PLANS {
+            plans.remove(0);
+        }
+        plans.push((size, plan.clone()));
+        Ok(plan)
+    }
+}

@@ -1,0 +1,210 @@
+//! The fused executor against the eager one: convolutions of every kind at random sizes, and everything that is fused.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, IndexOp, Tensor};
+use proptest::prelude::*;
+
+use super::{Cpu, Isa};
+use crate::arch::LOGITS;
+use crate::config::Normalization;
+use crate::error::Result;
+use crate::exec::eager::Eager;
+use crate::graph::{Activation, Builder, Conv, Graph, Padding, Param, Role, Value};
+use crate::ops::testing::hashed;
+
+/// A network of `layers` between a 3-channel image and 5 classes.
+fn network(layers: impl FnOnce(&mut Builder, Value) -> Value) -> Graph {
+    let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
+    let x = layers(&mut g, image);
+    let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(5).with_bias()));
+    let output = g.resize(logits, image, true);
+    g.finish(output).unwrap()
+}
+
+fn weight(param: &Param) -> Result<Tensor> {
+    let values = hashed(&param.name, &param.shape).to_dtype(DType::F32)?;
+    Ok(if param.role == Role::Variance { (values.abs()? + 0.5)? } else { values })
+}
+
+fn image(size: [usize; 3]) -> Tensor {
+    hashed("image", &[size[0], 3, size[1], size[2]]).to_dtype(DType::F32).unwrap()
+}
+
+/// Compares output, logits and label map, for every instruction set.
+fn check(graph: Graph, size: [usize; 3]) {
+    let graph = Arc::new(graph);
+    let eager = Eager::new(Graph::clone(&graph), weight).unwrap();
+    let image = image(size);
+    let wanted = eager.run(&image, &[graph.tap(LOGITS).unwrap(), graph.output()]).unwrap();
+    for isa in Isa::available() {
+        let cpu = Cpu::new(graph.clone(), isa, weight).unwrap();
+        // Twice, the second time in memory that has been used.
+        for _ in 0..2 {
+            close(&cpu.logits(&image).unwrap(), &wanted[0], isa);
+            close(&cpu.output(&image).unwrap(), &wanted[1], isa);
+        }
+        labels(&cpu.label_map(&image).unwrap(), &wanted[1]);
+    }
+}
+
+fn close(ours: &Tensor, reference: &Tensor, isa: Isa) {
+    assert_eq!(ours.dims(), reference.dims());
+    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let scale = values(reference).iter().fold(1f32, |max, x| max.max(x.abs()));
+    for (ours, reference) in values(ours).iter().zip(values(reference)) {
+        assert!((ours - reference).abs() <= 2e-5 * scale, "{isa}: {ours} for {reference}");
+    }
+}
+
+/// Each pixel's class has the greatest logit, but for rounding.
+fn labels(labels: &Tensor, logits: &Tensor) {
+    let (n, _, h, w) = logits.dims4().unwrap();
+    let best = logits.max(1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let index = labels.to_dtype(DType::U32).unwrap().reshape((n, 1, h, w)).unwrap();
+    let chosen = logits.contiguous().unwrap().gather(&index, 1).unwrap().flatten_all().unwrap();
+    let scale = best.iter().fold(1f32, |max, x| max.max(x.abs()));
+    for (chosen, best) in chosen.to_vec1::<f32>().unwrap().iter().zip(best) {
+        assert!(best - chosen <= 2e-5 * scale, "{chosen} was chosen over {best}");
+    }
+}
+
+fn paddings() -> impl Strategy<Value = Option<Padding>> {
+    prop_oneof![Just(None), Just(Some(Padding::Same)), (0usize..4).prop_map(|n| Some(Padding::Symmetric(n)))]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    /// Odd sizes, one-pixel maps, channel tails, dilations larger than the map, strides, groups, batches.
+    #[test]
+    fn convolutions_of_any_kind(
+        (groups, inputs, outputs, depthwise) in (1usize..4, 1usize..12, 1usize..24, any::<bool>()),
+        (kernel, stride, dilation) in (1usize..5, 1usize..4, 1usize..12),
+        padding in paddings(),
+        size in [1usize..3, 1usize..20, 1usize..20],
+        (norm, pre_relu, relu) in any::<(bool, bool, bool)>(),
+    ) {
+        let graph = network(|g, image| {
+            let inputs = inputs * groups;
+            let mut x = g.conv("first", image, Conv::pointwise(inputs));
+            if pre_relu {
+                x = g.activation(x, Activation::Relu);
+            }
+            let shape = Conv { kernel, ..if depthwise { Conv::depthwise(inputs) } else { Conv::dense(outputs * groups, kernel) } };
+            let conv = Conv { groups: if depthwise { inputs } else { groups }, ..shape }.stride(stride).dilation(dilation);
+            let conv = padding.map_or(conv, |padding| conv.padding(padding));
+            x = if norm { g.conv_bn("conv", x, conv) } else { g.conv("conv", x, conv.with_bias()) };
+            if relu { g.activation(x, Activation::Relu) } else { x }
+        });
+        prop_assume!(graph.sizes(size[1], size[2]).is_ok());
+        check(graph, size);
+    }
+
+    #[test]
+    fn pools_and_resizes(
+        (kernel, stride, align) in (1usize..4, 1usize..4, any::<bool>()),
+        padding in prop_oneof![Just(Padding::Same), Just(Padding::Symmetric(0))],
+        size in [1usize..3, 1usize..20, 1usize..20],
+    ) {
+        let graph = network(|g, image| {
+            let x = g.conv("first", image, Conv::pointwise(19));
+            let pooled = g.max_pool("max", x, kernel, stride, padding);
+            let mean = g.global_pool(x);
+            let (pooled, mean) = (g.resize(pooled, x, align), g.resize(mean, x, align));
+            g.concat(&[pooled, mean, x])
+        });
+        prop_assume!(graph.sizes(size[1], size[2]).is_ok());
+        check(graph, size);
+    }
+}
+
+/// A value that is used with and without its ReLU, as the units of Xception use theirs.
+#[test]
+fn a_skip_past_the_relu_sees_the_value_without_it() {
+    let graph = network(|g, image| {
+        let x = g.conv_bn("first", image, Conv::dense(16, 3));
+        let separable = |g: &mut Builder, name: &str, x, rate| {
+            let x = g.activation(x, Activation::Relu);
+            let x = g.conv_bn(&format!("{name}.depthwise"), x, Conv::depthwise(16).dilation(rate));
+            g.conv_bn(&format!("{name}.pointwise"), x, Conv::pointwise(16))
+        };
+        let y = separable(g, "a", x, 1);
+        let y = separable(g, "b", y, 9);
+        let sum = g.add(y, x);
+        let shortcut = g.conv_bn("shortcut", sum, Conv::pointwise(16).stride(2));
+        let rectified = g.activation(sum, Activation::Relu);
+        let halved = g.conv_bn("halved", rectified, Conv::depthwise(16).stride(2));
+        g.add(halved, shortcut)
+    });
+    check(graph, [2, 13, 9]);
+}
+
+#[test]
+fn what_cannot_be_fused_is_computed_on_its_own() {
+    let graph = network(|g, image| {
+        let x = g.conv("first", image, Conv::dense(6, 3));
+        let relu = g.activation(x, Activation::Relu);
+        let relu6 = g.activation(x, Activation::Relu6);
+        let twice = g.add(relu, relu);
+        let sum = g.add(twice, relu6);
+        // The sum is in two concatenations, one inside the other, twice over.
+        let inner = g.concat(&[sum, image, sum]);
+        let outer = g.concat(&[inner, sum]);
+        let after = g.conv_bn_act("after", outer, Conv::pointwise(7), Activation::Relu6);
+        let residual = g.conv_bn("residual", after, Conv::depthwise(7));
+        let added = g.add(after, residual);
+        g.activation(added, Activation::Relu)
+    });
+    check(graph, [1, 6, 5]);
+}
+
+/// Sizes beyond what is kept, and many calls at once.
+#[test]
+fn calls_of_many_sizes_at_once_do_not_disturb_each_other() {
+    let graph = Arc::new(network(|g, image| {
+        let x = g.conv_bn_act("first", image, Conv::dense(16, 3).stride(2), Activation::Relu);
+        let x = g.conv_bn_act("depthwise", x, Conv::depthwise(16), Activation::Relu);
+        g.conv_bn_act("pointwise", x, Conv::pointwise(24), Activation::Relu)
+    }));
+    let cpu = Cpu::new(graph, Isa::detect(), weight).unwrap();
+    let run = |side: usize| cpu.output(&image([1, side, side + 1])).unwrap();
+    let alone: Vec<Tensor> = (1..12).map(run).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for (side, alone) in (1..12).zip(&alone) {
+                    let difference = (run(side) - alone).unwrap().abs().unwrap().max_all().unwrap();
+                    assert_eq!(difference.to_scalar::<f32>().unwrap(), 0.0);
+                }
+            });
+        }
+    });
+}
+
+/// Images of a batch, and tensors that are views of others.
+#[test]
+fn a_batch_is_its_images() {
+    let graph = Arc::new(network(|g, image| g.conv_bn_act("first", image, Conv::dense(9, 3), Activation::Relu)));
+    let cpu = Cpu::new(graph, Isa::detect(), weight).unwrap();
+    let batch = image([3, 7, 8]);
+    let together = cpu.logits(&batch).unwrap();
+    for n in 0..3 {
+        let alone = cpu.logits(&batch.i(n..n + 1).unwrap()).unwrap();
+        close(&together.i(n..n + 1).unwrap(), &alone, cpu.isa());
+    }
+    let turned = batch.transpose(2, 3).unwrap();
+    let copied = turned.contiguous().unwrap();
+    close(&cpu.logits(&turned).unwrap(), &cpu.logits(&copied).unwrap(), cpu.isa());
+}
+
+#[test]
+fn what_is_no_image_is_an_error() {
+    let graph = Arc::new(network(|g, image| g.conv("first", image, Conv::dense(9, 3).padding(Padding::Symmetric(0)))));
+    let cpu = Cpu::new(graph, Isa::Portable, weight).unwrap();
+    let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu).unwrap();
+    for shape in [&[3, 4, 4][..], &[1, 4, 4, 4], &[0, 3, 4, 4], &[1, 3, 0, 4], &[1, 3, 2, 4]] {
+        assert!(cpu.logits(&zeros(shape, DType::F32)).is_err(), "{shape:?}");
+    }
+    assert!(cpu.logits(&zeros(&[1, 3, 4, 4], DType::F64)).is_err());
+}

@@ -1,0 +1,63 @@
+//! Feature maps as the kernels see them: channels last, and possibly only some of the channels of a wider map.
+
+use rayon::prelude::*;
+
+/// `[N, H, W, C]` in a slice: the channels of a pixel are adjacent, pixels are `pitch` apart.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    /// From the first channel of the first pixel.
+    pub(super) data: &'a [f32],
+    pub(super) pitch: usize,
+    pub(super) channels: usize,
+    pub(super) batch: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+}
+
+impl<'a> View<'a> {
+    /// Number of a pixel.
+    pub(super) fn pixel(&self, n: usize, y: usize, x: usize) -> usize {
+        (n * self.height + y) * self.width + x
+    }
+
+    /// The channels of a pixel.
+    pub(super) fn at(&self, pixel: usize) -> &'a [f32] {
+        &self.data[pixel * self.pitch..][..self.channels]
+    }
+
+    /// The channels of the pixels from this one on.
+    pub(super) fn from(&self, pixel: usize) -> &'a [f32] {
+        &self.data[pixel * self.pitch..]
+    }
+}
+
+/// A map that is being written: whole pixels, of which `offset .. offset + channels` belong to the writer.
+pub(super) struct ViewMut<'a> {
+    pub(super) data: &'a mut [f32],
+    pub(super) pitch: usize,
+    pub(super) offset: usize,
+    pub(super) channels: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+}
+
+impl ViewMut<'_> {
+    pub(super) fn pixels(&self) -> usize {
+        self.data.len() / self.pitch
+    }
+
+    /// Calls `write(pixel, channels)` for every pixel, in parallel.
+    pub(super) fn for_each_pixel(self, write: impl Fn(usize, &mut [f32]) + Sync) {
+        let Self { data, pitch, offset, channels, width, .. } = self;
+        data.par_chunks_mut(pitch * width).enumerate().for_each(|(row, data)| {
+            for (x, pixel) in data.chunks_exact_mut(pitch).enumerate() {
+                write(row * width + x, &mut pixel[offset..offset + channels]);
+            }
+        });
+    }
+}
+
+/// Image, row and column of a pixel of maps of this height and width.
+pub(super) fn position(pixel: usize, height: usize, width: usize) -> (usize, usize, usize) {
+    (pixel / (height * width), pixel / width % height, pixel % width)
+}

@@ -1,0 +1,142 @@
+//! Where a model's tensors come from.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::safetensors::Load;
+use candle_core::{DType, Device, Tensor};
+use memmap2::Mmap;
+use safetensors::tensor::{Metadata, TensorView};
+use safetensors::{Dtype, SafeTensors};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Param};
+use crate::model::CONFIG_FILE;
+
+/// The tensors of a network, ready to be handed to executors.
+#[derive(Debug)]
+pub(crate) enum Weights {
+    /// On disk: read by whoever needs them, so that a packed copy is the only one in memory.
+    File(WeightsFile),
+    /// Somebody's tensors, by name.
+    Tensors(HashMap<String, Tensor>),
+}
+
+impl Weights {
+    /// Calls `with` with a source of the parameters, as they are stored in memory, or in f32 on `device` from a file.
+    pub(crate) fn read<R>(
+        &self,
+        device: &Device,
+        with: impl FnOnce(&mut dyn FnMut(&Param) -> Result<Tensor>) -> Result<R>,
+    ) -> Result<R> {
+        match self {
+            Self::File(file) => {
+                let map = file.map()?;
+                with(&mut |param| file.tensor(&map, param, device))
+            }
+            Self::Tensors(tensors) => with(&mut |param| {
+                let missing = || candle_core::Error::CannotFindTensor { path: param.name.clone() }.bt();
+                Ok(tensors.get(&param.name).cloned().ok_or_else(missing)?)
+            }),
+        }
+    }
+
+    /// Whether an executor may keep a copy: nobody will change the tensors, or ask for their gradients.
+    pub(crate) fn are_constant_f32(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::Tensors(tensors) => tensors.values().all(|tensor| tensor.dtype() == DType::F32 && !tensor.track_op()),
+        }
+    }
+}
+
+/// A `model.safetensors` whose header has been read. The file stays open, so it stays the same file when another is
+/// renamed into its place; it is in memory only while tensors are being read.
+#[derive(Debug)]
+pub(crate) struct WeightsFile {
+    path: PathBuf,
+    file: File,
+    header: Metadata,
+    /// Where the tensors begin.
+    data: usize,
+}
+
+impl WeightsFile {
+    /// Opens a file that has exactly the graph's parameters: a tensor too few, too many, of another shape or no float
+    /// is an error.
+    pub(crate) fn open(path: &Path, graph: &Graph) -> Result<Self> {
+        let file = crate::file::open(path)?;
+        if file.metadata().map_err(Error::io(path))?.len() == 0 {
+            return Err(Error::weights(path, "the file is empty: convert or download the model again"));
+        }
+        let damaged = |e| {
+            let reason = format!("not a readable safetensors file ({e}): convert or download the model again");
+            Error::weights(path, reason)
+        };
+        let map = map(&file, path)?;
+        let (header_len, header) = SafeTensors::read_metadata(&map).map_err(damaged)?;
+        // This also compares the header with the file's length.
+        SafeTensors::deserialize(&map).map_err(damaged)?;
+        let this = Self { path: path.to_owned(), data: size_of::<u64>() + header_len, header, file };
+        this.check(&graph.params())?;
+        Ok(this)
+    }
+
+    fn check(&self, params: &[Param]) -> Result<()> {
+        let tensors = self.header.tensors();
+        let wanted: BTreeSet<&str> = params.iter().map(|p| p.name.as_str()).collect();
+        let have: BTreeSet<&str> = tensors.keys().map(String::as_str).collect();
+        if wanted != have {
+            let reason = format!(
+                "the weights are not those of the network in {CONFIG_FILE}: missing {}, unexpected {}",
+                listed(&wanted - &have),
+                listed(&have - &wanted)
+            );
+            return Err(Error::weights(&self.path, reason));
+        }
+        for Param { name, shape, .. } in params {
+            let Some(info) = tensors.get(name) else { continue };
+            if info.shape != *shape {
+                let reason = format!("`{name}` has shape {:?}, the network wants {shape:?}", info.shape);
+                return Err(Error::weights(&self.path, reason));
+            }
+            if !matches!(info.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64) {
+                let reason = format!("`{name}` is {:?}, not a float that this program reads", info.dtype);
+                return Err(Error::weights(&self.path, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn map(&self) -> Result<Mmap> {
+        map(&self.file, &self.path)
+    }
+
+    fn tensor(&self, map: &Mmap, param: &Param, device: &Device) -> Result<Tensor> {
+        let damaged = || Error::weights(&self.path, format!("`{}` has gone: the file was changed in use", param.name));
+        let info = self.header.info(&param.name).ok_or_else(damaged)?;
+        let (start, end) = info.data_offsets;
+        let bytes = map.get(self.data + start..self.data + end).ok_or_else(damaged)?;
+        let view = TensorView::new(info.dtype, info.shape.clone(), bytes)
+            .map_err(|e| Error::weights(&self.path, format!("`{}`: {e}", param.name)))?;
+        Ok(view.load(device)?.to_dtype(DType::F32)?)
+    }
+}
+
+fn map(file: &File, path: &Path) -> Result<Mmap> {
+    // SAFETY: the map is read-only. As with every memory map, another process that truncates the file meanwhile can end
+    // this one; our own writers only ever rename whole files into place.
+    unsafe { Mmap::map(file) }.map_err(Error::io(path))
+}
+
+/// The first few of a set of names, with their number.
+fn listed(names: BTreeSet<&str>) -> String {
+    const SHOWN: usize = 3;
+    let first: Vec<&str> = names.iter().copied().take(SHOWN).collect();
+    match names.len() {
+        0 => "none".into(),
+        all if all <= SHOWN => first.join(", "),
+        all => format!("{all} ({}, …)", first.join(", ")),
+    }
+}
