@@ -5,10 +5,15 @@ use candle_deeplab::arch::{EntryBlock, InvertedResidual, MobileNetV2, ResNet, St
 use super::layers::Layers;
 use crate::error::{Error, Result};
 
+/// No published Xception has more blocks in a flow.
+const MAX_BLOCKS: usize = 64;
+
 pub(super) fn xception(layers: &Layers, batch_norm_eps: f64) -> Result<Xception> {
     let entry_width = |i: usize| format!("backbone.entry_flow.block{i}.sepconv3.pointwise");
-    // Some families number the blocks of all flows in one list; only those of the entry flow begin it with shortcuts.
-    let blocks = layers.count(|i| format!("backbone.entry_flow.block{i}.shortcut"))?;
+    // Some families number the blocks of all flows in one list: the entry flow's are those that begin it with shortcuts,
+    // and the middle flow ends where the next shortcut is.
+    let shortcut = |flow: &str, i: usize| layers.has(&format!("backbone.{flow}.block{i}.shortcut"));
+    let blocks = (1..=MAX_BLOCKS).take_while(|&i| shortcut("entry_flow", i)).count();
     let strides = Xception::entry_strides(blocks).ok_or_else(|| Error::Unrecognised {
         path: layers.checkpoint.path().to_owned(),
         reason: format!("an Xception whose entry flow has {blocks} blocks; known ones have 3 or 5"),
@@ -18,11 +23,11 @@ pub(super) fn xception(layers: &Layers, batch_norm_eps: f64) -> Result<Xception>
         let width = |sepconv: usize| layers.width(&format!("backbone.exit_flow.block{i}.sepconv{sepconv}.pointwise"));
         Ok([width(1)?, width(2)?, width(3)?])
     };
-    let middle_block = |i: usize| {
-        let block = format!("backbone.middle_flow.block{i}");
-        layers.has(&format!("{block}.sepconv1.pointwise")) && !layers.has(&format!("{block}.shortcut"))
-    };
-    let middle = (1..).take_while(|&i| i < usize::from(u8::MAX) && middle_block(i)).count();
+    let sepconv = |i: usize| format!("backbone.middle_flow.block{i}.sepconv1.pointwise");
+    let middle = (1..=MAX_BLOCKS).take_while(|&i| layers.has(&sepconv(i)) && !shortcut("middle_flow", i)).count();
+    if !layers.has(&sepconv(middle + 1)) && layers.has(&sepconv(middle + 2)) {
+        layers.kernel(&sepconv(middle + 1))?;
+    }
     Ok(Xception {
         stem: [layers.width("backbone.entry_flow.conv1")?, layers.width("backbone.entry_flow.conv2")?],
         entry: strides.into_iter().enumerate().map(block).collect::<Result<_>>()?,

@@ -61,12 +61,11 @@ impl<'a> Layers<'a> {
     /// a smaller network.
     pub(super) fn has(&self, path: &str) -> bool {
         let Some((_, norm)) = self.names(path) else { return false };
-        let separator = match self.naming {
-            Naming::Slim => '/',
-            Naming::Torch => '.',
+        let normed = match self.naming {
+            Naming::Slim => self.checkpoint.has_under(&format!("{norm}/")),
+            Naming::Torch => self.checkpoint.info(&format!("{norm}.running_var")).is_some(),
         };
-        let under = |layer: &str| !layer.is_empty() && self.checkpoint.has_under(&format!("{layer}{separator}"));
-        self.has_kernel(path) || under(&norm)
+        self.has_kernel(path) || normed
     }
 
     /// Whether a layer's kernel is in the file.
