@@ -180,7 +180,8 @@ impl DeepLab {
     /// [`Error::Weights`] where the file has been damaged since it was opened.
     pub fn fused(&self) -> Result<Option<Arc<Cpu>>> {
         let isa = match self.executor {
-            Executor::Auto if self.may_fuse() => Isa::detect(),
+            // The portable kernels are slower than candle's matmul.
+            Executor::Auto if self.may_fuse() && Isa::detect() != Isa::Portable => Isa::detect(),
             Executor::Cpu(isa) => isa,
             Executor::Auto | Executor::Eager => return Ok(None),
         };

@@ -16,7 +16,7 @@ pub(crate) struct SegmentArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) weights: Option<PathBuf>,
 
-    /// The PNG to write [default: <name of the image>.<format>.png in the current directory]
+    /// The PNG to write [default: IMAGE.FORMAT.png in the current directory, without the image's own extension]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
