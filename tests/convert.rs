@@ -512,3 +512,14 @@ fn help_and_wrong_arguments_are_told_apart() {
     }
     assert!(refused(Path::new("no/such/model.ckpt"), &[]).contains("no such file, folder or checkpoint"));
 }
+
+#[test]
+fn a_model_is_never_written_over_the_file_it_comes_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Tensors::of_checkpoint(&narrow()).write(&dir.path().join("model.safetensors"));
+    let before = std::fs::read(&source).unwrap();
+    let said = refused_into(&source, dir.path(), &["--force"]);
+    assert!(said.contains("is the file to convert"), "{said}");
+    assert!(std::fs::read(&source).unwrap() == before);
+    assert_eq!(names_in(dir.path()), ["model.safetensors"]);
+}

@@ -21,3 +21,30 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<Option<String>> {
     open(path)?.take(limit + 1).read_to_string(&mut text).map_err(Error::io(path))?;
     Ok((text.len() as u64 <= limit).then_some(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_read_up_to_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        std::fs::write(&path, "four").unwrap();
+        assert_eq!(read_text(&path, 4).unwrap().as_deref(), Some("four"));
+        assert_eq!(read_text(&path, 3).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut paths = vec![dir.path().to_owned()];
+        if cfg!(unix) {
+            // It never ends, and says that it is empty.
+            paths.push("/dev/zero".into());
+        }
+        for path in paths {
+            assert!(open(&path).unwrap_err().to_string().ends_with("is not a regular file"));
+        }
+    }
+}

@@ -163,12 +163,52 @@ fn head_conv(g: &mut Builder, x: Value, width: usize, rate: usize, convolution: 
 
 #[cfg(test)]
 mod tests {
-    use super::OutputStride;
+    use super::{MobileNetV2, OutputStride};
+    use crate::config::{Aspp, Backbone, Convolution, ImagePooling, Network, Normalization};
 
     /// Strides of Xception-65's entry blocks, one middle block and the two exit blocks, behind a stem of stride 2.
     fn xception_65(target: usize) -> Vec<(usize, usize)> {
         let mut stride = OutputStride::new(target, 2);
         [2, 2, 2, 1, 2, 1].map(|s| stride.next(s)).to_vec()
+    }
+
+    fn mobilenet_v2() -> Network {
+        Network {
+            backbone: Backbone::MobilenetV2(MobileNetV2::tensorflow(0.5)),
+            output_stride: 16,
+            multi_grid: [1, 1, 1],
+            normalization: Normalization::BatchNorm,
+            align_corners: true,
+            aspp: Aspp {
+                width: 16,
+                rates: Vec::new(),
+                image_pooling: ImagePooling::First,
+                convolution: Convolution::Separable,
+                projection_kernel: 1,
+                refine: None,
+                batch_norm_eps: 1e-5,
+            },
+            decoder: None,
+            classes: 21,
+        }
+    }
+
+    #[test]
+    fn strides_that_step_over_the_output_stride_are_no_network() {
+        assert!(mobilenet_v2().graph().is_ok());
+        for stride in [3, 100_000, usize::MAX] {
+            let mut network = mobilenet_v2();
+            let Backbone::MobilenetV2(layout) = &mut network.backbone else { unreachable!() };
+            layout.blocks[1].stride = stride;
+            let error = network.graph().unwrap_err().to_string();
+            assert!(error.contains("not to output stride 16"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_multi_grid_that_nothing_would_use_is_refused() {
+        let network = Network { multi_grid: [1, 2, 4], ..mobilenet_v2() };
+        assert!(network.graph().unwrap_err().to_string().contains("a MobileNetV2 has none"));
     }
 
     #[test]

@@ -1,32 +1,20 @@
 //! transformers' `MobileNetV2ForSemanticSegmentation`, as on the Hugging Face Hub.
 
 use candle_deeplab::arch::MobileNetV2;
-use candle_deeplab::config::{Backbone, ConcatOrder, Convolution, ImagePooling};
+use candle_deeplab::config::Backbone;
 
 use super::names::{Rule, rule};
 use super::network::Habits;
 use super::recipe::Input;
-use super::{Family, Naming, Plan, backbones, torch};
+use super::{Family, Naming, Plan, backbones, tf_slim, torch};
 
 pub(super) static FAMILY: Family = Family {
     name: "transformers",
     naming: Naming::Torch,
     find: |checkpoint| torch::find(checkpoint, "segmentation_head.conv_aspp.convolution.weight", "mobilenet_v2"),
     rules: &[MOBILENET_V2, HEAD],
-    habits: Habits {
-        align_corners: true,
-        image_pooling: ImagePooling::First,
-        separable: Convolution::Separable,
-        concat: ConcatOrder::AsppFirst,
-        // fixed in `modeling_mobilenet_v2.py`; the backbone has `layer_norm_eps` of its config
-        head_eps: 1e-5,
-        // `output_stride` of the published models' config.json
-        output_stride: 8,
-        rates: [12, 24, 36],
-        rates_scale: true,
-        multi_grid: [1, 1, 1],
-        published_multi_grid: None,
-    },
+    // It is a port of TensorFlow's, down to the head's own epsilon; `output_stride` is that of the published config.json.
+    habits: Habits { output_stride: 8, ..tf_slim::FAMILY.habits },
     plan: |layers| {
         let backbone = Backbone::MobilenetV2(backbones::mobilenet_v2(layers, EPS)?);
         Ok(Plan { backbone, low_level: MobileNetV2::low_level_tap(), input: INPUT })
