@@ -75,15 +75,7 @@ impl Bundle {
     pub(crate) fn index(&self) -> Vec<u8> {
         let mut entries = self.entries.clone();
         entries.sort();
-        let mut file = Vec::new();
-        let data = push(&mut file, &entries);
-        let meta = push(&mut file, &[]);
-        let index = push(&mut file, &[(b"~".to_vec(), data)]);
-        let mut footer = [meta, index].concat();
-        footer.resize(40, 0);
-        file.extend(footer);
-        file.extend(0xdb47_7524_8b80_fb57u64.to_le_bytes());
-        file
+        index_of_block(&block(&entries))
     }
 
     /// Writes the files and gives the prefix.
@@ -98,14 +90,35 @@ impl Bundle {
     }
 }
 
-fn push(file: &mut Vec<u8>, entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-    let start = file.len();
+/// A table of one data block, whatever is in that.
+pub(crate) fn index_of_block(data: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let data = push(&mut file, data);
+    let meta = push(&mut file, &block(&[]));
+    let index = push(&mut file, &block(&[(b"~".to_vec(), data)]));
+    let mut footer = [meta, index].concat();
+    footer.resize(40, 0);
+    file.extend(footer);
+    file.extend(0xdb47_7524_8b80_fb57u64.to_le_bytes());
+    file
+}
+
+/// Entries, and one restart point.
+fn block(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let mut block = Vec::new();
     for (key, value) in entries {
-        file.extend([vec![0], varint(key.len() as u64), varint(value.len() as u64)].concat());
-        file.extend(key.iter().chain(value));
+        block.extend([vec![0], varint(key.len() as u64), varint(value.len() as u64)].concat());
+        block.extend(key.iter().chain(value));
     }
-    file.extend([0, 0, 0, 0, 1, 0, 0, 0]);
-    let handle = [varint(start as u64), varint((file.len() - start) as u64)].concat();
+    block.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+    block
+}
+
+/// Appends a block with its checksum, and gives its handle.
+fn push(file: &mut Vec<u8>, block: &[u8]) -> Vec<u8> {
+    let start = file.len();
+    file.extend(block);
+    let handle = [varint(start as u64), varint(block.len() as u64)].concat();
     file.push(0);
     let crc = mask(crc32c::crc32c(&file[start..]));
     file.extend(crc.to_le_bytes());

@@ -19,12 +19,17 @@ pub(crate) fn read_all(path: &Path) -> Result<Vec<(String, weights_convert::RawT
     checkpoint.tensors().map(|(name, _)| Ok((name.to_owned(), checkpoint.read(name)?))).collect()
 }
 
-/// Opens a file of the given content.
-pub(crate) fn open_bytes(name: &str, bytes: &[u8]) -> Result<Checkpoint> {
+/// What `use_file` makes of a file of the given content.
+pub(crate) fn with_file<T>(name: &str, bytes: &[u8], use_file: impl FnOnce(&Path) -> T) -> T {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
     std::fs::write(&path, bytes).unwrap();
-    Checkpoint::open(&path)
+    use_file(&path)
+}
+
+/// Opens a file of the given content.
+pub(crate) fn open_bytes(name: &str, bytes: &[u8]) -> Result<Checkpoint> {
+    with_file(name, bytes, Checkpoint::open)
 }
 
 /// The error of opening a file of the given content.

@@ -1,0 +1,100 @@
+//! One function a reader: any bytes in, an error or tensors out. A panic, a hang or unbounded memory is a fault.
+//!
+//! Where a format has checksums, the fuzzer's bytes are what the checksum covers: it would find no other way past it.
+
+use weights_convert::families::{self, Options};
+use weights_convert::{Checkpoint, Result};
+
+use super::read_support::bundle::index_of_block;
+use super::read_support::proto::constant;
+use super::read_support::{torch, with_file};
+
+/// Larger tensors are listed but not read: their memory is the caller's wish, not a fault.
+const READ: usize = 1 << 20;
+
+/// Opens a file of these bytes and reads all of it.
+fn open(name: &str, bytes: &[u8]) {
+    let _ = with_file(name, bytes, |path| read(&Checkpoint::open(path)?));
+}
+
+fn read(checkpoint: &Checkpoint) -> Result<()> {
+    for (name, info) in checkpoint.tensors() {
+        if info.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).is_some_and(|n| n <= READ)
+            && let Ok(tensor) = checkpoint.read(name)
+        {
+            let _ = tensor.to_f32();
+        }
+    }
+    checkpoint.check()
+}
+
+/// The description of a PyTorch file, in both of its wrappings.
+pub fn pickle(data: &[u8]) {
+    open("m.pth", &torch::zip_of(data, &torch::numbers()));
+    open("m.pth", &torch::legacy(data, &[("0", 6, &[0; 24])]));
+}
+
+/// A PyTorch file: the archive around the description.
+pub fn torch_zip(data: &[u8]) {
+    open("m.pth", data);
+}
+
+/// A PyTorch file of the legacy format.
+pub fn torch_legacy(data: &[u8]) {
+    open("m.pth.tar", data);
+}
+
+/// The entries of a TensorFlow checkpoint's index, above a shard of 64 bytes.
+pub fn tf_index(data: &[u8]) {
+    let _ = with_file("model.ckpt.index", &index_of_block(data), |index| {
+        let shard = index.with_file_name("model.ckpt.data-00000-of-00001");
+        if std::fs::write(shard, [7; 64]).is_ok() {
+            return read(&Checkpoint::open(index)?);
+        }
+        Ok(())
+    });
+}
+
+/// A frozen TensorFlow graph.
+pub fn graphdef(data: &[u8]) {
+    open("g.pb", data);
+}
+
+/// A TFLite model.
+pub fn tflite(data: &[u8]) {
+    open("m.tflite", data);
+}
+
+/// The header of a safetensors file, above 64 bytes of tensors.
+pub fn safetensors(data: &[u8]) {
+    open("m.safetensors", &[&(data.len() as u64).to_le_bytes()[..], data, &[7; 64]].concat());
+}
+
+/// A recipe, and the network it describes.
+pub fn config(data: &[u8]) {
+    with_file("config.json", data, |path| {
+        if let Ok(config) = candle_deeplab::Config::from_file(path)
+            && let Ok(graph) = config.network.graph()
+        {
+            let (height, width) = config.preprocessing.size.network_size();
+            let _ = graph.summary(height, width);
+        }
+    });
+}
+
+/// The names and shapes in a checkpoint, told from those of other networks: lines of a name and its dimensions.
+pub fn families(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let graph: Vec<u8> = text
+        .lines()
+        .flat_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let name = words.next().unwrap_or_default();
+            let dims: Vec<i64> = words.filter_map(|word| word.parse().ok()).collect();
+            constant(name, 1, &dims, &[])
+        })
+        .collect();
+    let _ = with_file("g.pb", &graph, |path| {
+        families::recognise(&Checkpoint::open(path)?, &Options::default()).map(drop)
+    });
+}
