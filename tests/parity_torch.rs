@@ -20,9 +20,6 @@ fn variant(name: &str, family: &str, options: &Options) {
     let (checkpoint, out) = (dir.path().join("checkpoint.safetensors"), dir.path().join("model"));
     hash::write_torch(&folder.join("names.json"), &checkpoint);
     let report = weights_convert::convert(&checkpoint, &out, options, false).unwrap();
-    // The layer before the ImageNet classifier, which the segmentation network has but does not use.
-    let spare = |name: &&String| !name.starts_with("mobilenet_v2.conv_1x1.");
-    assert_eq!(report.unused.iter().filter(spare).count(), 0, "{:?}", report.unused);
     assert_eq!((report.decisions[0].what, report.decisions[0].value.as_str()), ("family", family));
     let model = DeepLab::load(&out, &Device::Cpu).unwrap();
 

@@ -36,11 +36,11 @@ pub mod read;
 mod report;
 mod verify;
 
-pub use convert::convert;
+pub use convert::{convert, convert_checkpoint};
 pub use decision::Decision;
-pub use error::{Error, Result};
+pub use error::{Error, Missing, Result};
 pub use families::Options;
 pub use layout::Layout;
 pub use read::{Checkpoint, ConvGeometry, DType, Format, Geometry, RawTensor, TensorInfo};
-pub use report::Report;
+pub use report::{Listed, Renamed, Report};
 pub use verify::{Comparison, verify};

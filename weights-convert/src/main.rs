@@ -26,6 +26,9 @@ enum Command {
     Inspect {
         /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file
         file: PathBuf,
+        /// The weights to take from a PyTorch file that holds several, e.g. model_ema
+        #[arg(long, value_name = "NAME")]
+        state: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -55,6 +58,9 @@ struct ConvertArgs {
     /// The model directory to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// The weights to take from a PyTorch file that holds several, e.g. model_ema
+    #[arg(long, value_name = "NAME")]
+    state: Option<String>,
     /// The code base the weights come from, where it is not recognised by itself
     #[arg(long, value_name = "NAME")]
     family: Option<String>,
@@ -73,6 +79,13 @@ struct ConvertArgs {
     /// The network's input size, where it is not the family's usual one
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     input_size: Option<(usize, usize)>,
+    /// Fail on any tensor that is missing or unexpected (the default)
+    #[arg(long, overrides_with = "no_strict")]
+    strict: bool,
+    /// Leave out tensors that no rule knows, and name them in the report. A missing tensor still fails: without it the
+    /// network would be another one. Optimizer slots, training state and auxiliary heads are never unexpected
+    #[arg(long)]
+    no_strict: bool,
     /// Replace a model that is already in the directory
     #[arg(long)]
     force: bool,
@@ -118,8 +131,8 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     match command {
-        Command::Inspect { file, json } => {
-            let checkpoint = Checkpoint::open(&file)?;
+        Command::Inspect { file, state, json } => {
+            let checkpoint = Checkpoint::open_state(&file, state.as_deref())?;
             checkpoint.check()?;
             inspect(&mut out, &checkpoint, json)?;
         }
@@ -131,8 +144,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 multi_grid: args.multi_grid,
                 labels: args.labels,
                 input_size: args.input_size,
+                ignore_unexpected: args.no_strict && !args.strict,
             };
-            let report = weights_convert::convert(&args.file, &args.out, &options, args.force)?;
+            let checkpoint = Checkpoint::open_state(&args.file, args.state.as_deref())?;
+            let report = weights_convert::convert_checkpoint(&checkpoint, &args.out, &options, args.force)?;
             if args.json {
                 writeln!(out, "{}", serde_json::to_string(&report)?)?;
             } else {

@@ -97,6 +97,8 @@ impl<'a> Layers<'a> {
             (Layout::Ohwi, &[width, size, _, _])
             | (Layout::Same, &[width, _, size, _])
             | (Layout::Hwio, &[size, _, _, width]) => Ok(Kernel { width, size }),
+            // A linear layer is a 1×1 convolution.
+            (Layout::Ohwi | Layout::Same, &[width, _]) | (Layout::Hwio, &[_, width]) => Ok(Kernel { width, size: 1 }),
             (_, shape) => {
                 let what = format!("its shape {shape:?} is not that of a convolution's kernel");
                 Err(Error::BadTensor { path: file(), tensor: name, what })

@@ -5,6 +5,7 @@
 mod backbones;
 mod jfzhang;
 mod layers;
+mod leftover;
 mod mmseg;
 mod names;
 mod network;
@@ -16,14 +17,17 @@ mod torchvision;
 mod transformers;
 mod vainf;
 
+use std::collections::BTreeSet;
+
 use candle_deeplab::config::{Backbone, Config, Network};
 use candle_deeplab::graph::{Op, Param, Role};
 
 pub use crate::decision::Decision;
-use crate::error::{Error, Result};
+use crate::error::{Error, Missing, Result};
 use crate::layout::Layout;
 use crate::read::Checkpoint;
 use layers::Layers;
+pub use leftover::Unused;
 use names::Rule;
 
 /// All families; the first that knows a file's names has it.
@@ -93,6 +97,8 @@ pub struct Options {
     pub labels: Option<String>,
     /// Height and width of the network's input.
     pub input_size: Option<(usize, usize)>,
+    /// Leave out variables that no rule knows, which are an error otherwise. A missing one always is.
+    pub ignore_unexpected: bool,
 }
 
 /// Where one of our parameters comes from.
@@ -120,19 +126,22 @@ pub struct Recipe {
     pub config: Config,
     /// One source for each parameter of the network, in its order.
     pub sources: Vec<Source>,
-    /// What was decided on the way.
+    /// What was decided on the way, from the file's wrapper to the preprocessing.
     pub decisions: Vec<Decision>,
+    /// The file's variables that are no part of the model.
+    pub unused: Unused,
 }
 
 /// Finds out whose weights a file holds and how its network is built.
 ///
 /// # Errors
-/// [`Error::Unrecognised`] where no family knows the names; [`Error::MissingTensor`], [`Error::WrongShape`] and
+/// [`Error::Unrecognised`] where no family knows the names; [`Error::Tensors`], [`Error::WrongShape`] and
 /// [`Error::WrongGeometry`] where the file is not the network that its names promise.
 pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
     let (family, found) = find(checkpoint, options.family.as_deref())?;
     let layers = Layers::new(checkpoint, found.backbone, family.rules, family.naming);
     let mut decisions = vec![Decision { what: "family", value: family.name.into(), because: found.because }];
+    decisions.extend_from_slice(checkpoint.decisions());
     let Plan { backbone, low_level, input } = (family.plan)(&layers)?;
     let network = network::network(&layers, backbone, low_level, &family.habits, options, &mut decisions)?;
     let unloadable = |error: candle_deeplab::Error| Error::Unloadable {
@@ -143,7 +152,9 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
     let sources = graph.params().into_iter().map(|param| layers.source(&graph, param)).collect::<Result<Vec<_>>>()?;
     let config = recipe::config(checkpoint, family.name, network, input, options, &mut decisions)?;
 
-    check_shapes(checkpoint, &sources)?;
+    let used: BTreeSet<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+    let unused = Unused::of(checkpoint, |name| used.contains(name));
+    check_tensors(checkpoint, &sources, if options.ignore_unexpected { &[] } else { &unused.unexpected })?;
     let told = options.output_stride.is_some() || options.atrous_rates.is_some() || options.multi_grid.is_some();
     match check_geometry(checkpoint, &config.network, &sources) {
         // Whoever says so may run the weights in another way than the file's graph does, but not without a word.
@@ -154,7 +165,7 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
         }),
         checked => checked?,
     }
-    Ok(Recipe { config, sources, decisions })
+    Ok(Recipe { config, sources, decisions, unused })
 }
 
 /// The family of a file, among those of one name if one was given.
@@ -177,33 +188,36 @@ fn find(checkpoint: &Checkpoint, name: Option<&str>) -> Result<(&'static Family,
     Err(Error::Unrecognised { path: checkpoint.path().to_owned(), reason })
 }
 
-/// Every source exists with the shape that its parameter has in the source's layout.
-fn check_shapes(checkpoint: &Checkpoint, sources: &[Source]) -> Result<()> {
+/// Every source exists with the shape that its parameter has in the source's layout, and nothing is `unexpected`.
+fn check_tensors(checkpoint: &Checkpoint, sources: &[Source], unexpected: &[String]) -> Result<()> {
+    let path = || checkpoint.path().to_owned();
+    let mut missing = Vec::new();
     for Source { param, name, layout } in sources {
         let wanted = layout.source_shape(&param.shape);
         let Some(info) = checkpoint.info(name) else {
-            return Err(Error::MissingTensor {
-                path: checkpoint.path().to_owned(),
-                tensor: name.clone(),
-                shape: wanted,
-                param: param.name.clone(),
-            });
+            missing.push(Missing { tensor: name.clone(), shape: wanted, param: param.name.clone() });
+            continue;
         };
         if info.quantized || !info.dtype.is_float() {
             let what = if info.quantized { format!("quantised {}", info.dtype) } else { info.dtype.to_string() };
-            return Err(Error::NotFloat { path: checkpoint.path().to_owned(), tensor: name.clone(), what });
+            return Err(Error::NotFloat { path: path(), tensor: name.clone(), what });
         }
-        if info.shape != wanted {
-            return Err(Error::WrongShape {
-                path: checkpoint.path().to_owned(),
-                tensor: name.clone(),
-                found: info.shape.clone(),
-                wanted,
-                param: param.name.clone(),
-            });
+        if !fits(&info.shape, &wanted) {
+            let (tensor, found, param) = (name.clone(), info.shape.clone(), param.name.clone());
+            return Err(Error::WrongShape { path: path(), tensor, found, wanted, param });
         }
     }
-    Ok(())
+    if missing.is_empty() && unexpected.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Tensors { path: path(), missing, unexpected: unexpected.to_vec() })
+}
+
+/// Whether a shape is the wanted one, or the same with more or fewer axes of one: a 1×1 kernel that a linear layer was
+/// stored as, a vector that was stored for broadcasting. The elements' order is the same then.
+fn fits(found: &[usize], wanted: &[usize]) -> bool {
+    let long = |shape: &[usize]| shape.iter().copied().filter(|&side| side != 1).collect::<Vec<_>>();
+    found == wanted || found.len() != wanted.len() && long(found) == long(wanted)
 }
 
 /// Where the file holds the graph too, each convolution strides and dilates there as it does in ours.

@@ -111,6 +111,15 @@ impl Checkpoint {
     /// When there is no such file, several could be meant, or the file is not sound. Everything but the
     /// tensors' bytes is checked: see [`Checkpoint::check`] for those.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_state(path, None)
+    }
+
+    /// Opens a file of weights as [`open`](Self::open) does. Of a PyTorch file with several states, such as `model` and
+    /// `model_ema`, it takes the one called `state`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Error::NoSuchState`].
+    pub fn open_state(path: &Path, state: Option<&str>) -> Result<Self> {
         let (path, format, opened) = match locate::locate(path)? {
             locate::Found::Checkpoint(prefix) => {
                 let opened = tf_bundle::open(&prefix)?;
@@ -123,12 +132,15 @@ impl Checkpoint {
                     Format::TfGraphDef => tf_graphdef::open(&file)?,
                     Format::TfLite => tflite::open(&file)?,
                     Format::Safetensors => safetensors::open(file)?,
-                    Format::TorchZip => torch_zip::open(file)?,
-                    Format::TorchLegacy => torch_legacy::open(file)?,
+                    Format::TorchZip => torch_zip::open(file, state)?,
+                    Format::TorchLegacy => torch_legacy::open(file, state)?,
                 };
                 (path, format, opened)
             }
         };
+        if let Some(state) = state.filter(|_| !matches!(format, Format::TorchZip | Format::TorchLegacy)) {
+            return Err(Error::NoSuchState { path, state: state.to_owned(), states: Vec::new() });
+        }
         Ok(Self { path, format, opened })
     }
 
