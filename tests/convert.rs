@@ -21,6 +21,9 @@ fn narrow() -> PathBuf {
     kept("xception65_narrow")
 }
 
+/// What a model directory holds.
+const FILES: [&str; 3] = ["README.md", "config.json", "model.safetensors"];
+
 /// The same weights as tensors that can be changed.
 fn narrow_tensors() -> Tensors {
     Tensors::of_checkpoint(&narrow().join("model.ckpt"))
@@ -120,7 +123,7 @@ fn upsample(map: &Tensor, height: usize, width: usize) -> Tensor {
 fn a_checkpoint_converts_by_any_of_its_names() {
     let [first, others @ ..] = ["model.ckpt", "model.ckpt.index", "model.ckpt.data-00000-of-00001", ""]
         .map(|name| Model::of(&narrow().join(name), &[]));
-    assert_eq!(names_in(&first.path()), ["config.json", "model.safetensors"]);
+    assert_eq!(names_in(&first.path()), FILES);
     for other in others {
         assert_eq!((other.config(), other.weights()), (first.config(), first.weights()));
     }
@@ -298,6 +301,25 @@ fn what_is_known_to_be_no_part_of_the_model_is_told_apart() {
     ] {
         assert_eq!(report["left_out"][kind]["names"], serde_json::json!([name]), "{report}");
     }
+}
+
+#[test]
+fn a_decision_that_a_flag_made_says_so() {
+    let flags =
+        ["--output-stride=8", "--atrous-rates=6,12,18", "--multi-grid=1,2,4", "--labels=voc", "--input-size=65x65"];
+    let report = Model::narrow(&flags).report;
+    for (what, flag) in [
+        ("output stride", "--output-stride"),
+        ("atrous rates", "--atrous-rates"),
+        ("multi-grid", "--multi-grid"),
+        ("labels", "--labels"),
+        ("input", "--input-size"),
+    ] {
+        assert!(line(&report, what).ends_with(flag), "{report}");
+    }
+    let graph = Model::of(&narrow().join("frozen_inference_graph.pb"), &["--output-stride", "8"]).report;
+    assert!(line(&graph, "output stride").ends_with("--output-stride; the file's graph was built at 16"), "{graph}");
+    assert!(line(&graph, "geometry").contains("not the file's"), "{graph}");
 }
 
 // ---- whether it is the same network ----
@@ -509,7 +531,7 @@ fn a_model_is_replaced_only_when_asked() {
     assert_eq!((model.weights(), model.config()), before);
     convert(&narrow(), &model.path(), &["--output-stride", "8", "--force"]);
     assert_eq!(model.network()["output_stride"], 8);
-    assert_eq!(names_in(&model.path()), ["config.json", "model.safetensors"]);
+    assert_eq!(names_in(&model.path()), FILES);
 }
 
 #[test]
@@ -520,7 +542,34 @@ fn a_failure_leaves_the_model_that_was_there() {
     change(&damaged.path().join("model.ckpt.data-00000-of-00001"), |data| data[1000] ^= 1);
     refused_into(damaged.path(), &model.path(), &["--force"]);
     assert_eq!((model.weights(), model.config()), before);
-    assert_eq!(names_in(&model.path()), ["config.json", "model.safetensors"]);
+    assert_eq!(names_in(&model.path()), FILES);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_model_that_is_being_replaced_is_none_until_it_is_whole() {
+    // Where the weights cannot be written, the old recipe is gone already: never new weights under an old recipe.
+    let model = Model::narrow(&[]);
+    let weights = model.path().join("model.safetensors");
+    let bare = narrow_tensors().write(&model.dir.path().join("w.safetensors"));
+    let told = "model.safetensors: exists and is not a regular file";
+    std::fs::remove_file(&weights).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &weights).unwrap();
+    let said = refused_into(&bare, &model.path(), &["--force"]);
+    assert!(said.contains(told), "{said}");
+    assert!(!names_in(&model.path()).contains(&"config.json".into()), "{:?}", names_in(&model.path()));
+}
+
+#[test]
+fn a_readme_that_is_there_is_kept_unless_it_may_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("README.md"), "mine").unwrap();
+    let said = refused_into(&narrow(), dir.path(), &[]);
+    assert!(said.contains("README.md: already exists") && said.contains("--force"), "{said}");
+    assert_eq!(names_in(dir.path()), ["README.md"]);
+    assert_eq!(std::fs::read(dir.path().join("README.md")).unwrap(), b"mine");
+    convert(&narrow(), dir.path(), &["--force"]);
+    assert_eq!(names_in(dir.path()), FILES);
 }
 
 #[test]
@@ -528,14 +577,14 @@ fn other_files_in_the_folder_stay() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
     convert(&narrow(), dir.path(), &[]);
-    assert_eq!(names_in(dir.path()), ["config.json", "model.safetensors", "notes.txt"]);
+    assert_eq!(names_in(dir.path()), ["README.md", "config.json", "model.safetensors", "notes.txt"]);
 }
 
 #[test]
 fn the_folder_is_made_with_those_above_it() {
     let dir = tempfile::tempdir().unwrap();
     convert(&narrow(), &dir.path().join("models/deeplab/narrow"), &[]);
-    assert_eq!(names_in(&dir.path().join("models/deeplab/narrow")), ["config.json", "model.safetensors"]);
+    assert_eq!(names_in(&dir.path().join("models/deeplab/narrow")), FILES);
 }
 
 // ---- inspect ----

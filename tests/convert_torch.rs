@@ -5,14 +5,19 @@
 
 #[path = "support/converter.rs"]
 mod converter;
+#[allow(dead_code)] // each test uses its part
+#[path = "support/hash.rs"]
+mod hash;
 #[path = "../weights-convert/tests/read_support/mod.rs"]
 mod read_support;
-mod support;
 #[path = "support/torch_networks.rs"]
 mod torch_networks;
 
 use std::path::{Path, PathBuf};
 
+use candle_core::{Device, Module, Tensor};
+use candle_deeplab::DeepLab;
+use candle_deeplab::arch::AUXILIARY;
 use converter::{Tensors, convert, refused, run};
 use read_support::torch::Pickle;
 use serde_json::Value;
@@ -119,6 +124,71 @@ fn mmsegmentations_training_checkpoint() {
     let file = saved.zip(pickle.op(b"u"), &path);
     let report = is_the_same_as(&file, &names, "mmseg");
     assert_eq!(report["left_out"]["auxiliary head"]["count"], 7);
+}
+
+// ---- the auxiliary head ----
+
+/// The model that a network's file converts to when its auxiliary head is kept, and the model without it.
+fn with_auxiliary(names: &Names) -> [DeepLab; 2] {
+    let (dir, path) = place("weights.safetensors");
+    let file = names.safetensors(&path);
+    [&["--keep-auxiliary"][..], &[]].map(|flags| {
+        let out = dir.path().join(format!("model{}", flags.len()));
+        convert(&file, &out, flags);
+        DeepLab::load(&out, &Device::Cpu).unwrap()
+    })
+}
+
+#[test]
+fn an_auxiliary_head_is_kept_when_asked_and_the_answer_stays_the_same() {
+    for names in [Names::torchvision(), Names::mmseg()] {
+        let [kept, without] = with_auxiliary(&names);
+        assert_eq!(without.config().network.auxiliary, None);
+        let auxiliary = kept.config().network.auxiliary.as_ref().unwrap();
+        assert_eq!((auxiliary.tap.as_str(), &auxiliary.widths[..]), ("block3", &[6][..]));
+
+        let pixels = Tensor::arange(0f32, 3.0 * 33.0 * 33.0, &Device::Cpu).unwrap();
+        let pixels = (pixels.reshape((1, 3, 33, 33)).unwrap() / 3267.0).unwrap();
+        let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(kept.forward(&pixels).unwrap()), values(without.forward(&pixels).unwrap()));
+        assert_eq!(kept.graph().summary(33, 33).unwrap().macs, without.graph().summary(33, 33).unwrap().macs);
+
+        let [features, logits] = &kept.taps(&pixels, &["backbone.block3", AUXILIARY]).unwrap()[..] else { panic!() };
+        // At the resolution of the third block, an eighth of 33.
+        assert_eq!((features.dims(), logits.dims()), (&[1, 24, 5, 5][..], &[1, 21, 5, 5][..]));
+        assert!(matches!(without.taps(&pixels, &[AUXILIARY]), Err(candle_deeplab::Error::NoSuchTap { .. })));
+    }
+}
+
+#[test]
+fn an_auxiliary_head_is_left_out_and_the_report_says_so() {
+    let (_dir, path) = place("weights.safetensors");
+    let (_, config, report) = converted(&Names::torchvision().safetensors(&path), &[]);
+    assert!(config["network"].get("auxiliary").is_none());
+    assert_eq!(report["left_out"]["auxiliary head"]["count"], 7);
+    assert!(decision(&report, "auxiliary head")["because"].as_str().unwrap().contains("--keep-auxiliary keeps it"));
+    let (_, _, report) = converted(&path, &["--keep-auxiliary"]);
+    assert_eq!(report["left_out"], serde_json::json!({}));
+}
+
+#[test]
+fn an_auxiliary_head_that_is_not_there_or_not_whole_is_an_error() {
+    let (_dir, path) = place("weights.safetensors");
+    let said = refused_flag(&Names::vainf().safetensors(&path), &["--keep-auxiliary"]);
+    assert!(said.contains("--keep-auxiliary: the file has no auxiliary head"), "{said}");
+    for missing in ["aux_classifier.0.weight", "aux_classifier.1.bias", "aux_classifier.4.bias"] {
+        let file = Names::torchvision().tensors().remove(missing).write(&path);
+        assert!(refused(&file, &["--keep-auxiliary"]).contains(missing), "{missing}");
+        converted(&file, &[]);
+    }
+}
+
+/// The error about a flag, which names no file.
+fn refused_flag(file: &Path, flags: &[&str]) -> String {
+    let (dir, out) = place("model");
+    let said = converter::refused_into(file, &out, flags);
+    assert_eq!(converter::names_in(dir.path()), [""; 0]);
+    said
 }
 
 // ---- which weights ----

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::Dtype;
 
 use crate::converter::Tensors;
+use crate::hash;
 use crate::read_support::torch::{self, Pickle};
-use crate::support::hash;
 
 /// Names and shapes of a network's tensors.
 #[derive(Default)]

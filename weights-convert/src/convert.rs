@@ -8,6 +8,7 @@ use std::path::Path;
 use candle_deeplab::{CONFIG_FILE, WEIGHTS_FILE, atomic};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
+use crate::card::{self, CARD_FILE};
 use crate::error::{Error, Result};
 use crate::families::{self, Options, Recipe, Source};
 use crate::read::Checkpoint;
@@ -16,8 +17,7 @@ use crate::report::Report;
 /// Ten times the largest published network; a small file can claim more (a constant is stored once).
 const MAX_PARAMETERS: usize = 1 << 30;
 
-/// Converts the file at `source` into `config.json` and `model.safetensors` in the folder `out`:
-/// [`Checkpoint::open`], then [`convert_checkpoint`].
+/// Converts the file at `source` into a model directory `out`: [`Checkpoint::open`], then [`convert_checkpoint`].
 ///
 /// # Errors
 /// Those of both.
@@ -25,7 +25,7 @@ pub fn convert(source: &Path, out: &Path, options: &Options, force: bool) -> Res
     convert_checkpoint(&Checkpoint::open(source)?, out, options, force)
 }
 
-/// Converts an opened file of weights into `config.json` and `model.safetensors` in the folder `out`.
+/// Converts an opened file of weights into `config.json`, `model.safetensors` and a model card in the folder `out`.
 ///
 /// Everything is checked before anything is written, and one tensor at a time is held in memory. `out` is made where it
 /// is missing; a model that is already in it is replaced only with `force`.
@@ -42,18 +42,20 @@ pub fn convert_checkpoint(checkpoint: &Checkpoint, out: &Path, options: &Options
     }
     checkpoint.check()?;
     let report = Report::new(checkpoint, &recipe, out.display().to_string());
-    write(checkpoint, &recipe, out, force)?;
+    write(checkpoint, &recipe, &card::text(&recipe, &options.card), out, force)?;
     Ok(report)
 }
 
-/// Writes the weights first: a folder with a `config.json` is then a whole model.
-fn write(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path, force: bool) -> Result<()> {
-    let [weights, config] = [WEIGHTS_FILE, CONFIG_FILE].map(|name| out.join(name));
-    for target in [&weights, &config] {
+/// Writes the recipe last: a folder with a `config.json` is then a whole model.
+fn write(checkpoint: &Checkpoint, recipe: &Recipe, card_text: &str, out: &Path, force: bool) -> Result<()> {
+    let [weights, card, config] = [WEIGHTS_FILE, CARD_FILE, CONFIG_FILE].map(|name| out.join(name));
+    for target in [&weights, &card, &config] {
         match target.symlink_metadata() {
             Ok(there) if there.is_dir() => return Err(Error::NotAFile { path: target.clone() }),
             Ok(_) if !force => return Err(Error::Exists { path: target.clone() }),
-            Ok(_) if same_file(target, checkpoint.path()) => return Err(Error::OverSource { path: target.clone() }),
+            Ok(_) if checkpoint.files().any(|file| same_file(target, &file)) => {
+                return Err(Error::OverSource { path: target.clone() });
+            }
             _ => {}
         }
     }
@@ -70,15 +72,19 @@ fn write(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path, force: bool) -> R
         std::fs::remove_file(&config).map_err(io(&config, "replace"))?;
     }
     let replace = if force { Replace::Yes } else { Replace::No };
-    let written = replace
-        .write(&weights, |file| write_weights(file, checkpoint, &recipe.sources))
-        .and_then(|()| replace.write(&config, |file| writeln!(file, "{recipe_text}")));
-    if let Err(error) = written {
-        let overtaken =
-            matches!(&error, candle_deeplab::Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists);
-        if !overtaken {
-            // Weights without a recipe are of no use; the folder goes only if it is empty then.
-            let _ = std::fs::remove_file(&weights);
+    let mut written = Vec::new();
+    let mut write = |path: &Path, content: &mut dyn FnMut(&mut BufWriter<&mut File>) -> io::Result<()>| {
+        replace.write(path, content)?;
+        written.push(path.to_owned());
+        Ok::<(), candle_deeplab::Error>(())
+    };
+    let result = write(&weights, &mut |file| write_weights(file, checkpoint, &recipe.sources))
+        .and_then(|()| write(&card, &mut |file| file.write_all(card_text.as_bytes())))
+        .and_then(|()| write(&config, &mut |file| writeln!(file, "{recipe_text}")));
+    if let Err(error) = result {
+        // Weights without a recipe are of no use; the folder goes only if it is empty then.
+        for path in written {
+            let _ = std::fs::remove_file(path);
         }
         if made {
             let _ = std::fs::remove_dir(out);

@@ -123,8 +123,16 @@ pub enum Error {
     )]
     RecordChecksum { path: PathBuf, record: String, stored: u32, computed: u32 },
 
+    /// The index of several files does not describe them.
+    #[error("{}: {what}; fetch the folder again", path.display())]
+    BadIndex { path: PathBuf, what: String },
+
+    /// A file beside the weights contradicts them, or asks for what is not supported.
+    #[error("{}: {what}", path.display())]
+    Beside { path: PathBuf, what: String },
+
     /// One of a checkpoint's data files is not there.
-    #[error("{}: this data file of the checkpoint is missing; put it beside the .index file", path.display())]
+    #[error("{}: this data file of the checkpoint is missing; put it beside its index", path.display())]
     MissingShard { path: PathBuf },
 
     /// A data file lies alone.

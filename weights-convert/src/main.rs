@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use weights_convert::{Checkpoint, Options};
+use weights_convert::{Card, Checkpoint, Options};
 
 /// Exit code for a model that is not the reference's.
 const DIFFERENT: u8 = 1;
@@ -24,7 +24,8 @@ struct Cli {
 enum Command {
     /// List the tensors in a file: names, data types, shapes
     Inspect {
-        /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file
+        /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file,
+        /// or the folder of a transformers model
         file: PathBuf,
         /// The weights to take from a PyTorch file that holds several, e.g. model_ema
         #[arg(long, value_name = "NAME")]
@@ -33,8 +34,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Convert a checkpoint into config.json and model.safetensors
-    Convert(ConvertArgs),
+    /// Convert a checkpoint into config.json, model.safetensors and a model card
+    Convert(Box<ConvertArgs>),
     /// Run a converted model on a reference's input and compare the logits; exit 0 only if they agree
     Verify {
         /// A directory that `convert` wrote
@@ -53,7 +54,8 @@ enum Command {
 
 #[derive(Args)]
 struct ConvertArgs {
-    /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file
+    /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file,
+    /// or the folder of a transformers model (config.json, preprocessor_config.json and its weights)
     file: PathBuf,
     /// The model directory to write
     #[arg(long, value_name = "DIR")]
@@ -79,6 +81,9 @@ struct ConvertArgs {
     /// The network's input size, where it is not the family's usual one
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     input_size: Option<(usize, usize)>,
+    /// Keep the auxiliary head of torchvision's and mmsegmentation's networks; the answer does not depend on it
+    #[arg(long)]
+    keep_auxiliary: bool,
     /// Fail on any tensor that is missing or unexpected (the default)
     #[arg(long, overrides_with = "no_strict")]
     strict: bool,
@@ -86,7 +91,13 @@ struct ConvertArgs {
     /// network would be another one. Optimizer slots, training state and auxiliary heads are never unexpected
     #[arg(long)]
     no_strict: bool,
-    /// Replace a model that is already in the directory
+    /// The licence of the weights, for the model card, e.g. apache-2.0
+    #[arg(long, value_name = "ID")]
+    license: Option<String>,
+    /// A data set that the network was trained on, for the model card; may be given several times
+    #[arg(long = "dataset", value_name = "ID")]
+    datasets: Vec<String>,
+    /// Replace the model and the model card that are already in the directory
     #[arg(long)]
     force: bool,
     /// Print the report as JSON
@@ -144,6 +155,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 multi_grid: args.multi_grid,
                 labels: args.labels,
                 input_size: args.input_size,
+                keep_auxiliary: args.keep_auxiliary,
+                card: Card { license: args.license, datasets: args.datasets, miou: None },
                 ignore_unexpected: args.no_strict && !args.strict,
             };
             let checkpoint = Checkpoint::open_state(&args.file, args.state.as_deref())?;

@@ -52,7 +52,7 @@ fn an_attribute_is_noted_down_where_a_history_names_its_methods() {
 fn an_attribute_of_anything_else_is_refused_and_none_is_called() {
     let class = |p: Pickle| p.global("mmengine.logging.history_buffer", "HistoryBuffer").str("min").op(b"\x86R");
     for (what, file) in [
-        ("builtins.getattr", attribute(|p| p.op(b"."))),
+        ("__builtin__.getattr", attribute(|p| p.op(b"."))),
         ("builtins.getattr()", attribute(|p| p.str("x").str("y").op(b"\x86R."))),
         ("builtins.getattr()", attribute(|p| p.global("torch._utils", "_rebuild_tensor").str("y").op(b"\x86R."))),
         ("builtins.getattr()", attribute(|p| p.op(b")\x81."))),

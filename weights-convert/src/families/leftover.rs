@@ -27,8 +27,7 @@ impl Unused {
     }
 }
 
-/// The kind of each auxiliary head's tensors, which `--keep-auxiliary` takes from here.
-pub(super) const AUXILIARY_HEAD: &str = "auxiliary head";
+const AUXILIARY_HEAD: &str = "auxiliary head";
 
 /// What names begin with, and what they are then.
 const PREFIXES: [(&str, &str); 12] = [

@@ -3,6 +3,7 @@
 //! A family is a table of names and a few habits that its files do not tell; everything else is the same for all.
 
 mod backbones;
+mod hub;
 mod jfzhang;
 mod layers;
 mod leftover;
@@ -99,6 +100,22 @@ pub struct Options {
     pub input_size: Option<(usize, usize)>,
     /// Leave out variables that no rule knows, which are an error otherwise. A missing one always is.
     pub ignore_unexpected: bool,
+    /// Keep the auxiliary head that some networks were trained with. [`AUXILIARY`](candle_deeplab::arch::AUXILIARY) is
+    /// the tap of its logits then; the answer stays the same.
+    pub keep_auxiliary: bool,
+    /// For the model card.
+    pub card: Card,
+}
+
+/// What a model card says that no file of weights tells. What is not known stays out of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Card {
+    /// The licence of the weights, as the Hub calls it: `apache-2.0`.
+    pub license: Option<String>,
+    /// What the network was trained on, as the Hub calls it.
+    pub datasets: Vec<String>,
+    /// The mean IoU, in percent, that its authors published for the first of the data sets.
+    pub miou: Option<f64>,
 }
 
 /// Where one of our parameters comes from.
@@ -142,18 +159,24 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
     let layers = Layers::new(checkpoint, found.backbone, family.rules, family.naming);
     let mut decisions = vec![Decision { what: "family", value: family.name.into(), because: found.because }];
     decisions.extend_from_slice(checkpoint.decisions());
-    let Plan { backbone, low_level, input } = (family.plan)(&layers)?;
-    let network = network::network(&layers, backbone, low_level, &family.habits, options, &mut decisions)?;
+    let Plan { mut backbone, low_level, input } = (family.plan)(&layers)?;
+    let beside = if family.name == transformers::FAMILY.name { hub::read(checkpoint)? } else { None };
+    if let Some(beside) = &beside {
+        beside.backbone(checkpoint, &mut backbone, &mut decisions)?;
+    }
+    let known = network::Known { habits: &family.habits, options, beside: beside.as_ref() };
+    let network = network::network(&layers, backbone, low_level, known, &mut decisions)?;
     let unloadable = |error: candle_deeplab::Error| Error::Unloadable {
         path: checkpoint.path().to_owned(),
         reason: error.to_string(),
     };
     let graph = network.graph().map_err(unloadable)?;
     let sources = graph.params().into_iter().map(|param| layers.source(&graph, param)).collect::<Result<Vec<_>>>()?;
-    let config = recipe::config(checkpoint, family.name, network, input, options, &mut decisions)?;
+    let config = recipe::config(checkpoint, family.name, network, input, known, &mut decisions)?;
 
     let used: BTreeSet<&str> = sources.iter().map(|source| source.name.as_str()).collect();
     let unused = Unused::of(checkpoint, |name| used.contains(name));
+    decisions.extend(quantised(checkpoint, &sources));
     check_tensors(checkpoint, &sources, if options.ignore_unexpected { &[] } else { &unused.unexpected })?;
     let told = options.output_stride.is_some() || options.atrous_rates.is_some() || options.multi_grid.is_some();
     match check_geometry(checkpoint, &config.network, &sources) {
@@ -188,6 +211,19 @@ fn find(checkpoint: &Checkpoint, name: Option<&str>) -> Result<(&'static Family,
     Err(Error::Unrecognised { path: checkpoint.path().to_owned(), reason })
 }
 
+/// What to know of a network that was made for integers.
+fn quantised(checkpoint: &Checkpoint, sources: &[Source]) -> Option<Decision> {
+    let is = |source: &&Source| checkpoint.info(&source.name).is_some_and(|info| info.quantized);
+    let count = sources.iter().filter(is).count();
+    (count > 0).then(|| Decision {
+        what: "quantised",
+        value: format!("{count} tensors"),
+        because:
+            "read as the numbers they stand for; the network computes in float between them, as it did in training"
+                .into(),
+    })
+}
+
 /// Every source exists with the shape that its parameter has in the source's layout, and nothing is `unexpected`.
 fn check_tensors(checkpoint: &Checkpoint, sources: &[Source], unexpected: &[String]) -> Result<()> {
     let path = || checkpoint.path().to_owned();
@@ -198,9 +234,8 @@ fn check_tensors(checkpoint: &Checkpoint, sources: &[Source], unexpected: &[Stri
             missing.push(Missing { tensor: name.clone(), shape: wanted, param: param.name.clone() });
             continue;
         };
-        if info.quantized || !info.dtype.is_float() {
-            let what = if info.quantized { format!("quantised {}", info.dtype) } else { info.dtype.to_string() };
-            return Err(Error::NotFloat { path: path(), tensor: name.clone(), what });
+        if !info.quantized && !info.dtype.is_float() {
+            return Err(Error::NotFloat { path: path(), tensor: name.clone(), what: info.dtype.to_string() });
         }
         if !fits(&info.shape, &wanted) {
             let (tensor, found, param) = (name.clone(), info.shape.clone(), param.name.clone());

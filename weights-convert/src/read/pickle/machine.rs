@@ -15,6 +15,8 @@ pub(super) struct Machine<'a> {
     /// How high the stack was at each open mark.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// How the pickle named `getattr`, where it did.
+    attribute: Option<String>,
     pub(super) values: Values,
     steps: u64,
 }
@@ -27,6 +29,7 @@ impl<'a> Machine<'a> {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
+            attribute: None,
             values,
             steps: 0,
         }
@@ -200,14 +203,15 @@ impl<'a> Machine<'a> {
             }
             // GLOBAL, STACK_GLOBAL
             b'c' => {
-                let global = Self::find(self.input.line()?, self.input.line()?)?;
+                let (module, name) = (self.input.line()?, self.input.line()?);
+                let global = find(module, name, &mut self.attribute)?;
                 self.push(Value::Global(global))?;
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let names = self.values.str(module).zip(self.values.str(name));
                 let (module, name) = names.ok_or("a global whose name is no string")?;
-                let global = Self::find(module, name)?;
+                let global = find(module, name, &mut self.attribute)?;
                 self.push(Value::Global(global))?;
             }
             // REDUCE, NEWOBJ, NEWOBJ_EX, BUILD
@@ -298,17 +302,10 @@ impl<'a> Machine<'a> {
 
     /// `getattr` is let in for one use; a pickle that names it without that use has another in mind.
     fn attributes_were_taken(&self) -> Step {
-        let is = |global: &Global| matches!(global.builds, Builds::Attribute);
-        let (mut named, mut taken) = (None, false);
-        for (_, value) in self.values.iter() {
-            match value {
-                Value::Global(global) if is(global) => named = Some(*global),
-                Value::Call { global, .. } if is(global) => taken = true,
-                _ => {}
-            }
-        }
-        match named {
-            Some(global) if !taken => Err(Fault::Forbidden(global.to_string())),
+        let taken =
+            |value: &Value| matches!(value, Value::Call { global, .. } if matches!(global.builds, Builds::Attribute));
+        match &self.attribute {
+            Some(name) if !self.values.iter().any(|(_, value)| taken(value)) => Err(Fault::Forbidden(name.clone())),
             _ => Ok(()),
         }
     }
@@ -385,9 +382,14 @@ impl<'a> Machine<'a> {
         self.stack.push(id.ok_or_else(|| Fault::Bad(format!("value {number} of its memo, which it never put there")))?);
         Ok(())
     }
+}
 
-    fn find(module: &str, name: &str) -> Step<&'static Global> {
-        let forbidden = || Fault::Forbidden(Shown(&format!("{module}.{name}")).to_string());
-        globals::find(module, name).ok_or_else(forbidden)
+/// The row of a global. What names `getattr` is noted down.
+fn find(module: &str, name: &str, attribute: &mut Option<String>) -> Step<&'static Global> {
+    let shown = || Shown(&format!("{module}.{name}")).to_string();
+    let global = globals::find(module, name).ok_or_else(|| Fault::Forbidden(shown()))?;
+    if matches!(global.builds, Builds::Attribute) {
+        *attribute = Some(shown());
     }
+    Ok(global)
 }
