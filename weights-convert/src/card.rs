@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use candle_deeplab::Config;
-use candle_deeplab::config::Preprocessing;
+use candle_deeplab::config::{Normalization, Preprocessing};
 
 use crate::families::{Card, Recipe, Source};
 
@@ -86,12 +86,12 @@ fn body(f: &mut String, recipe: &Recipe) -> fmt::Result {
         writeln!(f, "| {} | {} | {} |", decision.what, Code(&decision.value), Code(&decision.because))?;
     }
     writeln!(f, "\n## Numerics\n")?;
-    let eps = network.aspp.batch_norm_eps;
+    let norms = match network.normalization {
+        Normalization::BatchNorm => format!("batch norms of the head have epsilon {:e}", network.aspp.batch_norm_eps),
+        Normalization::Folded => "batch norms are folded into the convolutions".into(),
+    };
     let aligned = if network.align_corners { "with" } else { "without" };
-    writeln!(
-        f,
-        "f32. Bilinear resizes {aligned} aligned corners; batch norms of the head with epsilon {eps:e}. Pixels are"
-    )?;
+    writeln!(f, "f32. Bilinear resizes {aligned} aligned corners; {norms}. Pixels are")?;
     let Preprocessing { mean, std, .. } = &config.preprocessing;
     writeln!(
         f,

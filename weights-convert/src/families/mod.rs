@@ -218,9 +218,7 @@ fn quantised(checkpoint: &Checkpoint, sources: &[Source]) -> Option<Decision> {
     (count > 0).then(|| Decision {
         what: "quantised",
         value: format!("{count} tensors"),
-        because:
-            "read as the numbers they stand for; the network computes in float between them, as it did in training"
-                .into(),
+        because: "read as the numbers they stand for; the network computes in float between them".into(),
     })
 }
 
