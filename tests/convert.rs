@@ -21,6 +21,9 @@ fn narrow() -> PathBuf {
     kept("xception65_narrow")
 }
 
+/// What a model directory holds.
+const FILES: [&str; 3] = ["README.md", "config.json", "model.safetensors"];
+
 /// The same weights as tensors that can be changed.
 fn narrow_tensors() -> Tensors {
     Tensors::of_checkpoint(&narrow().join("model.ckpt"))
@@ -120,7 +123,7 @@ fn upsample(map: &Tensor, height: usize, width: usize) -> Tensor {
 fn a_checkpoint_converts_by_any_of_its_names() {
     let [first, others @ ..] = ["model.ckpt", "model.ckpt.index", "model.ckpt.data-00000-of-00001", ""]
         .map(|name| Model::of(&narrow().join(name), &[]));
-    assert_eq!(names_in(&first.path()), ["config.json", "model.safetensors"]);
+    assert_eq!(names_in(&first.path()), FILES);
     for other in others {
         assert_eq!((other.config(), other.weights()), (first.config(), first.weights()));
     }
@@ -157,23 +160,43 @@ fn line<'a>(report: &'a str, what: &str) -> &'a str {
 #[test]
 fn the_report_counts_what_was_used_dropped_and_left() {
     let model = Model::narrow(&[]);
-    let counts =
-        "732 tensors used (147 transposed), 440 dropped (optimizer slots), 1 dropped (training state), 0 unused";
-    assert_eq!(line(&model.report, "732"), counts);
+    let counts = [
+        "used",
+        "renamed",
+        "transposed",
+        "re-shaped",
+        "unused",
+        "optimizer slots",
+        "training state",
+        "unexpected",
+        "missing",
+    ]
+    .map(|row| count(&model.report, row));
+    assert_eq!(counts, [732, 732, 147, 0, 441, 440, 1, 0, 0], "{}", model.report);
+    let first = "aspp0/BatchNorm/beta → aspp.branch0.bn.bias";
+    assert!(model.report.contains("global_step") && !model.report.contains(first), "{}", model.report);
     assert!(line(&model.report, "network").contains("DeepLabv3+ xception65, 21 classes"), "{}", model.report);
     assert!(line(&model.report, "wrote").ends_with("75617 parameters"), "{}", model.report);
 }
 
 #[test]
-fn the_report_is_a_line_of_json_when_asked() {
+fn the_report_is_a_line_of_json_when_asked_and_names_everything() {
     let model = Model::narrow(&["--json"]);
     let report = json(&model.report);
-    assert_eq!(
-        (&report["used"], &report["transposed"], &report["parameters"]),
-        (&732.into(), &147.into(), &75617.into())
-    );
-    assert_eq!(report["dropped"], serde_json::json!({ "optimizer slots": 440, "training state": 1 }));
-    assert_eq!(report["unused"], serde_json::json!([]));
+    let (slots, state) = (&report["left_out"]["optimizer slots"], &report["left_out"]["training state"]);
+    let lists =
+        ["used", "renamed", "transposed", "reshaped", "dequantized", "unexpected", "missing"].map(|what| &report[what]);
+    for (list, count) in lists.into_iter().chain([slots, state]).zip([732, 732, 147, 0, 0, 0, 0, 440, 1]) {
+        assert_eq!(list["count"], count, "{list}");
+        assert_eq!(list["names"].as_array().unwrap().len(), count, "{list}");
+    }
+    assert_eq!(report["parameters"], 75617);
+    assert_eq!(state["names"], serde_json::json!(["global_step"]));
+    let stem = serde_json::json!({
+        "from": "xception_65/entry_flow/conv1_1/weights", "to": "backbone.entry_flow.conv1.weight"
+    });
+    assert!(report["renamed"]["names"].as_array().unwrap().contains(&stem));
+    assert_eq!(report["decisions"][0]["what"], "family");
     let stride = report["decisions"].as_array().unwrap().iter().find(|d| d["what"] == "output stride").unwrap();
     assert_eq!(stride["value"], "16");
 }
@@ -191,15 +214,112 @@ fn model_header(model: &Model) -> Value {
     serde_json::from_slice(&rest[..usize::try_from(u64::from_le_bytes(*len)).unwrap()]).unwrap()
 }
 
+/// How many tensors a row of the report counts.
+fn count(report: &str, row: &str) -> usize {
+    line(report, row).trim_start()[row.len()..].split_whitespace().next().unwrap().parse().unwrap()
+}
+
 #[test]
-fn a_variable_that_no_rule_knows_is_named_and_does_no_harm() {
+fn a_variable_that_no_rule_knows_fails_unless_it_is_waved_through() {
     let dir = tempfile::tempdir().unwrap();
     let file = narrow_tensors().add("auxiliary/loss_weight", &[2], &[1., 2.]).write(&dir.path().join("w.safetensors"));
-    let model = Model::of(&file, &[]);
-    assert!(line(&model.report, "732").ends_with(", 1 unused"), "{}", model.report);
-    assert_eq!(line(&model.report, "unused:").trim(), "unused: auxiliary/loss_weight");
-    assert_eq!(json(&Model::of(&file, &["--json"]).report)["unused"], serde_json::json!(["auxiliary/loss_weight"]));
+    for flags in [&[][..], &["--strict"], &["--no-strict", "--strict"]] {
+        let said = refused(&file, flags);
+        assert!(said.contains("1 unexpected") && said.contains("`auxiliary/loss_weight`"), "{said}");
+        assert!(said.contains("--no-strict"), "{said}");
+    }
+    let model = Model::of(&file, &["--no-strict"]);
+    assert_eq!(
+        line(&model.report, "unexpected").split_whitespace().collect::<Vec<_>>(),
+        ["unexpected", "1", "auxiliary/loss_weight"]
+    );
+    let report = json(&Model::of(&file, &["--no-strict", "--json"]).report);
+    assert_eq!(report["unexpected"]["names"], serde_json::json!(["auxiliary/loss_weight"]));
     assert!(model.weights() == Model::narrow(&[]).weights());
+}
+
+#[test]
+fn what_is_missing_is_named_and_never_waved_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let tensors = narrow_tensors().remove("aspp0/BatchNorm/gamma").remove("aspp1_depthwise/BatchNorm/beta");
+    let file = tensors.add("more", &[1], &[1.]).write(&dir.path().join("w.safetensors"));
+    for flags in [&[][..], &["--no-strict"]] {
+        let said = refused(&file, flags);
+        for part in ["`aspp0/BatchNorm/gamma` of shape [16] is missing", "`aspp1_depthwise/BatchNorm/beta`"] {
+            assert!(said.contains(part), "no {part}: {said}");
+        }
+        assert_eq!(said.contains("1 unexpected"), flags.is_empty(), "{said}");
+    }
+}
+
+#[test]
+fn a_long_list_of_what_is_unexpected_is_cut_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = (0..100).fold(narrow_tensors(), |tensors, i| tensors.add(&format!("more/{i}"), &[1], &[0.]));
+    let file = more.write(&dir.path().join("w.safetensors"));
+    let said = refused(&file, &[]);
+    assert!(said.contains("100 unexpected") && said.contains("and 88 more") && said.len() < 1000, "{said}");
+    let report = Model::of(&file, &["--no-strict"]).report;
+    assert!(
+        line(&report, "unexpected").ends_with("… and 84 more") && report.contains("--json lists every name"),
+        "{report}"
+    );
+}
+
+#[test]
+fn axes_of_one_may_be_more_or_fewer() {
+    let dir = tempfile::tempdir().unwrap();
+    let tensors = narrow_tensors();
+    let values = |name: &str| {
+        let (_, _, bytes) = &tensors.0[name];
+        bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>()
+    };
+    let (kernel, beta) = (values("logits/semantic/weights"), values("aspp0/BatchNorm/beta"));
+    let other = narrow_tensors().add("logits/semantic/weights", &[16, 21], &kernel);
+    let file = other.add("aspp0/BatchNorm/beta", &[1, 1, 1, 16], &beta).write(&dir.path().join("w.safetensors"));
+    let model = Model::of(&file, &["--json"]);
+    let names = serde_json::json!(["aspp0/BatchNorm/beta", "logits/semantic/weights"]);
+    let mut reshaped = json(&model.report)["reshaped"]["names"].as_array().unwrap().clone();
+    reshaped.sort_by_key(ToString::to_string);
+    assert_eq!(serde_json::json!(reshaped), names);
+    assert!(model.weights() == Model::narrow(&[]).weights());
+}
+
+#[test]
+fn what_is_known_to_be_no_part_of_the_model_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let stem = "xception_65/entry_flow/conv1_1";
+    let slot = format!("{stem}/weights/ExponentialMovingAverage");
+    let range = format!("{stem}/weights_quant/min");
+    let tensors = narrow_tensors().add(&slot, &[1], &[0.]).add(&range, &[], &[0.]);
+    let file = tensors.add("xception_65/logits/biases", &[10], &[0.; 10]).write(&dir.path().join("w.safetensors"));
+    let report = json(&Model::of(&file, &["--json"]).report);
+    for (kind, name) in [
+        ("averaged weights", slot.as_str()),
+        ("ranges of activations and weights", &range),
+        ("ImageNet classifier", "xception_65/logits/biases"),
+    ] {
+        assert_eq!(report["left_out"][kind]["names"], serde_json::json!([name]), "{report}");
+    }
+}
+
+#[test]
+fn a_decision_that_a_flag_made_says_so() {
+    let flags =
+        ["--output-stride=8", "--atrous-rates=6,12,18", "--multi-grid=1,2,4", "--labels=voc", "--input-size=65x65"];
+    let report = Model::narrow(&flags).report;
+    for (what, flag) in [
+        ("output stride", "--output-stride"),
+        ("atrous rates", "--atrous-rates"),
+        ("multi-grid", "--multi-grid"),
+        ("labels", "--labels"),
+        ("input", "--input-size"),
+    ] {
+        assert!(line(&report, what).ends_with(flag), "{report}");
+    }
+    let graph = Model::of(&narrow().join("frozen_inference_graph.pb"), &["--output-stride", "8"]).report;
+    assert!(line(&graph, "output stride").ends_with("--output-stride; the file's graph was built at 16"), "{graph}");
+    assert!(line(&graph, "geometry").contains("not the file's"), "{graph}");
 }
 
 // ---- whether it is the same network ----
@@ -411,7 +531,7 @@ fn a_model_is_replaced_only_when_asked() {
     assert_eq!((model.weights(), model.config()), before);
     convert(&narrow(), &model.path(), &["--output-stride", "8", "--force"]);
     assert_eq!(model.network()["output_stride"], 8);
-    assert_eq!(names_in(&model.path()), ["config.json", "model.safetensors"]);
+    assert_eq!(names_in(&model.path()), FILES);
 }
 
 #[test]
@@ -422,7 +542,34 @@ fn a_failure_leaves_the_model_that_was_there() {
     change(&damaged.path().join("model.ckpt.data-00000-of-00001"), |data| data[1000] ^= 1);
     refused_into(damaged.path(), &model.path(), &["--force"]);
     assert_eq!((model.weights(), model.config()), before);
-    assert_eq!(names_in(&model.path()), ["config.json", "model.safetensors"]);
+    assert_eq!(names_in(&model.path()), FILES);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_model_that_is_being_replaced_is_none_until_it_is_whole() {
+    // Where the weights cannot be written, the old recipe is gone already: never new weights under an old recipe.
+    let model = Model::narrow(&[]);
+    let weights = model.path().join("model.safetensors");
+    let bare = narrow_tensors().write(&model.dir.path().join("w.safetensors"));
+    let told = "model.safetensors: exists and is not a regular file";
+    std::fs::remove_file(&weights).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &weights).unwrap();
+    let said = refused_into(&bare, &model.path(), &["--force"]);
+    assert!(said.contains(told), "{said}");
+    assert!(!names_in(&model.path()).contains(&"config.json".into()), "{:?}", names_in(&model.path()));
+}
+
+#[test]
+fn a_readme_that_is_there_is_kept_unless_it_may_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("README.md"), "mine").unwrap();
+    let said = refused_into(&narrow(), dir.path(), &[]);
+    assert!(said.contains("README.md: already exists") && said.contains("--force"), "{said}");
+    assert_eq!(names_in(dir.path()), ["README.md"]);
+    assert_eq!(std::fs::read(dir.path().join("README.md")).unwrap(), b"mine");
+    convert(&narrow(), dir.path(), &["--force"]);
+    assert_eq!(names_in(dir.path()), FILES);
 }
 
 #[test]
@@ -430,14 +577,14 @@ fn other_files_in_the_folder_stay() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
     convert(&narrow(), dir.path(), &[]);
-    assert_eq!(names_in(dir.path()), ["config.json", "model.safetensors", "notes.txt"]);
+    assert_eq!(names_in(dir.path()), ["README.md", "config.json", "model.safetensors", "notes.txt"]);
 }
 
 #[test]
 fn the_folder_is_made_with_those_above_it() {
     let dir = tempfile::tempdir().unwrap();
     convert(&narrow(), &dir.path().join("models/deeplab/narrow"), &[]);
-    assert_eq!(names_in(&dir.path().join("models/deeplab/narrow")), ["config.json", "model.safetensors"]);
+    assert_eq!(names_in(&dir.path().join("models/deeplab/narrow")), FILES);
 }
 
 // ---- inspect ----
@@ -488,7 +635,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 fn a_published_tflite_model_computes_what_tflite_computed() {
     let Some(file) = shared("real/deeplabv3_257_mv_gpu.tflite") else { return };
     let model = Model::of(&file, &[]);
-    assert_eq!(line(&model.report, "110"), "110 tensors used (55 transposed), 0 unused");
+    assert_eq!(["used", "transposed", "unused"].map(|row| count(&model.report, row)), [110, 55, 0], "{}", model.report);
     assert!(line(&model.report, "output stride").contains("8"), "{}", model.report);
     assert_eq!(model.network()["output_stride"], 8);
     for photo in ["bird_segmentation", "grace_hopper"] {

@@ -329,6 +329,24 @@ fn control_characters_in_names_do_not_reach_the_terminal() {
     assert!(listed.status.success() && !listed.stdout.contains(&0x1b));
 }
 
+#[test]
+fn control_characters_in_what_is_unexpected_or_missing_do_not_either() {
+    let odd = |tensors: Tensors| tensors.add("more/\u{1b}[2J\u{85}\nerror: all is well", &[1], &[0.]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = changed_tensors(dir.path(), odd);
+    assert!(!refused(&file, &[]).chars().any(char::is_control));
+    let report = converter::convert(&file, &dir.path().join("model"), &["--no-strict"]);
+    assert!(!report.chars().any(|c| c.is_control() && c != '\n'), "{report:?}");
+    assert_eq!(report.lines().filter(|line| line.starts_with("error")).count(), 0, "{report}");
+    // Nor what stands in a flag or a file's own name.
+    let family = refused_into(&file, &dir.path().join("other"), &["--family", "\u{1b}[2J"]);
+    assert!(!family.chars().any(char::is_control), "{family:?}");
+    let named = converter::run(["convert", "no\u{1b}[2J\nsuch", "--out", "x"]);
+    assert_eq!(named.status.code(), Some(2));
+    let said = String::from_utf8(named.stderr).unwrap();
+    assert!(!said.trim_end().chars().any(char::is_control), "{said:?}");
+}
+
 // ---- places that cannot be written ----
 
 #[test]
@@ -365,7 +383,7 @@ fn a_folder_that_cannot_be_written() {
 
 #[test]
 fn a_folder_where_a_file_should_be() {
-    for taken in ["config.json", "model.safetensors"] {
+    for taken in ["README.md", "config.json", "model.safetensors"] {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(taken)).unwrap();
         let said = refused_into(&kept("xception65_narrow"), dir.path(), &["--force"]);

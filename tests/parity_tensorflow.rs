@@ -26,7 +26,7 @@ fn model(names: &Path, options: &Options) -> DeepLab {
     let (checkpoint, out) = (dir.path().join("checkpoint.safetensors"), dir.path().join("model"));
     hash::write_tensorflow(names, &checkpoint);
     let report = weights_convert::convert(&checkpoint, &out, options, false).unwrap();
-    assert_eq!(report.unused, [""; 0]);
+    assert_eq!(report.unexpected.names, [""; 0]);
     DeepLab::load(&out, &Device::Cpu).unwrap()
 }
 

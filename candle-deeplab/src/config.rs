@@ -53,6 +53,9 @@ pub struct Network {
     pub aspp: Aspp,
     /// The DeepLabv3+ decoder; `null` is DeepLabv3.
     pub decoder: Option<Decoder>,
+    /// The auxiliary head that a network was trained with, where it was kept. It takes no part in the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auxiliary: Option<Auxiliary>,
     /// Number of classes, background included.
     pub classes: usize,
 }
@@ -138,6 +141,17 @@ pub struct Decoder {
     pub widths: Vec<usize>,
     /// How these convolve.
     pub convolution: Convolution,
+}
+
+/// A second, simpler head on an earlier feature map, whose loss helps training (Zhao et al. 2017, section 4): dense 3×3
+/// convolutions and a classifier, as torchvision's and mmsegmentation's `FCNHead`. Its norms have the head's epsilon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auxiliary {
+    /// The backbone's tap (a scope's path) that it looks at: `block3` of a ResNet, in both code bases.
+    pub tap: String,
+    /// Channels of each 3×3 convolution before its classifier.
+    pub widths: Vec<usize>,
 }
 
 /// What comes first in the decoder's concatenation.

@@ -1,6 +1,6 @@
 //! From a foreign file to a model directory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -8,80 +8,54 @@ use std::path::Path;
 use candle_deeplab::{CONFIG_FILE, WEIGHTS_FILE, atomic};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
+use crate::card::{self, CARD_FILE};
 use crate::error::{Error, Result};
 use crate::families::{self, Options, Recipe, Source};
-use crate::layout::Layout;
 use crate::read::Checkpoint;
 use crate::report::Report;
 
 /// Ten times the largest published network; a small file can claim more (a constant is stored once).
 const MAX_PARAMETERS: usize = 1 << 30;
 
-/// Converts the file at `source` into `config.json` and `model.safetensors` in the folder `out`.
+/// Converts the file at `source` into a model directory `out`: [`Checkpoint::open`], then [`convert_checkpoint`].
+///
+/// # Errors
+/// Those of both.
+pub fn convert(source: &Path, out: &Path, options: &Options, force: bool) -> Result<Report> {
+    convert_checkpoint(&Checkpoint::open(source)?, out, options, force)
+}
+
+/// Converts an opened file of weights into `config.json`, `model.safetensors` and a model card in the folder `out`.
 ///
 /// Everything is checked before anything is written, and one tensor at a time is held in memory. `out` is made where it
 /// is missing; a model that is already in it is replaced only with `force`.
 ///
 /// # Errors
-/// Where the file is damaged or not a network this crate knows, a tensor is missing or misshapen, an option contradicts
-/// the file, or `out` cannot be written.
-pub fn convert(source: &Path, out: &Path, options: &Options, force: bool) -> Result<Report> {
-    let checkpoint = Checkpoint::open(source)?;
-    let recipe = families::recognise(&checkpoint, options)?;
+/// Where the file is damaged or not a network this crate knows, a tensor is missing, unexpected or misshapen, an option
+/// contradicts the file, or `out` cannot be written.
+pub fn convert_checkpoint(checkpoint: &Checkpoint, out: &Path, options: &Options, force: bool) -> Result<Report> {
+    let recipe = families::recognise(checkpoint, options)?;
     let parameters: usize = recipe.sources.iter().map(Source::elements).sum();
     if parameters > MAX_PARAMETERS {
         let reason = format!("its network would have {parameters} parameters, more than {MAX_PARAMETERS}");
         return Err(Error::Unrecognised { path: checkpoint.path().to_owned(), reason });
     }
     checkpoint.check()?;
-    let report = report(&checkpoint, &recipe, out);
-    write(&checkpoint, &recipe, out, force)?;
+    let report = Report::new(checkpoint, &recipe, out.display().to_string());
+    write(checkpoint, &recipe, &card::text(&recipe, &options.card), out, force)?;
     Ok(report)
 }
 
-fn report(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path) -> Report {
-    let used: BTreeSet<&str> = recipe.sources.iter().map(|source| source.name.as_str()).collect();
-    let (mut dropped, mut unused) = (BTreeMap::new(), Vec::new());
-    for (name, _) in checkpoint.tensors().filter(|(name, info)| info.variable && !used.contains(name)) {
-        match not_of_the_model(checkpoint, name) {
-            Some(kind) => *dropped.entry(kind).or_insert(0) += 1,
-            None => unused.push(name.to_owned()),
-        }
-    }
-    Report {
-        source: checkpoint.path().display().to_string(),
-        format: checkpoint.format().to_string(),
-        out: out.display().to_string(),
-        decisions: checkpoint.decisions().iter().chain(&recipe.decisions).cloned().collect(),
-        used: recipe.sources.len(),
-        transposed: recipe.sources.iter().filter(|source| source.layout != Layout::Same).count(),
-        parameters: recipe.sources.iter().map(Source::elements).sum(),
-        dropped,
-        unused,
-    }
-}
-
-/// What a variable is that a network for inference has no use for, e.g. an optimizer's slot of another variable.
-fn not_of_the_model(checkpoint: &Checkpoint, name: &str) -> Option<&'static str> {
-    const SLOTS: [&str; 8] = ["Momentum", "Adam", "Adam_1", "RMSProp", "RMSProp_1", "Adagrad", "Ftrl", "Ftrl_1"];
-    if matches!(name, "global_step" | "beta1_power" | "beta2_power") || name.ends_with(".num_batches_tracked") {
-        return Some("training state");
-    }
-    if name.starts_with("aux_classifier.") || name.starts_with("auxiliary_head.") {
-        return Some("auxiliary head");
-    }
-    let (owner, slot) = name.rsplit_once('/')?;
-    (SLOTS.contains(&slot) && checkpoint.info(owner).is_some()).then_some("optimizer slots")
-}
-
-/// Writes the weights first: a folder with a `config.json` is then a whole model.
-fn write(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path, force: bool) -> Result<()> {
-    let [weights, config] = [WEIGHTS_FILE, CONFIG_FILE].map(|name| out.join(name));
-    for target in [&weights, &config] {
+/// Writes the recipe last: a folder with a `config.json` is then a whole model.
+fn write(checkpoint: &Checkpoint, recipe: &Recipe, card_text: &str, out: &Path, force: bool) -> Result<()> {
+    let [weights, card, config] = [WEIGHTS_FILE, CARD_FILE, CONFIG_FILE].map(|name| out.join(name));
+    for target in [&weights, &card, &config] {
         match target.symlink_metadata() {
             Ok(there) if there.is_dir() => return Err(Error::NotAFile { path: target.clone() }),
             Ok(_) if !force => return Err(Error::Exists { path: target.clone() }),
-            Ok(_) if same_file(target, checkpoint.path()) => return Err(Error::OverSource { path: target.clone() }),
+            Ok(_) if checkpoint.files().any(|file| same_file(target, &file)) => {
+                return Err(Error::OverSource { path: target.clone() });
+            }
             _ => {}
         }
     }
@@ -98,15 +72,19 @@ fn write(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path, force: bool) -> R
         std::fs::remove_file(&config).map_err(io(&config, "replace"))?;
     }
     let replace = if force { Replace::Yes } else { Replace::No };
-    let written = replace
-        .write(&weights, |file| write_weights(file, checkpoint, &recipe.sources))
-        .and_then(|()| replace.write(&config, |file| writeln!(file, "{recipe_text}")));
-    if let Err(error) = written {
-        let overtaken =
-            matches!(&error, candle_deeplab::Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists);
-        if !overtaken {
-            // Weights without a recipe are of no use; the folder goes only if it is empty then.
-            let _ = std::fs::remove_file(&weights);
+    let mut written = Vec::new();
+    let mut write = |path: &Path, content: &mut dyn FnMut(&mut BufWriter<&mut File>) -> io::Result<()>| {
+        replace.write(path, content)?;
+        written.push(path.to_owned());
+        Ok::<(), candle_deeplab::Error>(())
+    };
+    let result = write(&weights, &mut |file| write_weights(file, checkpoint, &recipe.sources))
+        .and_then(|()| write(&card, &mut |file| file.write_all(card_text.as_bytes())))
+        .and_then(|()| write(&config, &mut |file| writeln!(file, "{recipe_text}")));
+    if let Err(error) = result {
+        // Weights without a recipe are of no use; the folder goes only if it is empty then.
+        for path in written {
+            let _ = std::fs::remove_file(path);
         }
         if made {
             let _ = std::fs::remove_dir(out);

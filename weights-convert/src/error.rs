@@ -105,11 +105,15 @@ pub enum Error {
 
     /// A PyTorch file with several state dicts, none of them under a name that says it is the model's.
     #[error(
-        "{}: several of its entries could be the weights: {}; save the one that is meant in a file of its own",
+        "{}: several of its entries could be the weights: {}; say which with --state",
         path.display(),
         candidates.join(", ")
     )]
     SeveralStateDicts { path: PathBuf, candidates: Vec<String> },
+
+    /// A file without the state that was asked for.
+    #[error("{}: --state: no weights are called `{state}` in it; it has {}", path.display(), listed(states))]
+    NoSuchState { path: PathBuf, state: String, states: Vec<String> },
 
     /// A record of a PyTorch file does not have the checksum that is stored with it.
     #[error(
@@ -119,8 +123,16 @@ pub enum Error {
     )]
     RecordChecksum { path: PathBuf, record: String, stored: u32, computed: u32 },
 
+    /// The index of several files does not describe them.
+    #[error("{}: {what}; fetch the folder again", path.display())]
+    BadIndex { path: PathBuf, what: String },
+
+    /// A file beside the weights contradicts them, or asks for what is not supported.
+    #[error("{}: {what}", path.display())]
+    Beside { path: PathBuf, what: String },
+
     /// One of a checkpoint's data files is not there.
-    #[error("{}: this data file of the checkpoint is missing; put it beside the .index file", path.display())]
+    #[error("{}: this data file of the checkpoint is missing; put it beside its index", path.display())]
     MissingShard { path: PathBuf },
 
     /// A data file lies alone.
@@ -211,9 +223,9 @@ pub enum Error {
     #[error("{}: tensor `{tensor}` is missing, so the network cannot be told", path.display())]
     MissingLayer { path: PathBuf, tensor: String },
 
-    /// A tensor that the network needs is not there.
-    #[error("{}: tensor `{tensor}` of shape {shape:?} is missing; the network needs it as `{param}`", path.display())]
-    MissingTensor { path: PathBuf, tensor: String, shape: Vec<usize>, param: String },
+    /// Tensors that the network needs are not there, or there are others that it has no use for.
+    #[error("{}: {}", path.display(), tensors(missing, unexpected))]
+    Tensors { path: PathBuf, missing: Vec<Missing>, unexpected: Vec<String> },
 
     /// A tensor has another shape than the network needs.
     #[error("{}: tensor `{tensor}` has shape {found:?}, but as `{param}` the network needs {wanted:?}", path.display())]
@@ -255,4 +267,40 @@ pub enum Error {
     /// The model itself.
     #[error(transparent)]
     Model(#[from] candle_deeplab::Error),
+}
+
+/// A tensor that the network needs and a file does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // as above
+pub struct Missing {
+    pub tensor: String,
+    /// As the file would have it.
+    pub shape: Vec<usize>,
+    pub param: String,
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "one set of weights only".into() } else { names.join(", ") }
+}
+
+/// Names what is missing and what is unexpected, on one line of bounded length.
+fn tensors(missing: &[Missing], unexpected: &[String]) -> String {
+    const LISTED: usize = 12;
+    let more = |all: usize| if all > LISTED { format!(", and {} more", all - LISTED) } else { String::new() };
+    let mut said = Vec::new();
+    if !missing.is_empty() {
+        let one = |Missing { tensor, shape, param }: &Missing| {
+            format!("tensor `{tensor}` of shape {shape:?} is missing; the network needs it as `{param}`")
+        };
+        said.push(missing.iter().take(LISTED).map(one).collect::<Vec<_>>().join(", ") + &more(missing.len()));
+    }
+    if !unexpected.is_empty() {
+        let names: Vec<String> = unexpected.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
+        let count = unexpected.len();
+        let (names, more) = (names.join(", "), more(count));
+        said.push(format!(
+            "{count} unexpected, which this network has no use for: {names}{more}; --no-strict leaves them out"
+        ));
+    }
+    said.join("; ")
 }

@@ -1,6 +1,7 @@
 //! Weights of other programs, converted into candle-deeplab's model directories.
 //!
-//! [`convert()`] reads a file, recognises whose network it is, and writes `config.json` and `model.safetensors`;
+//! [`convert()`] reads a file, recognises whose network it is, and writes `config.json`, `model.safetensors` and a
+//! model card;
 //! [`verify()`] proves that the result is the same network.
 //!
 //! Below them, [`Checkpoint::open`] takes a path and looks at the content: a TensorFlow V2 checkpoint (any of its
@@ -27,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+mod card;
 mod convert;
 mod decision;
 mod error;
@@ -36,11 +38,12 @@ pub mod read;
 mod report;
 mod verify;
 
-pub use convert::convert;
+pub use card::CARD_FILE;
+pub use convert::{convert, convert_checkpoint};
 pub use decision::Decision;
-pub use error::{Error, Result};
-pub use families::Options;
+pub use error::{Error, Missing, Result};
+pub use families::{Card, Options};
 pub use layout::Layout;
 pub use read::{Checkpoint, ConvGeometry, DType, Format, Geometry, RawTensor, TensorInfo};
-pub use report::Report;
+pub use report::{Listed, Renamed, Report};
 pub use verify::{Comparison, verify};

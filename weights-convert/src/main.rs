@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use weights_convert::{Checkpoint, Options};
+use weights_convert::{Card, Checkpoint, Options};
 
 /// Exit code for a model that is not the reference's.
 const DIFFERENT: u8 = 1;
@@ -24,14 +24,18 @@ struct Cli {
 enum Command {
     /// List the tensors in a file: names, data types, shapes
     Inspect {
-        /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file
+        /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file,
+        /// or the folder of a transformers model
         file: PathBuf,
+        /// The weights to take from a PyTorch file that holds several, e.g. model_ema
+        #[arg(long, value_name = "NAME")]
+        state: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Convert a checkpoint into config.json and model.safetensors
-    Convert(ConvertArgs),
+    /// Convert a checkpoint into config.json, model.safetensors and a model card
+    Convert(Box<ConvertArgs>),
     /// Run a converted model on a reference's input and compare the logits; exit 0 only if they agree
     Verify {
         /// A directory that `convert` wrote
@@ -50,11 +54,15 @@ enum Command {
 
 #[derive(Args)]
 struct ConvertArgs {
-    /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file
+    /// A TensorFlow checkpoint (prefix, .index or folder), frozen graph (.pb), .tflite, .safetensors or PyTorch (.pth) file,
+    /// or the folder of a transformers model (config.json, preprocessor_config.json and its weights)
     file: PathBuf,
     /// The model directory to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// The weights to take from a PyTorch file that holds several, e.g. model_ema
+    #[arg(long, value_name = "NAME")]
+    state: Option<String>,
     /// The code base the weights come from, where it is not recognised by itself
     #[arg(long, value_name = "NAME")]
     family: Option<String>,
@@ -73,7 +81,23 @@ struct ConvertArgs {
     /// The network's input size, where it is not the family's usual one
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     input_size: Option<(usize, usize)>,
-    /// Replace a model that is already in the directory
+    /// Keep the auxiliary head of torchvision's and mmsegmentation's networks; the answer does not depend on it
+    #[arg(long)]
+    keep_auxiliary: bool,
+    /// Fail on any tensor that is missing or unexpected (the default)
+    #[arg(long, overrides_with = "no_strict")]
+    strict: bool,
+    /// Leave out tensors that no rule knows, and name them in the report. A missing tensor still fails: without it the
+    /// network would be another one. Optimizer slots, training state and auxiliary heads are never unexpected
+    #[arg(long)]
+    no_strict: bool,
+    /// The licence of the weights, for the model card, e.g. apache-2.0
+    #[arg(long, value_name = "ID")]
+    license: Option<String>,
+    /// A data set that the network was trained on, for the model card; may be given several times
+    #[arg(long = "dataset", value_name = "ID")]
+    datasets: Vec<String>,
+    /// Replace the model and the model card that are already in the directory
     #[arg(long)]
     force: bool,
     /// Print the report as JSON
@@ -118,8 +142,8 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     match command {
-        Command::Inspect { file, json } => {
-            let checkpoint = Checkpoint::open(&file)?;
+        Command::Inspect { file, state, json } => {
+            let checkpoint = Checkpoint::open_state(&file, state.as_deref())?;
             checkpoint.check()?;
             inspect(&mut out, &checkpoint, json)?;
         }
@@ -131,8 +155,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 multi_grid: args.multi_grid,
                 labels: args.labels,
                 input_size: args.input_size,
+                keep_auxiliary: args.keep_auxiliary,
+                card: Card { license: args.license, datasets: args.datasets, miou: None },
+                ignore_unexpected: args.no_strict && !args.strict,
             };
-            let report = weights_convert::convert(&args.file, &args.out, &options, args.force)?;
+            let checkpoint = Checkpoint::open_state(&args.file, args.state.as_deref())?;
+            let report = weights_convert::convert_checkpoint(&checkpoint, &args.out, &options, args.force)?;
             if args.json {
                 writeln!(out, "{}", serde_json::to_string(&report)?)?;
             } else {

@@ -114,7 +114,9 @@ fn damaged_graphs_do_not_panic() {
 
 #[test]
 fn damaged_tflite_models_do_not_panic() {
-    let model = flat::Model { quantized: true, ..Default::default() };
+    let one = flat::Quantization { scales: vec![0.5], zero_points: vec![3], axis: 0 };
+    let weights = flat::Model { weights_type: 9, weights_data: vec![1, 2, 3], ..Default::default() };
+    let model = flat::Model { quantization: Some(one), ..weights };
     Victim::file("m.tflite", &model.bytes()).mutate("m.tflite", 1);
 }
 

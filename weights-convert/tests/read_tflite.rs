@@ -4,7 +4,7 @@
 
 mod read_support;
 
-use read_support::flat::{Model, Value, file};
+use read_support::flat::{Model, Quantization, Value, file};
 use read_support::{error_of, open_bytes, read_all};
 use weights_convert::{ConvGeometry, DType, Error, Format};
 
@@ -25,14 +25,50 @@ fn weights_strides_and_the_input_size_are_told() {
     assert_eq!(variables, [("conv/bias", true), ("conv/weights", true), ("paddings", false)]);
 }
 
+/// A model whose three weights are these bytes of this type.
+fn integers(weights_type: u8, weights_data: Vec<u8>, quantization: Option<Quantization>) -> Model {
+    Model { weights_type, weights_data, quantization, ..Model::default() }
+}
+
+fn weights(model: &Model) -> Vec<f32> {
+    open_bytes("m.tflite", &model.bytes()).unwrap().read("conv/weights").unwrap().to_f32().unwrap()
+}
+
 #[test]
-fn quantised_integers_are_told_from_plain_ones() {
-    let ints = Model { weights_type: 9, weights_data: vec![1, 2, 255], ..Model::default() };
-    for quantized in [false, true] {
-        let model = open_bytes("m.tflite", &Model { quantized, ..ints.clone() }.bytes()).unwrap();
-        let info = model.info("conv/weights").unwrap();
-        assert_eq!((info.dtype, info.quantized), (DType::I8, quantized));
-        assert!(matches!(model.read("conv/weights").unwrap().to_f32(), Err(Error::WrongDType { .. })));
+fn quantised_integers_are_the_numbers_they_stand_for() {
+    let one = |scale, zero| Some(Quantization { scales: vec![scale], zero_points: vec![zero], axis: 0 });
+    // uint8 and int8 per tensor, int32 as biases are stored
+    assert_eq!(weights(&integers(3, vec![0, 128, 255], one(0.5, 128))), [-64.0, 0.0, 63.5]);
+    assert_eq!(weights(&integers(9, vec![1, 2, 255], one(2.0, 0))), [2.0, 4.0, -2.0]);
+    let large = [1i32 << 24, -3, 0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    assert_eq!(weights(&integers(2, large, one(0.25, 0))), [4_194_304.0, -0.75, 0.0]);
+    // int8 per channel, along the axis that is told
+    let several = Quantization { scales: vec![1.0, 10.0, 100.0], zero_points: vec![0, 0, 1], axis: 3 };
+    assert_eq!(weights(&integers(9, vec![1, 2, 3], Some(several))), [1.0, 20.0, 200.0]);
+}
+
+#[test]
+fn integers_without_a_scale_are_no_weights() {
+    let model = open_bytes("m.tflite", &integers(9, vec![1, 2, 255], None).bytes()).unwrap();
+    let info = model.info("conv/weights").unwrap();
+    assert_eq!((info.dtype, info.quantized), (DType::I8, false));
+    assert!(matches!(model.read("conv/weights").unwrap().to_f32(), Err(Error::WrongDType { .. })));
+}
+
+#[test]
+fn scales_that_do_not_fit_their_tensor_are_refused() {
+    for (scales, zero_points, axis) in [
+        (vec![1.0, 2.0], vec![], 3),
+        (vec![1.0; 3], vec![], 0),
+        (vec![1.0; 3], vec![], -1),
+        (vec![1.0; 3], vec![], i32::MAX),
+        (vec![1.0; 3], vec![0, 0], 3),
+        (vec![f32::NAN], vec![], 0),
+        (vec![f32::INFINITY], vec![], 0),
+        (vec![-1.0], vec![], 0),
+    ] {
+        let err = error(&integers(9, vec![1, 2, 3], Some(Quantization { scales, zero_points, axis })));
+        assert!(matches!(&err, Error::BadTensor { tensor, .. } if tensor == "conv/weights"), "{err}");
     }
 }
 

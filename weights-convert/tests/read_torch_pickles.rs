@@ -22,6 +22,58 @@ fn what_is_not_in_the_table_is_refused_by_name() {
     }
 }
 
+/// `getattr` with these arguments, beside a tensor.
+fn attribute(args: impl Fn(Pickle) -> Pickle) -> Vec<u8> {
+    let tensor = Pickle::new().op(b"}").str("w").tensor(ONE, 0, &[6], &[1]).op(b"s0");
+    args(tensor.global("__builtin__", "getattr")).0
+}
+
+#[test]
+fn an_attribute_is_noted_down_where_a_history_names_its_methods() {
+    // {"state_dict": {"w": …}, "history": {"min": getattr(HistoryBuffer, "min")}}
+    let file = Pickle::new()
+        .op(b"}(")
+        .str("state_dict")
+        .op(b"}")
+        .str("w")
+        .tensor(ONE, 0, &[6], &[1])
+        .op(b"s")
+        .str("history")
+        .op(b"}")
+        .str("min")
+        .global("__builtin__", "getattr")
+        .global("mmengine.logging.history_buffer", "HistoryBuffer")
+        .str("min")
+        .op(b"\x86Rsu.");
+    assert_eq!(values(&file.0), numbers());
+}
+
+#[test]
+fn an_attribute_of_anything_else_is_refused_and_none_is_called() {
+    let class = |p: Pickle| p.global("mmengine.logging.history_buffer", "HistoryBuffer").str("min").op(b"\x86R");
+    for (what, file) in [
+        ("__builtin__.getattr", attribute(|p| p.op(b"."))),
+        ("builtins.getattr()", attribute(|p| p.str("x").str("y").op(b"\x86R."))),
+        ("builtins.getattr()", attribute(|p| p.global("torch._utils", "_rebuild_tensor").str("y").op(b"\x86R."))),
+        ("builtins.getattr()", attribute(|p| p.op(b")\x81."))),
+    ] {
+        let err = error(&file);
+        assert!(matches!(&err, Error::ForbiddenGlobal { global, .. } if global == what), "{err}");
+    }
+    assert!(error(attribute(|p| class(p).op(b")R."))).to_string().contains("calls what is no global"));
+}
+
+#[test]
+fn a_queue_is_a_list() {
+    let queue = |ops: &[u8]| {
+        let file = Pickle::new().op(b"}(").str("w").tensor(ONE, 0, &[6], &[1]).str("q").global("collections", "deque");
+        values(&file.op(ops).op(b"u.").0)
+    };
+    // deque([1, 2], 3) as Python writes it, and with its items behind it
+    assert_eq!(queue(b"(]K\x01aK\x03tR"), numbers());
+    assert_eq!(queue(b")R(K\x01K\x02e"), numbers());
+}
+
 #[test]
 fn a_global_of_the_stack_is_refused_as_well() {
     let err = error(Pickle::new().str("os").str("system").op(b"\x93.").0);

@@ -4,6 +4,7 @@
 //! scopes are the names of taps and weights.
 
 mod aspp;
+mod auxiliary;
 mod decoder;
 mod mobilenet_v2;
 mod resnet;
@@ -25,6 +26,8 @@ pub const ASPP: &str = "aspp";
 pub const DECODER: &str = "decoder";
 /// The tap of the logits at the head's resolution.
 pub const LOGITS: &str = "classifier";
+/// The tap of the auxiliary head's logits, where there is one: [`DeepLab::taps`](crate::DeepLab::taps) computes them.
+pub const AUXILIARY: &str = "auxiliary";
 
 /// No atrous rate or multi-grid factor is larger.
 const MAX_RATE: usize = 1024;
@@ -52,6 +55,11 @@ impl Network {
         }
         let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(self.classes).with_bias()));
         let full = g.resize(logits, image, self.align_corners);
+        if let Some(config) = &self.auxiliary {
+            // Behind the output, which it is no part of: executors compute what their answer needs.
+            let features = g.tap(&format!("{BACKBONE}.{}", config.tap));
+            g.scope(AUXILIARY, |g| auxiliary::auxiliary(g, features, config, self.classes));
+        }
         let graph = g.finish(full)?;
         self.check_output_stride(&graph, features)?;
         Ok(graph)
@@ -81,6 +89,10 @@ impl Network {
         let rates = self.aspp.rates.iter().chain(&self.multi_grid);
         if let Some(rate) = rates.into_iter().find(|rate| !(1..=MAX_RATE).contains(*rate)) {
             return fail(ASPP, format!("atrous rate {rate} must be between 1 and {MAX_RATE}"));
+        }
+        let convolutions = self.auxiliary.as_ref().map_or(0, |auxiliary| auxiliary.widths.len());
+        if convolutions > MAX_BRANCHES {
+            return fail(AUXILIARY, format!("{convolutions} convolutions; it must have at most {MAX_BRANCHES}"));
         }
         if rates_len > MAX_BRANCHES {
             return fail(ASPP, format!("{rates_len} atrous branches; it must have at most {MAX_BRANCHES}"));
@@ -189,6 +201,7 @@ mod tests {
                 batch_norm_eps: 1e-5,
             },
             decoder: None,
+            auxiliary: None,
             classes: 21,
         }
     }

@@ -16,7 +16,8 @@ pub struct Summary {
     pub layers: Vec<LayerSummary>,
     /// Number of weights, batch norm's moving statistics included (as TensorFlow counts variables).
     pub params: u64,
-    /// Multiply-adds of the convolutions for one image.
+    /// Multiply-adds of the convolutions for one image. What stands behind the output (an auxiliary head) is computed only
+    /// when it is asked for, and does not count.
     pub macs: u64,
 }
 
@@ -65,7 +66,12 @@ impl Graph {
             }
         };
         let layers = (0..self.nodes().len()).filter(|&i| params_of[i] > 0).map(layer).collect();
-        Ok(Summary { input: (height, width), layers, params: total(&params_of), macs: total(&macs_of) })
+        Ok(Summary {
+            input: (height, width),
+            layers,
+            params: total(&params_of),
+            macs: total(&macs_of[..=self.output().index()]),
+        })
     }
 }
 
@@ -128,6 +134,7 @@ mod tests {
                 refine: None,
                 batch_norm_eps: 1e-5,
             },
+            auxiliary: None,
             decoder: low_level.map(|tap| Decoder {
                 low_level: tap.into(),
                 low_level_width: 48,

@@ -1,5 +1,7 @@
 //! A file seen through a family's names: which of our layers are in it, and what they are like.
 
+use std::collections::BTreeMap;
+
 use candle_deeplab::graph::{Graph, Op, Param, Role};
 
 use super::names::Rule;
@@ -18,6 +20,8 @@ pub(super) struct Layers<'a> {
     pub(super) backbone: &'static str,
     rules: &'static [&'static [Rule]],
     naming: Naming,
+    /// The kernel of each layer, where a file does not call it after its variable (TFLite).
+    kernels: BTreeMap<String, String>,
 }
 
 /// What a kernel tells of its layer.
@@ -35,7 +39,10 @@ impl<'a> Layers<'a> {
         rules: &'static [&'static [Rule]],
         naming: Naming,
     ) -> Self {
-        Self { checkpoint, backbone, rules, naming }
+        let lite = checkpoint.format() == Format::TfLite;
+        let convs = checkpoint.geometry().convs.keys().filter(|_| lite);
+        let kernels = convs.filter_map(|name| Some((tflite_scope(name)?.to_owned(), name.clone()))).collect();
+        Self { checkpoint, backbone, rules, naming, kernels }
     }
 
     /// The family's names of a layer's convolution and norm.
@@ -46,6 +53,9 @@ impl<'a> Layers<'a> {
 
     /// The names that a kernel may have, and how its axes stand.
     fn kernels(&self, conv: &str) -> [(String, Layout); 2] {
+        if let Some(name) = self.kernels.get(conv) {
+            return [(name.clone(), Layout::Ohwi), (name.clone(), Layout::Mhwc)];
+        }
         match (self.naming, self.checkpoint.format()) {
             (Naming::Slim, Format::TfLite) => {
                 [(format!("{conv}/weights"), Layout::Ohwi), (format!("{conv}/depthwise_weights"), Layout::Mhwc)]
@@ -97,6 +107,8 @@ impl<'a> Layers<'a> {
             (Layout::Ohwi, &[width, size, _, _])
             | (Layout::Same, &[width, _, size, _])
             | (Layout::Hwio, &[size, _, _, width]) => Ok(Kernel { width, size }),
+            // A linear layer is a 1×1 convolution.
+            (Layout::Ohwi | Layout::Same, &[width, _]) | (Layout::Hwio, &[_, width]) => Ok(Kernel { width, size: 1 }),
             (_, shape) => {
                 let what = format!("its shape {shape:?} is not that of a convolution's kernel");
                 Err(Error::BadTensor { path: file(), tensor: name, what })
@@ -141,5 +153,42 @@ impl<'a> Layers<'a> {
             (Naming::Torch, _) => format!("{norm}.{}", param.role.suffix()),
         };
         Ok(Source { param, name, layout: Layout::Same })
+    }
+}
+
+/// The scope of the layer whose kernel has this name in a TFLite file. TensorFlow's converter names a constant after the
+/// variable (`scope/weights`), after its fake quantisation, or after the operations that were fused into it
+/// (`scope/BatchNorm/FusedBatchNormV3;scope/Conv2D`); they all have the scope before them.
+fn tflite_scope(name: &str) -> Option<&str> {
+    let scope = |part: &'_ str| -> Option<usize> {
+        let (mut scope, _) = part.rsplit_once('/')?;
+        for inner in ["/BatchNorm", "/weights_quant", "/depthwise_weights_quant"] {
+            scope = scope.strip_suffix(inner).unwrap_or(scope);
+        }
+        Some(scope.len())
+    };
+    let mut scopes = name.split(';').map(|part| Some(&part[..scope(part)?]));
+    let first = scopes.next()??;
+    scopes.all(|scope| scope == Some(first)).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tflite_scope;
+
+    #[test]
+    fn a_kernel_of_tflite_has_its_layers_scope() {
+        for (name, scope) in [
+            ("aspp0/weights", "aspp0"),
+            ("aspp0/Conv2D", "aspp0"),
+            ("MobilenetV2/Conv/weights_quant/FakeQuantWithMinMaxVars", "MobilenetV2/Conv"),
+            ("a/depthwise/BatchNorm/FusedBatchNormV3;a/depthwise/depthwise", "a/depthwise"),
+            ("a/depthwise/depthwise_weights", "a/depthwise"),
+        ] {
+            assert_eq!(tflite_scope(name), Some(scope));
+        }
+        assert_eq!(tflite_scope("a/Conv2D;b/Conv2D"), None);
+        assert_eq!(tflite_scope("weights"), None);
+        assert_eq!(tflite_scope(""), None);
     }
 }

@@ -59,4 +59,6 @@ const HEAD: &[Rule] = &[
         "decode_head.sep_bottleneck.{i-1}.{part}_conv.bn",
     ),
     rule("classifier", "decode_head.conv_seg", ""),
+    rule("auxiliary.conv{i}.conv", "auxiliary_head.convs.{i-1}.conv", "auxiliary_head.convs.{i-1}.bn"),
+    rule("auxiliary.classifier", "auxiliary_head.conv_seg", ""),
 ];

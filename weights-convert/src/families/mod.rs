@@ -3,8 +3,10 @@
 //! A family is a table of names and a few habits that its files do not tell; everything else is the same for all.
 
 mod backbones;
+mod hub;
 mod jfzhang;
 mod layers;
+mod leftover;
 mod mmseg;
 mod names;
 mod network;
@@ -16,14 +18,17 @@ mod torchvision;
 mod transformers;
 mod vainf;
 
+use std::collections::BTreeSet;
+
 use candle_deeplab::config::{Backbone, Config, Network};
 use candle_deeplab::graph::{Op, Param, Role};
 
 pub use crate::decision::Decision;
-use crate::error::{Error, Result};
+use crate::error::{Error, Missing, Result};
 use crate::layout::Layout;
 use crate::read::Checkpoint;
 use layers::Layers;
+pub use leftover::Unused;
 use names::Rule;
 
 /// All families; the first that knows a file's names has it.
@@ -93,6 +98,24 @@ pub struct Options {
     pub labels: Option<String>,
     /// Height and width of the network's input.
     pub input_size: Option<(usize, usize)>,
+    /// Leave out variables that no rule knows, which are an error otherwise. A missing one always is.
+    pub ignore_unexpected: bool,
+    /// Keep the auxiliary head that some networks were trained with. [`AUXILIARY`](candle_deeplab::arch::AUXILIARY) is
+    /// the tap of its logits then; the answer stays the same.
+    pub keep_auxiliary: bool,
+    /// For the model card.
+    pub card: Card,
+}
+
+/// What a model card says that no file of weights tells. What is not known stays out of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Card {
+    /// The licence of the weights, as the Hub calls it: `apache-2.0`.
+    pub license: Option<String>,
+    /// What the network was trained on, as the Hub calls it.
+    pub datasets: Vec<String>,
+    /// The mean IoU, in percent, that its authors published for the first of the data sets.
+    pub miou: Option<f64>,
 }
 
 /// Where one of our parameters comes from.
@@ -120,30 +143,41 @@ pub struct Recipe {
     pub config: Config,
     /// One source for each parameter of the network, in its order.
     pub sources: Vec<Source>,
-    /// What was decided on the way.
+    /// What was decided on the way, from the file's wrapper to the preprocessing.
     pub decisions: Vec<Decision>,
+    /// The file's variables that are no part of the model.
+    pub unused: Unused,
 }
 
 /// Finds out whose weights a file holds and how its network is built.
 ///
 /// # Errors
-/// [`Error::Unrecognised`] where no family knows the names; [`Error::MissingTensor`], [`Error::WrongShape`] and
+/// [`Error::Unrecognised`] where no family knows the names; [`Error::Tensors`], [`Error::WrongShape`] and
 /// [`Error::WrongGeometry`] where the file is not the network that its names promise.
 pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
     let (family, found) = find(checkpoint, options.family.as_deref())?;
     let layers = Layers::new(checkpoint, found.backbone, family.rules, family.naming);
     let mut decisions = vec![Decision { what: "family", value: family.name.into(), because: found.because }];
-    let Plan { backbone, low_level, input } = (family.plan)(&layers)?;
-    let network = network::network(&layers, backbone, low_level, &family.habits, options, &mut decisions)?;
+    decisions.extend_from_slice(checkpoint.decisions());
+    let Plan { mut backbone, low_level, input } = (family.plan)(&layers)?;
+    let beside = if family.name == transformers::FAMILY.name { hub::read(checkpoint)? } else { None };
+    if let Some(beside) = &beside {
+        beside.backbone(checkpoint, &mut backbone, &mut decisions)?;
+    }
+    let known = network::Known { habits: &family.habits, options, beside: beside.as_ref() };
+    let network = network::network(&layers, backbone, low_level, known, &mut decisions)?;
     let unloadable = |error: candle_deeplab::Error| Error::Unloadable {
         path: checkpoint.path().to_owned(),
         reason: error.to_string(),
     };
     let graph = network.graph().map_err(unloadable)?;
     let sources = graph.params().into_iter().map(|param| layers.source(&graph, param)).collect::<Result<Vec<_>>>()?;
-    let config = recipe::config(checkpoint, family.name, network, input, options, &mut decisions)?;
+    let config = recipe::config(checkpoint, family.name, network, input, known, &mut decisions)?;
 
-    check_shapes(checkpoint, &sources)?;
+    let used: BTreeSet<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+    let unused = Unused::of(checkpoint, |name| used.contains(name));
+    decisions.extend(quantised(checkpoint, &sources));
+    check_tensors(checkpoint, &sources, if options.ignore_unexpected { &[] } else { &unused.unexpected })?;
     let told = options.output_stride.is_some() || options.atrous_rates.is_some() || options.multi_grid.is_some();
     match check_geometry(checkpoint, &config.network, &sources) {
         // Whoever says so may run the weights in another way than the file's graph does, but not without a word.
@@ -154,7 +188,7 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
         }),
         checked => checked?,
     }
-    Ok(Recipe { config, sources, decisions })
+    Ok(Recipe { config, sources, decisions, unused })
 }
 
 /// The family of a file, among those of one name if one was given.
@@ -177,33 +211,46 @@ fn find(checkpoint: &Checkpoint, name: Option<&str>) -> Result<(&'static Family,
     Err(Error::Unrecognised { path: checkpoint.path().to_owned(), reason })
 }
 
-/// Every source exists with the shape that its parameter has in the source's layout.
-fn check_shapes(checkpoint: &Checkpoint, sources: &[Source]) -> Result<()> {
+/// What to know of a network that was made for integers.
+fn quantised(checkpoint: &Checkpoint, sources: &[Source]) -> Option<Decision> {
+    let is = |source: &&Source| checkpoint.info(&source.name).is_some_and(|info| info.quantized);
+    let count = sources.iter().filter(is).count();
+    (count > 0).then(|| Decision {
+        what: "quantised",
+        value: format!("{count} tensors"),
+        because: "read as the numbers they stand for; the network computes in float between them".into(),
+    })
+}
+
+/// Every source exists with the shape that its parameter has in the source's layout, and nothing is `unexpected`.
+fn check_tensors(checkpoint: &Checkpoint, sources: &[Source], unexpected: &[String]) -> Result<()> {
+    let path = || checkpoint.path().to_owned();
+    let mut missing = Vec::new();
     for Source { param, name, layout } in sources {
         let wanted = layout.source_shape(&param.shape);
         let Some(info) = checkpoint.info(name) else {
-            return Err(Error::MissingTensor {
-                path: checkpoint.path().to_owned(),
-                tensor: name.clone(),
-                shape: wanted,
-                param: param.name.clone(),
-            });
+            missing.push(Missing { tensor: name.clone(), shape: wanted, param: param.name.clone() });
+            continue;
         };
-        if info.quantized || !info.dtype.is_float() {
-            let what = if info.quantized { format!("quantised {}", info.dtype) } else { info.dtype.to_string() };
-            return Err(Error::NotFloat { path: checkpoint.path().to_owned(), tensor: name.clone(), what });
+        if !info.quantized && !info.dtype.is_float() {
+            return Err(Error::NotFloat { path: path(), tensor: name.clone(), what: info.dtype.to_string() });
         }
-        if info.shape != wanted {
-            return Err(Error::WrongShape {
-                path: checkpoint.path().to_owned(),
-                tensor: name.clone(),
-                found: info.shape.clone(),
-                wanted,
-                param: param.name.clone(),
-            });
+        if !fits(&info.shape, &wanted) {
+            let (tensor, found, param) = (name.clone(), info.shape.clone(), param.name.clone());
+            return Err(Error::WrongShape { path: path(), tensor, found, wanted, param });
         }
     }
-    Ok(())
+    if missing.is_empty() && unexpected.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Tensors { path: path(), missing, unexpected: unexpected.to_vec() })
+}
+
+/// Whether a shape is the wanted one, or the same with more or fewer axes of one: a 1×1 kernel that a linear layer was
+/// stored as, a vector that was stored for broadcasting. The elements' order is the same then.
+fn fits(found: &[usize], wanted: &[usize]) -> bool {
+    let long = |shape: &[usize]| shape.iter().copied().filter(|&side| side != 1).collect::<Vec<_>>();
+    found == wanted || found.len() != wanted.len() && long(found) == long(wanted)
 }
 
 /// Where the file holds the graph too, each convolution strides and dilates there as it does in ours.

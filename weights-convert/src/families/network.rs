@@ -1,7 +1,10 @@
 //! The network that a file's layers, its family's habits and the user's flags add up to.
 
-use candle_deeplab::config::{Aspp, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization};
+use candle_deeplab::config::{
+    Aspp, Auxiliary, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization,
+};
 
+use super::hub::Beside;
 use super::layers::Layers;
 use super::{Decision, Options};
 use crate::error::{Error, Result};
@@ -31,14 +34,24 @@ pub(super) struct Habits {
     pub(super) published_multi_grid: Option<&'static str>,
 }
 
+/// What is known of a network beside its tensors.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) habits: &'a Habits,
+    /// The user's flags, which overrule the rest.
+    pub(super) options: &'a Options,
+    /// What a folder as on the Hub says.
+    pub(super) beside: Option<&'a Beside>,
+}
+
 pub(super) fn network(
     layers: &Layers,
     backbone: Backbone,
     low_level: &str,
-    habits: &Habits,
-    options: &Options,
+    known: Known,
     decisions: &mut Vec<Decision>,
 ) -> Result<Network> {
+    let Known { habits, options, .. } = known;
     let decoder = decoder(layers, low_level, habits)?;
     let classes = layers.width("classifier")?;
     decisions.push(Decision {
@@ -53,9 +66,10 @@ pub(super) fn network(
         return Err(Error::Flag { flag: "--output-stride", reason: format!("{told} must be 8, 16 or 32") });
     }
     let last = last_rates(layers, &backbone);
-    let output_stride = output_stride(&last, habits, options, decisions);
+    let output_stride = output_stride(&last, known, decisions);
     let multi_grid = multi_grid(&last, &backbone, habits, options, decisions)?;
     let rates = rates(layers, output_stride, &last, habits, options, decisions)?;
+    let auxiliary = auxiliary(layers, &backbone, options, decisions)?;
     let projection = layers.kernel("aspp.projection")?;
     let pooled = layers.has("aspp.image_pooling.conv");
     Ok(Network {
@@ -74,8 +88,38 @@ pub(super) fn network(
             batch_norm_eps: habits.head_eps,
         },
         decoder,
+        auxiliary,
         classes,
     })
+}
+
+/// The auxiliary head, where there is one and it is wanted.
+fn auxiliary(
+    layers: &Layers,
+    backbone: &Backbone,
+    options: &Options,
+    decisions: &mut Vec<Decision>,
+) -> Result<Option<Auxiliary>> {
+    let refuse = |reason: String| Err(Error::Flag { flag: "--keep-auxiliary", reason });
+    let path = |i: usize| format!("auxiliary.conv{i}.conv");
+    let there = layers.has(&path(1)) || layers.has_kernel("auxiliary.classifier");
+    let mut decide = |value: &str, because: &str| {
+        decisions.push(Decision { what: "auxiliary head", value: value.into(), because: because.into() });
+    };
+    match (there, options.keep_auxiliary) {
+        (false, false) => return Ok(None),
+        (false, true) => return refuse("the file has no auxiliary head of a kind that is known".into()),
+        (true, false) => {
+            decide("left out", "only training needs it; --keep-auxiliary keeps it");
+            return Ok(None);
+        }
+        (true, true) => decide("kept", "--keep-auxiliary"),
+    }
+    if !matches!(backbone, Backbone::Resnet(_)) {
+        return refuse(format!("it is known where that of a ResNet looks, but not that of a {}", backbone.name()));
+    }
+    let widths = (1..=layers.count(path)?).map(|i| layers.width(&path(i))).collect::<Result<_>>()?;
+    Ok(Some(Auxiliary { tap: "block3".into(), widths }))
 }
 
 /// How the 3×3 convolution of a scope is made, where there is one.
@@ -127,16 +171,18 @@ fn graph_output_stride(last: &[Option<usize>]) -> Option<usize> {
     [1, 2, 4].contains(&rate).then(|| 32 / rate)
 }
 
-fn output_stride(last: &[Option<usize>], habits: &Habits, options: &Options, decisions: &mut Vec<Decision>) -> usize {
+fn output_stride(last: &[Option<usize>], known: Known, decisions: &mut Vec<Decision>) -> usize {
+    let Known { habits, options, beside } = known;
     let (value, because) = match (options.output_stride, graph_output_stride(last)) {
         (Some(told), Some(graph)) if told != graph => {
             (told, format!("--output-stride; the file's graph was built at {graph}"))
         }
         (Some(told), _) => (told, "--output-stride".into()),
         (None, Some(stride)) => (stride, "rates of the last block in the file's graph".into()),
-        (None, None) => {
-            (habits.output_stride, "not in the file: the family's default; --output-stride changes it".into())
-        }
+        (None, None) => match beside {
+            Some(beside) => (beside.output_stride(), "config.json".into()),
+            None => (habits.output_stride, "not in the file: the family's default; --output-stride changes it".into()),
+        },
     };
     decisions.push(Decision { what: "output stride", value: value.to_string(), because });
     value

@@ -3,7 +3,9 @@
 use candle_deeplab::config::{Config, FORMAT_VERSION, Filter, Network, Preprocessing, Provenance, SizeRule};
 use candle_deeplab::labels::Labels;
 
-use super::{Decision, Options};
+use super::Decision;
+use super::hub::Beside;
+use super::network::Known;
 use crate::error::{Error, Result};
 use crate::read::Checkpoint;
 
@@ -26,11 +28,11 @@ pub(super) fn config(
     family: &str,
     network: Network,
     input: Input,
-    options: &Options,
+    known: Known,
     decisions: &mut Vec<Decision>,
 ) -> Result<Config> {
-    let labels = labels(network.classes, options, decisions)?;
-    let preprocessing = preprocessing(checkpoint, input, &labels, options, decisions);
+    let labels = labels(network.classes, known, decisions)?;
+    let preprocessing = preprocessing(checkpoint, input, &labels, known, decisions)?;
     let file_name = checkpoint.path().file_name().unwrap_or_default().to_string_lossy();
     let provenance = Provenance {
         family: family.into(),
@@ -44,16 +46,19 @@ pub(super) fn config(
 }
 
 /// What the classes are called: as told, or the data set whose number of classes this is.
-fn labels(classes: usize, options: &Options, decisions: &mut Vec<Decision>) -> Result<Labels> {
-    let (labels, because) = match &options.labels {
-        Some(told) => {
+fn labels(classes: usize, known: Known, decisions: &mut Vec<Decision>) -> Result<Labels> {
+    let Known { options, beside, .. } = known;
+    let named = beside.filter(|_| options.labels.is_none()).map(|beside| beside.labels(classes)).transpose()?.flatten();
+    let (labels, because) = match (&options.labels, named) {
+        (None, Some(labels)) => (labels, "id2label in config.json".to_owned()),
+        (Some(told), _) => {
             let labels = match Labels::builtin(told) {
                 Some(labels) => labels,
                 None => Labels::from_file(std::path::Path::new(told))?,
             };
             (labels, "--labels".to_owned())
         }
-        None => {
+        (None, None) => {
             let known = Labels::BUILTIN.into_iter().filter_map(Labels::builtin);
             match known.into_iter().find(|labels| labels.names.len() == classes) {
                 Some(labels) => (labels, format!("it has {classes} classes; --labels to say otherwise")),
@@ -75,9 +80,20 @@ fn preprocessing(
     checkpoint: &Checkpoint,
     Input { mean, std, words, cityscapes }: Input,
     labels: &Labels,
-    options: &Options,
+    known: Known,
     decisions: &mut Vec<Decision>,
-) -> Preprocessing {
+) -> Result<Preprocessing> {
+    let Known { options, beside, .. } = known;
+    if let Some((told, because)) = beside.map(|beside| beside.preprocessing(options.input_size)).transpose()?.flatten()
+    {
+        decisions.push(Decision {
+            what: "pixels",
+            value: format!("(RGB − {:?}) / {:?}", told.mean, told.std),
+            because: "preprocessor_config.json".into(),
+        });
+        decisions.push(Decision { what: "input", value: in_words(told.size), because });
+        return Ok(told);
+    }
     decisions.push(Decision {
         what: "pixels",
         value: words.into(),
@@ -85,6 +101,7 @@ fn preprocessing(
     });
     let fixed = checkpoint.geometry().input_size;
     let size = |default| options.input_size.unwrap_or(default);
+    let told = beside.and_then(Beside::image_size);
     let (rule, filter, because) = match (fixed, labels.dataset.as_str()) {
         (Some(input), _) => {
             let (height, width) = size(input);
@@ -98,18 +115,26 @@ fn preprocessing(
                 "the family's rule for Cityscapes; --input-size changes it",
             )
         }
+        (None, _) if told.is_some() => {
+            let (height, width) = size(told.unwrap_or_default());
+            (SizeRule::Fit { height, width }, Filter::Lanczos, "image_size in config.json; --input-size changes it")
+        }
         (None, _) => {
             let (height, width) = size((513, 513));
             (SizeRule::Fit { height, width }, Filter::Lanczos, "the usual training crop; --input-size changes it")
         }
     };
     let because = if options.input_size.is_some() { "--input-size" } else { because };
+    decisions.push(Decision { what: "input", value: in_words(rule), because: because.into() });
+    Ok(Preprocessing { mean, std, pad_value: mean, size: rule, filter })
+}
+
+fn in_words(rule: SizeRule) -> String {
     let (height, width) = rule.network_size();
     let how = match rule {
         SizeRule::Stretch { .. } => "stretch to",
         SizeRule::Fit { .. } => "fit into",
         SizeRule::Native { .. } => "pad to at least",
     };
-    decisions.push(Decision { what: "input", value: format!("{how} {height}×{width}"), because: because.into() });
-    Preprocessing { mean, std, pad_value: mean, size: rule, filter }
+    format!("{how} {height}×{width}")
 }

@@ -23,4 +23,6 @@ const HEAD: &[Rule] = &[
     rule("aspp.projection", "classifier.0.project.0", "classifier.0.project.1"),
     rule("aspp.refine.conv", "classifier.1", "classifier.2"),
     rule("classifier", "classifier.4", ""),
+    rule("auxiliary.conv1.conv", "aux_classifier.0", "aux_classifier.1"),
+    rule("auxiliary.classifier", "aux_classifier.4", ""),
 ];

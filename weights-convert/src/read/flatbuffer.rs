@@ -114,6 +114,20 @@ impl<'a> Table<'a> {
         Ok(chunks.iter().map(|b| i32::from_le_bytes(*b)))
     }
 
+    /// A vector of float32; empty when it is absent.
+    pub(crate) fn f32s(&self, id: usize) -> Parsed<impl ExactSizeIterator<Item = f32> + Clone + use<'a>> {
+        let range = self.range(id, 4)?.unwrap_or_default();
+        let (chunks, _) = self.bytes.get(range).ok_or(OUTSIDE)?.as_chunks();
+        Ok(chunks.iter().map(|b| f32::from_le_bytes(*b)))
+    }
+
+    /// A vector of int64; empty when it is absent.
+    pub(crate) fn i64s(&self, id: usize) -> Parsed<impl ExactSizeIterator<Item = i64> + Clone + use<'a>> {
+        let range = self.range(id, 8)?.unwrap_or_default();
+        let (chunks, _) = self.bytes.get(range).ok_or(OUTSIDE)?.as_chunks();
+        Ok(chunks.iter().map(|b| i64::from_le_bytes(*b)))
+    }
+
     /// A vector of tables; empty when it is absent.
     pub(crate) fn tables(&self, id: usize) -> Parsed<Tables<'a>> {
         let range = self.range(id, 4)?.unwrap_or_default();

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::file::PlainFile;
 use super::tf_bundle::with_suffix;
-use super::{Format, safetensors, tf_graphdef, tf_table, tflite, torch_zip};
+use super::{Format, safetensors, shards, tf_graphdef, tf_table, tflite, torch_zip};
 use crate::{Error, Result};
 
 /// Enough to tell every format; tar has its mark at 257.
@@ -14,12 +14,18 @@ const MAX_STATE: u64 = 1 << 20;
 /// The state file that TensorFlow keeps beside checkpoints.
 const STATE: &str = "checkpoint";
 
+/// What transformers calls the weights beside a `config.json`, in the order in which it looks for them.
+const HUB: [&str; 4] =
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+
 /// What a path turned out to mean.
 pub(crate) enum Found {
     /// The prefix of a V2 checkpoint.
     Checkpoint(PathBuf),
     /// A file of one of the other formats.
     File(PlainFile, Format),
+    /// The index of several files.
+    Index(PlainFile),
 }
 
 /// Finds out what `path` means.
@@ -56,6 +62,10 @@ fn sniff(file: PlainFile) -> Result<Found> {
     let head = file.head(HEAD)?;
     let ends_in = |extension: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension));
 
+    let named = |suffix: &str| path.file_name().is_some_and(|n| n.as_encoded_bytes().ends_with(suffix.as_bytes()));
+    if named(shards::SUFFIX) && head.trim_ascii_start().starts_with(b"{") {
+        return Ok(Found::Index(file));
+    }
     // An index is also known by its name, so that one that was cut short is told to be damaged.
     if tf_table::is_table(&file.tail(8)?) || ends_in("index") {
         if !ends_in("index") {
@@ -119,6 +129,10 @@ fn in_folder(folder: &Path) -> Result<Found> {
     let state = folder.join(STATE);
     if state.is_file() {
         return Ok(Found::Checkpoint(folder.join(checkpoint_of_state(&state)?)));
+    }
+    let hub = || HUB.into_iter().map(|name| folder.join(name)).find(|path| path.is_file());
+    if let Some(weights) = hub().filter(|_| folder.join("config.json").is_file()) {
+        return sniff(PlainFile::open(&weights)?);
     }
     let io = |source| Error::Io { path: folder.to_owned(), action: "list it", source };
     let (mut indices, mut others) = (Vec::new(), Vec::new());

@@ -7,8 +7,9 @@
 //! |---|---|
 //! | TensorFlow V2 checkpoint | `tf_bundle`, `tf_table` (its index), `tf_shard` (its data), `tf_slices` |
 //! | frozen TensorFlow graph | `tf_graphdef`, `tf_const`, `tf_geometry` |
-//! | TFLite model | `tflite`, `tflite_geometry`, `flatbuffer` |
+//! | TFLite model | `tflite`, `tflite_geometry`, `quantization`, `flatbuffer` |
 //! | safetensors | `safetensors` |
+//! | several of them with an index | `shards` |
 //! | PyTorch checkpoint | `torch_zip` or `torch_legacy`, `pickle` (its description), `torch_state` and `torch_module` (which of its values are the weights), `torch_tensor`, `torch` |
 
 use std::collections::BTreeMap;
@@ -22,7 +23,9 @@ mod file;
 mod flatbuffer;
 mod locate;
 mod pickle;
+mod quantization;
 mod safetensors;
+mod shards;
 mod tensor;
 mod tf_bundle;
 mod tf_const;
@@ -95,46 +98,94 @@ struct Opened {
 /// A file of weights, opened: its tensors are listed, and are read one at a time.
 pub struct Checkpoint {
     path: PathBuf,
+    folder: Option<PathBuf>,
+    /// The files of several that belong together, beside `path`.
+    parts: Vec<PathBuf>,
     format: Format,
     opened: Opened,
+}
+
+/// The content of a small file beside the weights.
+pub(crate) fn read_small(path: &Path, limit: u64) -> Result<bytes::Bytes> {
+    file::PlainFile::open(path)?.read_all(limit)
+}
+
+/// Opens a file whose format is known.
+fn open_file(file: file::PlainFile, format: Format, state: Option<&str>) -> Result<Opened> {
+    match format {
+        Format::TfCheckpoint => tf_bundle::open(file.path()),
+        Format::TfGraphDef => tf_graphdef::open(&file),
+        Format::TfLite => tflite::open(&file),
+        Format::Safetensors => safetensors::open(file),
+        Format::TorchZip => torch_zip::open(file, state),
+        Format::TorchLegacy => torch_legacy::open(file, state),
+    }
 }
 
 impl Checkpoint {
     /// Opens a file of weights. What it is, its content tells, not its name.
     ///
     /// `path` is a TFLite, safetensors, PyTorch or frozen graph file; or a TensorFlow checkpoint by its prefix
-    /// (`model.ckpt-30000`), its `.index` or one of its data files; or a folder, in which case it is the
-    /// checkpoint that the `checkpoint` file in it names, or else the only checkpoint, or else the only
-    /// other file of weights.
+    /// (`model.ckpt-30000`), its `.index` or one of its data files; or the index of several files (`….index.json`); or
+    /// a folder, in which case it is the checkpoint that the `checkpoint` file in it names, or else, beside a
+    /// `config.json`, what the Hub calls the weights (`model.safetensors`, `pytorch_model.bin`), or else the only
+    /// checkpoint, or else the only other file of weights.
     ///
     /// # Errors
     /// When there is no such file, several could be meant, or the file is not sound. Everything but the
     /// tensors' bytes is checked: see [`Checkpoint::check`] for those.
     pub fn open(path: &Path) -> Result<Self> {
-        let (path, format, opened) = match locate::locate(path)? {
+        Self::open_state(path, None)
+    }
+
+    /// Opens a file of weights as [`open`](Self::open) does. Of a PyTorch file with several states, such as `model` and
+    /// `model_ema`, it takes the one called `state`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Error::NoSuchState`].
+    pub fn open_state(path: &Path, state: Option<&str>) -> Result<Self> {
+        let folder = path.is_dir().then(|| path.to_owned());
+        let (path, format, opened, parts) = match locate::locate(path)? {
             locate::Found::Checkpoint(prefix) => {
                 let opened = tf_bundle::open(&prefix)?;
-                (prefix, Format::TfCheckpoint, opened)
+                (prefix, Format::TfCheckpoint, opened, Vec::new())
             }
             locate::Found::File(file, format) => {
                 let path = file.path().to_owned();
-                let opened = match format {
-                    Format::TfCheckpoint => tf_bundle::open(&path)?,
-                    Format::TfGraphDef => tf_graphdef::open(&file)?,
-                    Format::TfLite => tflite::open(&file)?,
-                    Format::Safetensors => safetensors::open(file)?,
-                    Format::TorchZip => torch_zip::open(file)?,
-                    Format::TorchLegacy => torch_legacy::open(file)?,
+                (path, format, open_file(file, format, state)?, Vec::new())
+            }
+            locate::Found::Index(index) => {
+                let part = |path: &Path| match locate::locate(path)? {
+                    locate::Found::File(file, format) if matches!(format, Format::Safetensors | Format::TorchZip) => {
+                        Ok((format, open_file(file, format, None)?))
+                    }
+                    _ => Err(Error::UnknownFormat { path: path.to_owned() }),
                 };
-                (path, format, opened)
+                let (format, opened, parts) = shards::open(&index, part)?;
+                (index.path().to_owned(), format, opened, parts)
             }
         };
-        Ok(Self { path, format, opened })
+        let chosen = matches!(format, Format::TorchZip | Format::TorchLegacy) && parts.is_empty();
+        if let Some(state) = state.filter(|_| !chosen) {
+            return Err(Error::NoSuchState { path, state: state.to_owned(), states: Vec::new() });
+        }
+        Ok(Self { path, folder, parts, format, opened })
     }
 
     /// The file that was opened; of a TensorFlow checkpoint, its prefix.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The folder that was given, where the path was that of one.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
+    }
+
+    /// The files that are read, and `config.json` of the folder that was given: none may be written over.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let config = self.folder().map(|folder| folder.join(candle_deeplab::CONFIG_FILE));
+        std::iter::once(self.path.clone()).chain(self.parts.iter().cloned()).chain(config)
     }
 
     /// The format that the content told.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::DType;
+use super::quantization::Quantization;
 use crate::{Error, Result};
 
 /// What a file says of a tensor before its bytes are read.
@@ -20,7 +21,7 @@ pub struct TensorInfo {
 }
 
 /// A tensor as the file stores it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RawTensor {
     /// Type of the elements.
     pub dtype: DType,
@@ -31,25 +32,43 @@ pub struct RawTensor {
     pub data: Vec<u8>,
     /// Where each string ends in `data`; empty for every other type.
     ends: Vec<usize>,
+    /// What the integers stand for, where they are no mere numbers (TFLite).
+    quantization: Option<Quantization>,
 }
 
 impl RawTensor {
     /// A tensor of any type but strings.
     pub(crate) fn new(info: &TensorInfo, data: Vec<u8>) -> Self {
-        Self { dtype: info.dtype, shape: info.shape.clone(), data, ends: Vec::new() }
+        Self { dtype: info.dtype, shape: info.shape.clone(), data, ends: Vec::new(), quantization: None }
+    }
+
+    /// The same tensor, its integers standing for real numbers.
+    pub(crate) fn quantized(self, quantization: Option<Quantization>) -> Self {
+        Self { quantization, ..self }
     }
 
     /// A tensor of strings: their bytes, and where in them each one ends.
     pub(crate) fn of_strings(shape: Vec<usize>, data: Vec<u8>, ends: Vec<usize>) -> Self {
-        Self { dtype: DType::Str, shape, data, ends }
+        Self { dtype: DType::Str, shape, data, ends, quantization: None }
     }
 
-    /// The elements as `f32`: exact for float32, float16 and bfloat16, rounded to nearest for float64.
+    /// The elements as `f32`: exact for float32, float16 and bfloat16, rounded to nearest for float64; quantised integers
+    /// become the numbers they stand for.
     ///
     /// # Errors
-    /// [`Error::WrongDType`] for every other type: an integer is a counter or a quantised weight, and
-    /// neither becomes a weight by a cast.
+    /// [`Error::WrongDType`] for every other type: an integer without a scale is a counter, and no weight.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
+        if let Some(quantization) = &self.quantization {
+            let integers: Vec<i64> = match self.dtype {
+                DType::I8 => self.map(|b| i8::from_le_bytes(b).into()),
+                DType::U8 => self.map(|b| u8::from_le_bytes(b).into()),
+                DType::I16 => self.map(|b| i16::from_le_bytes(b).into()),
+                DType::I32 => self.map(|b| i32::from_le_bytes(b).into()),
+                DType::I64 => self.map(i64::from_le_bytes),
+                found => return Err(Error::WrongDType { found, wanted: "quantised integers" }),
+            };
+            return Ok(quantization.to_f32(&integers, &self.shape));
+        }
         Ok(match self.dtype {
             DType::F32 => self.map(f32::from_le_bytes),
             #[allow(clippy::cast_possible_truncation)] // rounding is what was asked for
@@ -121,7 +140,7 @@ mod tests {
     use super::*;
 
     fn tensor(dtype: DType, data: &[u8]) -> RawTensor {
-        RawTensor { dtype, shape: vec![], data: data.to_vec(), ends: vec![] }
+        RawTensor { dtype, shape: vec![], data: data.to_vec(), ends: vec![], quantization: None }
     }
 
     #[test]

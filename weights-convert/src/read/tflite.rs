@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::file::PlainFile;
 use super::flatbuffer::{Parsed, Table, Tables};
+use super::quantization::Quantization;
 use super::tensor::elements;
 use super::{DType, Format, Opened, RawTensor, Reader, TensorInfo, tflite_geometry};
 use crate::{Error, Result};
@@ -27,11 +28,20 @@ const MAX_RANK: usize = 64;
 struct Model {
     path: PathBuf,
     file: Bytes,
-    places: BTreeMap<String, Range<usize>>,
+    places: BTreeMap<String, (Range<usize>, Option<Quantization>)>,
+}
+
+/// A constant tensor of a graph.
+pub(crate) struct Constant<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) info: TensorInfo,
+    /// Where its bytes are in the file.
+    pub(crate) place: Range<usize>,
+    quantization: Option<Quantization>,
 }
 
 /// The constant tensors of a graph, by their numbers.
-pub(crate) type Constants<'a> = BTreeMap<usize, (&'a str, TensorInfo, Range<usize>)>;
+pub(crate) type Constants<'a> = BTreeMap<usize, Constant<'a>>;
 
 /// Opens a TFLite model.
 pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
@@ -42,19 +52,19 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
     let model = Table::root(&bytes).map_err(malformed)?;
     let graph = model.tables(2).and_then(|graphs| graphs.get(0)).map_err(malformed)?;
     let buffers = model.tables(4).map_err(malformed)?;
-    let mut constants = constants(&path, graph, buffers)?;
+    let constants = constants(&path, graph, buffers)?;
 
     let graph = tflite_geometry::Graph::new(model, graph).map_err(malformed)?;
     let weights: BTreeSet<usize> = graph.weights().map_err(malformed)?;
     let geometry = graph.geometry(&path, &constants)?;
 
     let (mut tensors, mut places) = (BTreeMap::new(), BTreeMap::new());
-    for (number, (name, info, place)) in &mut constants {
-        info.variable = weights.contains(number);
-        if tensors.insert((*name).to_owned(), info.clone()).is_some() {
-            return Err(Error::DuplicateTensor { path, tensor: (*name).to_owned() });
+    for (number, Constant { name, info, place, quantization }) in constants {
+        let info = TensorInfo { variable: weights.contains(&number), ..info };
+        if tensors.insert(name.to_owned(), info).is_some() {
+            return Err(Error::DuplicateTensor { path, tensor: name.to_owned() });
         }
-        places.insert((*name).to_owned(), place.clone());
+        places.insert(name.to_owned(), (place, quantization));
     }
     Ok(Opened {
         reader: Box::new(Model { path, file: bytes.clone(), places }),
@@ -76,13 +86,17 @@ fn constants<'a>(path: &Path, graph: Table<'a>, buffers: Tables<'a>) -> Result<C
         let tensor = tensor.map_err(malformed)?;
         let name = tensor.str(3).map_err(malformed)?;
         if let Some(place) = data(path, name, tensor, buffers)? {
-            let info = info(path, name, tensor, &place)?;
+            let mut info = info(path, name, tensor, &place)?;
+            let bad =
+                |what: &str| Error::BadTensor { path: path.to_owned(), tensor: name.to_owned(), what: what.into() };
+            let quantization = quantization(tensor, &info).map_err(bad)?;
+            info.quantized = quantization.is_some();
             if info.dtype == DType::Str {
                 // Told apart when they are read; that they can be is checked here.
                 string_ends(tensor.bytes(place.clone()), &info)
                     .ok_or_else(|| malformed(&format!("the strings of `{name}` do not fit its buffer")))?;
             }
-            constants.insert(number, (name, info, place));
+            constants.insert(number, Constant { name, info, place, quantization });
         }
     }
     Ok(constants)
@@ -149,9 +163,18 @@ fn info(path: &Path, name: &str, tensor: Table, place: &Range<usize>) -> Result<
             found: place.len() as u64,
         });
     }
-    let scale = tensor.table(4).and_then(|q| q.map_or(Ok(None), |q| q.range(2, 4))).map_err(bad)?;
-    let quantized = dtype.is_integer() && scale.is_some_and(|scale| !scale.is_empty());
-    Ok(TensorInfo { dtype, shape, variable: false, quantized })
+    Ok(TensorInfo { dtype, shape, variable: false, quantized: false })
+}
+
+/// What the integers of a tensor stand for; `None` where they are mere numbers.
+fn quantization(tensor: Table, info: &TensorInfo) -> Parsed<Option<Quantization>> {
+    let Some(table) = tensor.table(4)?.filter(|_| info.dtype.is_integer()) else { return Ok(None) };
+    let (scales, zero_points) = (table.f32s(2)?, table.i64s(3)?);
+    if scales.len() == 0 {
+        return Ok(None);
+    }
+    let axis = usize::try_from(table.i32(6, 0)?).map_err(|_| "the axis of its scales is negative")?;
+    Quantization::new(scales.collect(), zero_points.collect(), axis, &info.shape).map(Some)
 }
 
 /// Where the strings of a buffer begin and end: their count, that many offsets and one more, the bytes.
@@ -171,13 +194,13 @@ fn string_ends<'a>(buffer: &'a [u8], info: &TensorInfo) -> Option<(&'a [u8], Vec
 impl Reader for Model {
     fn read(&self, name: &str, info: &TensorInfo) -> Result<RawTensor> {
         let unknown = || Error::UnknownTensor { path: self.path.clone(), tensor: name.to_owned() };
-        let place = self.places.get(name).ok_or_else(unknown)?;
+        let (place, quantization) = self.places.get(name).ok_or_else(unknown)?;
         let data = self.file.get(place.clone()).ok_or_else(unknown)?;
         if info.dtype == DType::Str {
             let (bytes, ends) = string_ends(data, info).ok_or_else(unknown)?;
             return Ok(RawTensor::of_strings(info.shape.clone(), bytes.to_vec(), ends));
         }
-        Ok(RawTensor::new(info, data.to_vec()))
+        Ok(RawTensor::new(info, data.to_vec()).quantized(quantization.clone()))
     }
 
     /// The whole file is in memory, and every tensor's place was checked when it was opened.

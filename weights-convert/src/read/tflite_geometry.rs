@@ -80,11 +80,11 @@ impl<'a> Graph<'a> {
             let Some(conv) = op.conv().map_err(malformed)? else {
                 continue;
             };
-            let Some((name, ..)) = op.input(1).and_then(|n| constants.get(&self.stored(n))) else {
+            let Some(weights) = op.input(1).and_then(|n| constants.get(&self.stored(n))) else {
                 continue;
             };
-            if let Some((bias, ..)) = op.input(2).and_then(|n| constants.get(&self.stored(n))) {
-                geometry.biases.insert((*name).to_owned(), (*bias).to_owned());
+            if let Some(bias) = op.input(2).and_then(|n| constants.get(&self.stored(n))) {
+                geometry.biases.insert(weights.name.to_owned(), bias.name.to_owned());
             }
             // Older converters leave atrous convolutions as TensorFlow wrote them.
             let block = op.input(0).and_then(|n| self.maker(n, SPACE_TO_BATCH_ND));
@@ -97,8 +97,8 @@ impl<'a> Graph<'a> {
             };
             let product = |a: usize, b: usize| a.checked_mul(b).ok_or_else(|| malformed("a dilation overflows"));
             let dilation = (product(conv.dilation.0, block.0)?, product(conv.dilation.1, block.1)?);
-            if !geometry.record(name, ConvGeometry { dilation, ..conv }) {
-                return Err(Error::GeometryConflict { path: path.to_owned(), tensor: (*name).to_owned() });
+            if !geometry.record(weights.name, ConvGeometry { dilation, ..conv }) {
+                return Err(Error::GeometryConflict { path: path.to_owned(), tensor: weights.name.to_owned() });
             }
         }
         Ok(geometry)
@@ -106,9 +106,9 @@ impl<'a> Graph<'a> {
 
     /// A constant of two positive int32.
     fn block_shape(&self, number: usize, constants: &Constants) -> Option<(usize, usize)> {
-        let (_, info, place) = constants.get(&number)?;
-        let (values, rest) = self.graph.bytes(place.clone()).as_chunks::<4>();
-        if info.dtype != super::DType::I32 || !rest.is_empty() {
+        let constant = constants.get(&number)?;
+        let (values, rest) = self.graph.bytes(constant.place.clone()).as_chunks::<4>();
+        if constant.info.dtype != super::DType::I32 || !rest.is_empty() {
             return None;
         }
         match values {

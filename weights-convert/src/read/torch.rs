@@ -67,16 +67,17 @@ struct Torch {
     big_endian: bool,
 }
 
-/// Finds the state dict in a file's description and where its tensors lie.
+/// Finds the state dict in a file's description (the one called `state`, where that is told) and where its tensors lie.
 pub(crate) fn opened(
     file: PlainFile,
     pickle: &Pickle,
     storages: &Storages<'_>,
     records: &Records,
     big_endian: bool,
+    state: Option<&str>,
 ) -> Result<Opened> {
     let path = file.path();
-    let found = torch_state::find(path, pickle)?;
+    let found = torch_state::find(path, pickle, state)?;
     let (mut tensors, mut views) = (BTreeMap::new(), BTreeMap::new());
     for (name, call) in found.tensors {
         let (info, view) = View::new(path, &name, &pickle.values, call, storages, records)?;

@@ -30,14 +30,14 @@ struct Head {
 }
 
 /// Opens a file of the legacy format.
-pub(crate) fn open(file: PlainFile) -> Result<Opened> {
+pub(crate) fn open(file: PlainFile, state: Option<&str>) -> Result<Opened> {
     let path = file.path().to_owned();
     let malformed = |what: String| Error::Malformed { path: path.clone(), format: Format::TorchLegacy, what };
     let head = head(&file)?;
     let storages = torch_tensor::storages(&head.description.values).map_err(malformed)?;
     let records = records(&file, &head.keys, &storages)?;
     // The storages are little-endian, whatever the writer's system was: PyTorch saw to that.
-    opened(file, &head.description, &storages, &records, false)
+    opened(file, &head.description, &storages, &records, false, state)
 }
 
 /// Reads the pickles. How long they are is not told, so more of the file is read until they are complete.

@@ -25,10 +25,20 @@ const WRAPPERS: &[(&str, &str)] = &[
     ("params_ema", "BasicSR keeps the averaged weights"),
     ("ema", "training scripts keep the averaged weights"),
 ];
+/// How many states a message names.
+const MAX_STATES: usize = 16;
 /// How many wrappers there may be around each other.
 const MAX_WRAPPERS: usize = 8;
-/// What `DataParallel` puts before every name.
-const PARALLEL: &str = "module.";
+/// What wrappers around a network put before every name, and who does.
+const PREFIXES: &[(&str, &str)] = &[
+    ("module.", "`DataParallel` and averaged models write them"),
+    ("_orig_mod.", "`torch.compile` writes them"),
+    ("model.", "Lightning modules write them"),
+    ("net.", "Lightning modules write them"),
+    ("network.", "Lightning modules write them"),
+];
+/// What wrappers keep beside the network: how often an average was updated (PyTorch's and mmengine's), and losses.
+const BESIDE: &[&str] = &["n_averaged", "steps", "criterion.", "loss.", "loss_fn."];
 /// Far more than any network has.
 const MAX_TENSORS: usize = 1 << 17;
 /// Longer than the name of any tensor.
@@ -56,19 +66,22 @@ enum Leaf {
     Other,
 }
 
-/// Finds the state dict.
-pub(crate) fn find(path: &Path, pickle: &Pickle) -> Result<StateDict> {
+/// Finds the state dict; `state` is the name of the one that is wanted, where somebody said so.
+pub(crate) fn find(path: &Path, pickle: &Pickle, state: Option<&str>) -> Result<StateDict> {
     let finder = Finder { path, values: &pickle.values };
     let mut decisions = Vec::new();
-    let mut at = pickle.root;
+    let (mut at, mut wanted, mut seen) = (pickle.root, state, Vec::new());
     for _ in 0..MAX_WRAPPERS {
-        match finder.unwrap(at)? {
+        match finder.unwrap(at, &mut wanted, &mut seen)? {
             Some((inner, decision)) => {
                 decisions.push(decision);
                 at = inner;
             }
             None => break,
         }
+    }
+    if let Some(state) = wanted {
+        return Err(Error::NoSuchState { path: path.to_owned(), state: state.to_owned(), states: seen });
     }
     let entries = if finder.is_module(at) {
         decisions.push(Decision {
@@ -84,16 +97,25 @@ pub(crate) fn find(path: &Path, pickle: &Pickle) -> Result<StateDict> {
     if tensors.is_empty() {
         return Err(finder.none(pickle.root));
     }
-    if tensors.keys().all(|name| name.len() > PARALLEL.len() && name.starts_with(PARALLEL)) {
-        let bare = |(name, call): (String, _)| (name.strip_prefix(PARALLEL).map_or(name.clone(), str::to_owned), call);
+    for _ in 0..MAX_WRAPPERS {
+        let Some((prefix, who)) = PREFIXES.iter().find(|(prefix, _)| all_begin_with(&tensors, prefix)) else { break };
+        let bare = |(name, call): (String, _)| (name.strip_prefix(prefix).map_or(name.clone(), str::to_owned), call);
         tensors = tensors.into_iter().map(bare).collect();
-        decisions.push(Decision {
-            what: "prefix",
-            value: format!("`{PARALLEL}` taken off"),
-            because: "every name has it, as `DataParallel` writes them".into(),
-        });
+        let because = format!("every name has it, as {who}");
+        decisions.push(Decision { what: "prefix", value: format!("`{prefix}` taken off"), because });
     }
     Ok(StateDict { tensors, decisions })
+}
+
+/// Whether every name begins with a prefix, but for what stands beside a network, and none would be lost without it.
+fn all_begin_with(tensors: &BTreeMap<String, TensorCall>, prefix: &str) -> bool {
+    let beside = |name: &str| BESIDE.iter().any(|b| if b.ends_with('.') { name.starts_with(b) } else { name == *b });
+    let rest = |name: &str| name.strip_prefix(prefix).filter(|rest| !rest.is_empty()).map(str::to_owned);
+    tensors.keys().any(|name| rest(name).is_some())
+        && tensors.keys().all(|name| match rest(name) {
+            Some(rest) => !tensors.contains_key(&rest),
+            None => beside(name),
+        })
 }
 
 /// Looks for the weights among the values of a pickle.
@@ -168,19 +190,35 @@ impl Finder<'_> {
         self.values.dict(id).is_some_and(|pairs| pairs.iter().any(key))
     }
 
-    /// The weights in a wrapper; `None` where the value is none.
-    fn unwrap(&self, wrapper: Id) -> Result<Option<(Id, Decision)>> {
+    /// The weights in a wrapper; `None` where the value is none. A state that is `wanted` by name is taken where it is
+    /// found, and is no longer wanted then; the names of all states are added to `seen`.
+    fn unwrap(&self, wrapper: Id, wanted: &mut Option<&str>, seen: &mut Vec<String>) -> Result<Option<(Id, Decision)>> {
         let Some(pairs) = self.values.dict(wrapper) else {
             return Ok(None);
         };
         // What was looked at once is not looked at again: a file may name one value millions of times.
-        let mut seen = BTreeMap::new();
-        let mut holds = |id: Id| *seen.entry(id).or_insert_with(|| self.is_state(id));
+        let mut known = BTreeMap::new();
+        let mut holds = |id: Id| *known.entry(id).or_insert_with(|| self.is_state(id));
+        let named = |(key, value): &(Id, Id)| Some((self.values.str(*key)?, *value));
+        let mut wrappers = BTreeMap::new();
+        let mut is_weights = |holds: &mut dyn FnMut(Id) -> bool, id: Id| {
+            holds(id) || *wrappers.entry(id).or_insert_with(|| self.is_wrapper(id))
+        };
+        if !holds(wrapper) {
+            let states = pairs.iter().filter_map(named).filter(|(_, value)| is_weights(&mut holds, *value));
+            seen.extend(states.map(|(key, _)| Shown(key).to_string()).take(MAX_STATES.saturating_sub(seen.len())));
+            let told = wanted.and_then(|state| Some((state, self.values.entry(pairs, state)?)));
+            if let Some((state, inner)) = told.filter(|(_, inner)| is_weights(&mut holds, *inner)) {
+                *wanted = None;
+                let because = format!("--state{}", self.beside(pairs, state, &mut holds));
+                return Ok(Some((inner, Decision { what: "weights", value: Shown(state).to_string(), because })));
+            }
+        }
         for (key, users) in WRAPPERS {
             let Some(inner) = self.values.entry(pairs, key) else {
                 continue;
             };
-            if holds(inner) || self.is_wrapper(inner) {
+            if is_weights(&mut holds, inner) {
                 let because = format!("where {users}{}", self.beside(pairs, key, &mut holds));
                 return Ok(Some((inner, Decision { what: "weights", value: (*key).into(), because })));
             }
@@ -188,7 +226,6 @@ impl Finder<'_> {
         if holds(wrapper) {
             return Ok(None);
         }
-        let named = |(key, value): &(Id, Id)| Some((self.values.str(*key)?, *value));
         let states: Vec<_> = pairs.iter().filter_map(named).filter(|(_, value)| holds(*value)).collect();
         match states[..] {
             [] => Ok(None),
@@ -220,7 +257,7 @@ impl Finder<'_> {
         match (rest.is_empty(), weights.is_empty()) {
             (true, _) => String::new(),
             (false, true) => format!("; beside it: {rest}"),
-            (false, false) => format!("; beside it: {rest}; other weights, not read: {weights}"),
+            (false, false) => format!("; beside it: {rest}; --state takes other weights, not read: {weights}"),
         }
     }
 

@@ -24,7 +24,7 @@ const MAX_RECORDS: usize = 1 << 18;
 type Archive<'a> = ZipArchive<BufReader<Cursor<'a>>>;
 
 /// Opens a zip archive of PyTorch.
-pub(crate) fn open(file: PlainFile) -> Result<Opened> {
+pub(crate) fn open(file: PlainFile, state: Option<&str>) -> Result<Opened> {
     let path = file.path().to_owned();
     let malformed = |what: String| Error::Malformed { path: path.clone(), format: Format::TorchZip, what };
 
@@ -71,7 +71,7 @@ pub(crate) fn open(file: PlainFile) -> Result<Opened> {
     };
     let pickle = pickle::load(&Bytes::from(description), 0).map_err(|e| fault(&path, Format::TorchZip, e))?;
     let storages = torch_tensor::storages(&pickle.values).map_err(malformed)?;
-    opened(file, &pickle, &storages, &records, big_endian)
+    opened(file, &pickle, &storages, &records, big_endian, state)
 }
 
 /// What stands before the description's name: a folder of any name.

@@ -8,12 +8,13 @@ pub(crate) enum Value {
     U64(u64),
     Bytes(Vec<u8>),
     I32s(Vec<i32>),
+    I64s(Vec<i64>),
     Tables(Vec<Value>),
     /// Fields by their numbers.
     Table(Vec<(usize, Value)>),
 }
 
-use Value::{Bytes, I32, I32s, Table, Tables, U8};
+use Value::{Bytes, I32, I32s, I64s, Table, Tables, U8};
 
 impl Value {
     fn inline(&self) -> Vec<u8> {
@@ -37,6 +38,12 @@ fn push(out: &mut Vec<u8>, value: &Value) -> usize {
             at
         }
         I32s(values) => {
+            let at = out.len();
+            out.extend((values.len() as u32).to_le_bytes());
+            out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+            at
+        }
+        I64s(values) => {
             let at = out.len();
             out.extend((values.len() as u32).to_le_bytes());
             out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
@@ -97,7 +104,7 @@ pub(crate) struct Model {
     pub(crate) weights_type: u8,
     pub(crate) weights_data: Vec<u8>,
     pub(crate) weights_buffer: i32,
-    pub(crate) quantized: bool,
+    pub(crate) quantization: Option<Quantization>,
     pub(crate) buffer_offset: u64,
     pub(crate) stride: i32,
     pub(crate) dilation: i32,
@@ -111,7 +118,7 @@ impl Default for Model {
             weights_type: 0,
             weights_data: [1.0f32, 2.0, 3.0].iter().flat_map(|v| v.to_le_bytes()).collect(),
             weights_buffer: 1,
-            quantized: false,
+            quantization: None,
             buffer_offset: 0,
             stride: 2,
             dilation: 4,
@@ -119,10 +126,19 @@ impl Default for Model {
     }
 }
 
-fn tensor(name: &str, shape: &[i32], dtype: u8, buffer: i32, quantized: bool) -> Value {
+/// What a tensor's integers stand for.
+#[derive(Clone)]
+pub(crate) struct Quantization {
+    pub(crate) scales: Vec<f32>,
+    pub(crate) zero_points: Vec<i64>,
+    pub(crate) axis: i32,
+}
+
+fn tensor(name: &str, shape: &[i32], dtype: u8, buffer: i32, quantization: &Option<Quantization>) -> Value {
     let mut fields = vec![(0, I32s(shape.to_vec())), (1, U8(dtype)), (2, I32(buffer)), (3, Bytes(name.into()))];
-    if quantized {
-        fields.push((4, Table(vec![(2, I32s(vec![0x3f80_0000]))])));
+    if let Some(Quantization { scales, zero_points, axis }) = quantization {
+        let scales = scales.iter().map(|scale| scale.to_bits().cast_signed()).collect();
+        fields.push((4, Table(vec![(2, I32s(scales)), (3, I64s(zero_points.clone())), (6, I32(*axis))])));
     }
     Table(fields)
 }
@@ -134,17 +150,17 @@ impl Model {
             (
                 0,
                 Tables(vec![
-                    tensor("image", &[1, 33, 65, 3], 0, 0, false),
+                    tensor("image", &[1, 33, 65, 3], 0, 0, &None),
                     tensor(
                         self.weights_name,
                         &self.weights_shape,
                         self.weights_type,
                         self.weights_buffer,
-                        self.quantized,
+                        &self.quantization,
                     ),
-                    tensor("conv/bias", &[1], 0, 2, false),
-                    tensor("output", &[1, 17, 33, 1], 0, 0, false),
-                    tensor("paddings", &[1], 0, 2, false),
+                    tensor("conv/bias", &[1], 0, 2, &None),
+                    tensor("output", &[1, 17, 33, 1], 0, 0, &None),
+                    tensor("paddings", &[1], 0, 2, &None),
                 ]),
             ),
             (1, I32s(vec![0])),

@@ -11,6 +11,13 @@ impl Machine<'_> {
         match global.builds {
             Builds::Dict => self.dict(args),
             Builds::Set => self.set_of(args),
+            Builds::List => self.list(args),
+            Builds::Attribute => match self.values.items(args) {
+                Some(&[class, name]) if self.is_aside(class) && self.values.str(name).is_some() => {
+                    self.values.add(Value::Call { global, args, state: None })
+                }
+                _ => Err(Fault::Forbidden(format!("{global}()"))),
+            },
             Builds::Tuple => match self.first(args) {
                 Some(items) if self.values.items(items).is_some() => Ok(items),
                 _ => Err(Fault::Bad(format!("`{global}` of what is no tuple"))),
@@ -31,6 +38,7 @@ impl Machine<'_> {
             // What it holds is set item by item.
             Builds::Dict => self.values.add(Value::Dict(Vec::new())),
             Builds::Module | Builds::Aside => self.values.add(Value::Call { global, args, state: None }),
+            Builds::List => self.values.add(Value::List(Vec::new())),
             _ => Err(Fault::Forbidden(format!("{global}()"))),
         }
     }
@@ -40,7 +48,7 @@ impl Machine<'_> {
         match self.values.get_mut(object) {
             Some(Value::Call { state: has, .. }) => *has = Some(state),
             // A state dict carries the versions of its modules as an attribute.
-            Some(Value::Dict(_)) => {}
+            Some(Value::Dict(_) | Value::List(_)) => {}
             _ => return Err("it gives a state to what has none".into()),
         }
         Ok(())
@@ -54,6 +62,17 @@ impl Machine<'_> {
             Value::Global(global) => Ok(global),
             _ => Err("it calls what is no global".into()),
         }
+    }
+
+    /// Whether a value is a class of things beside the weights.
+    fn is_aside(&self, id: Id) -> bool {
+        matches!(self.values.get(id), Value::Global(global) if matches!(global.builds, Builds::Aside))
+    }
+
+    fn list(&mut self, args: Id) -> Result<Id, Fault> {
+        let items = self.first(args).and_then(|from| self.values.items(from)).unwrap_or_default().to_vec();
+        self.spend(items.len())?;
+        self.values.add(Value::List(items))
     }
 
     fn first(&self, args: Id) -> Option<Id> {

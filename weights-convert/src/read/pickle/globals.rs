@@ -21,6 +21,8 @@ pub(crate) enum Builds {
     Set,
     /// The tuple that it is given.
     Tuple,
+    /// A list, from another one or from nothing.
+    List,
     /// The type of a storage.
     Storage(Element),
     /// A storage of bytes; its tensors say what they are.
@@ -39,6 +41,9 @@ pub(crate) enum Builds {
     Module,
     /// Something beside the weights: settings, scores, dates.
     Aside,
+    /// `getattr`, which a pickle may only apply to a class that is [`Aside`](Self::Aside): how Python 3 names the
+    /// methods that mmengine keeps in its histories. The result is noted down and cannot be called.
+    Attribute,
 }
 
 /// A row of the table.
@@ -61,6 +66,7 @@ pub(crate) fn find(module: &str, name: &str) -> Option<&'static Global> {
     let module = match module {
         "__builtin__" => "builtins",
         "numpy.core.multiarray" => "numpy._core.multiarray",
+        "numpy.core.numeric" => "numpy._core.numeric",
         other => other,
     };
     let below = |row: &Global| {
@@ -95,6 +101,7 @@ static TABLE: &[Global] = &[
     row("collections", "OrderedDict", Builds::Dict),
     row("collections", "defaultdict", Builds::Dict),
     row("collections", "Counter", Builds::Dict),
+    row("collections", "deque", Builds::List),
     row("builtins", "dict", Builds::Dict),
     row("builtins", "set", Builds::Set),
     row("builtins", "frozenset", Builds::Set),
@@ -103,6 +110,10 @@ static TABLE: &[Global] = &[
     row("lightning.pytorch.utilities.parsing", "AttributeDict", Builds::Dict),
     row("lightning.fabric.utilities.data", "AttributeDict", Builds::Dict),
     row("lightning_fabric.utilities.data", "AttributeDict", Builds::Dict),
+    // OpenMMLab's.
+    row("mmengine.config.config", "ConfigDict", Builds::Dict),
+    row("mmcv.utils.config", "ConfigDict", Builds::Dict),
+    row("addict.addict", "Dict", Builds::Dict),
 
     row("torch._utils", "_rebuild_tensor", Builds::Tensor { typed: false }),
     row("torch._utils", "_rebuild_tensor_v2", Builds::Tensor { typed: false }),
@@ -117,6 +128,7 @@ static TABLE: &[Global] = &[
     row("torch._utils", "_rebuild_meta_tensor_no_storage", Builds::Unread("a tensor without values")),
     row("torch._utils", "_rebuild_device_tensor_from_numpy", Builds::Unread("a numpy array")),
     row("numpy._core.multiarray", "_reconstruct", Builds::Unread("a numpy array")),
+    row("numpy._core.numeric", "_frombuffer", Builds::Unread("a numpy array")),
 
     row("torch", "Size", Builds::Tuple),
     row("torch", "Tensor", Builds::Aside),
@@ -145,7 +157,17 @@ static TABLE: &[Global] = &[
     row("builtins", "list", Builds::Aside),
     row("datetime", "datetime", Builds::Aside),
     row("datetime", "date", Builds::Aside),
+    row("datetime", "time", Builds::Aside),
     row("datetime", "timedelta", Builds::Aside),
+    row("datetime", "timezone", Builds::Aside),
+    // What mmengine keeps of the training: curves of losses, with the names of the methods that sum them up.
+    row("mmengine.logging.history_buffer", "HistoryBuffer", Builds::Aside),
+    row("builtins", "getattr", Builds::Attribute),
+    // Lightning's callbacks, which are the keys of their states, and the settings of those who keep them in OmegaConf.
+    row("pytorch_lightning.callbacks", "*", Builds::Aside),
+    row("lightning.pytorch.callbacks", "*", Builds::Aside),
+    row("omegaconf", "*", Builds::Aside),
+    row("typing", "Any", Builds::Aside),
     row("pathlib", "PosixPath", Builds::Aside),
     row("pathlib", "PurePosixPath", Builds::Aside),
     row("pathlib", "WindowsPath", Builds::Aside),
@@ -198,8 +220,8 @@ mod tests {
     #[test]
     fn only_what_is_in_the_table_is_found() {
         assert!(matches!(find("collections", "OrderedDict").unwrap().builds, Builds::Dict));
-        assert!(find("collections", "deque").is_none());
-        for (module, name) in [("os", "system"), ("posix", "system"), ("builtins", "eval"), ("builtins", "getattr")] {
+        assert!(matches!(find("collections", "deque").unwrap().builds, Builds::List));
+        for (module, name) in [("os", "system"), ("posix", "system"), ("builtins", "eval"), ("builtins", "setattr")] {
             assert!(find(module, name).is_none(), "{module}.{name}");
         }
         assert!(find("torch.storage", "_load_from_bytes").is_none());

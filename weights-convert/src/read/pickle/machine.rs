@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::input::Input;
-use super::{Fault, Global, Id, MAX_DEPTH, MAX_STEPS, MAX_STRING, Pickle, Shown, Value, Values, globals};
+use super::{Builds, Fault, Global, Id, MAX_DEPTH, MAX_STEPS, MAX_STRING, Pickle, Shown, Value, Values, globals};
 
 type Step<T = ()> = Result<T, Fault>;
 
@@ -15,6 +15,8 @@ pub(super) struct Machine<'a> {
     /// How high the stack was at each open mark.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// How the pickle named `getattr`, where it did.
+    attribute: Option<String>,
     pub(super) values: Values,
     steps: u64,
 }
@@ -27,6 +29,7 @@ impl<'a> Machine<'a> {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
+            attribute: None,
             values,
             steps: 0,
         }
@@ -200,14 +203,15 @@ impl<'a> Machine<'a> {
             }
             // GLOBAL, STACK_GLOBAL
             b'c' => {
-                let global = Self::find(self.input.line()?, self.input.line()?)?;
+                let (module, name) = (self.input.line()?, self.input.line()?);
+                let global = find(module, name, &mut self.attribute)?;
                 self.push(Value::Global(global))?;
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let names = self.values.str(module).zip(self.values.str(name));
                 let (module, name) = names.ok_or("a global whose name is no string")?;
-                let global = Self::find(module, name)?;
+                let global = find(module, name, &mut self.attribute)?;
                 self.push(Value::Global(global))?;
             }
             // REDUCE, NEWOBJ, NEWOBJ_EX, BUILD
@@ -289,7 +293,21 @@ impl<'a> Machine<'a> {
             return Err("it stops within a list or dictionary".into());
         }
         let root = self.pop()?;
-        if self.stack.is_empty() { Ok(root) } else { Err("it stops with values left over".into()) }
+        if !self.stack.is_empty() {
+            return Err("it stops with values left over".into());
+        }
+        self.attributes_were_taken()?;
+        Ok(root)
+    }
+
+    /// `getattr` is let in for one use; a pickle that names it without that use has another in mind.
+    fn attributes_were_taken(&self) -> Step {
+        let taken =
+            |value: &Value| matches!(value, Value::Call { global, .. } if matches!(global.builds, Builds::Attribute));
+        match &self.attribute {
+            Some(name) if !self.values.iter().any(|(_, value)| taken(value)) => Err(Fault::Forbidden(name.clone())),
+            _ => Ok(()),
+        }
     }
 
     // ---- values ----
@@ -364,9 +382,14 @@ impl<'a> Machine<'a> {
         self.stack.push(id.ok_or_else(|| Fault::Bad(format!("value {number} of its memo, which it never put there")))?);
         Ok(())
     }
+}
 
-    fn find(module: &str, name: &str) -> Step<&'static Global> {
-        let forbidden = || Fault::Forbidden(Shown(&format!("{module}.{name}")).to_string());
-        globals::find(module, name).ok_or_else(forbidden)
+/// The row of a global. What names `getattr` is noted down.
+fn find(module: &str, name: &str, attribute: &mut Option<String>) -> Step<&'static Global> {
+    let shown = || Shown(&format!("{module}.{name}")).to_string();
+    let global = globals::find(module, name).ok_or_else(|| Fault::Forbidden(shown()))?;
+    if matches!(global.builds, Builds::Attribute) {
+        *attribute = Some(shown());
     }
+    Ok(global)
 }

@@ -1,0 +1,96 @@
+//! Weights in several files with an index, as transformers writes them: `model.safetensors.index.json` or
+//! `pytorch_model.bin.index.json`, whose `weight_map` says which file each tensor is in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::file::PlainFile;
+use super::pickle::Shown;
+use super::{Format, Geometry, Opened, RawTensor, Reader, TensorInfo};
+use crate::{Error, Result};
+
+/// How an index is called: its format's file and this.
+pub(crate) const SUFFIX: &str = ".index.json";
+/// A line for each tensor; far more than any network has.
+const MAX_INDEX: u64 = 16 << 20;
+/// More files than anyone makes of a network.
+const MAX_SHARDS: usize = 1024;
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+struct Shards {
+    readers: Vec<Box<dyn Reader>>,
+    /// Which of them has a tensor.
+    of: BTreeMap<String, usize>,
+}
+
+/// Opens all files of an index, with `open` for one of them. Gives their names too.
+pub(crate) fn open(
+    index: &PlainFile,
+    open: impl Fn(&Path) -> Result<(Format, Opened)>,
+) -> Result<(Format, Opened, Vec<PathBuf>)> {
+    let path = index.path();
+    let bad = |what: String| Error::BadIndex { path: path.to_owned(), what };
+    let Index { weight_map } =
+        serde_json::from_slice(&index.read_all(MAX_INDEX)?).map_err(|e| bad(format!("it is no index: {e}")))?;
+    let names: BTreeSet<&str> = weight_map.values().map(String::as_str).collect();
+    if names.is_empty() || names.len() > MAX_SHARDS {
+        return Err(bad(format!("it names {} files; it must name 1 to {MAX_SHARDS}", names.len())));
+    }
+    let (mut readers, mut of, mut tensors) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut format, mut decisions, mut files) = (None, Vec::new(), Vec::new());
+    for name in names {
+        let mut parts = Path::new(name).components();
+        // An index must not make anyone read elsewhere.
+        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+            return Err(bad(format!("it names `{}`, which is no file beside it", Shown(name))));
+        }
+        let file = path.with_file_name(name);
+        if !file.exists() {
+            return Err(Error::MissingShard { path: file });
+        }
+        let (found, opened) = open(&file)?;
+        if *format.get_or_insert(found) != found {
+            return Err(bad("its files are of different formats".into()));
+        }
+        for (tensor, info) in opened.tensors {
+            if weight_map.get(&tensor).map(String::as_str) != Some(name) {
+                return Err(bad(format!("`{}` is in {}, where it does not say so", Shown(&tensor), Shown(name))));
+            }
+            of.insert(tensor.clone(), readers.len());
+            tensors.insert(tensor, info);
+        }
+        decisions.extend(opened.decisions);
+        readers.push(opened.reader);
+        files.push(file);
+    }
+    if let Some((tensor, name)) = weight_map.iter().find(|(tensor, _)| !tensors.contains_key(*tensor)) {
+        return Err(bad(format!("`{}` should be in {} and is not", Shown(tensor), Shown(name))));
+    }
+    let reader = Box::new(Shards { readers, of });
+    let opened = Opened { reader, tensors, geometry: Geometry::default(), decisions };
+    Ok((format.unwrap_or(Format::Safetensors), opened, files))
+}
+
+impl Shards {
+    fn reader(&self, name: &str) -> Result<&dyn Reader> {
+        let reader = self.of.get(name).and_then(|&shard| self.readers.get(shard));
+        let unknown = || Error::UnknownTensor { path: PathBuf::new(), tensor: name.to_owned() };
+        reader.map(AsRef::as_ref).ok_or_else(unknown)
+    }
+}
+
+impl Reader for Shards {
+    fn read(&self, name: &str, info: &TensorInfo) -> Result<RawTensor> {
+        self.reader(name)?.read(name, info)
+    }
+
+    fn check(&self, name: &str, info: &TensorInfo) -> Result<()> {
+        self.reader(name)?.check(name, info)
+    }
+}
