@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
 mod read_support;
+#[allow(unreachable_pub)] // the fuzzer is another crate
 #[path = "../../fuzz/src/targets.rs"]
 mod targets;
 
