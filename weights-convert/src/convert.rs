@@ -43,7 +43,7 @@ fn report(checkpoint: &Checkpoint, recipe: &Recipe, out: &Path) -> Report {
     let used: BTreeSet<&str> = recipe.sources.iter().map(|source| source.name.as_str()).collect();
     let (mut dropped, mut unused) = (BTreeMap::new(), Vec::new());
     for (name, _) in checkpoint.tensors().filter(|(name, info)| info.variable && !used.contains(name)) {
-        match not_of_the_model(checkpoint, name) {
+        match not_of_the_model(checkpoint, name).or_else(|| (recipe.spare)(name)) {
             Some(kind) => *dropped.entry(kind).or_insert(0) += 1,
             None => unused.push(name.to_owned()),
         }

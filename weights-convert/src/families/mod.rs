@@ -11,6 +11,7 @@ mod network;
 mod recipe;
 mod smp;
 mod tf_slim;
+mod timm;
 mod torch;
 mod torchvision;
 mod transformers;
@@ -27,7 +28,7 @@ use layers::Layers;
 use names::Rule;
 
 /// All families; the first that knows a file's names has it.
-static FAMILIES: [&Family; 11] = [
+static FAMILIES: [&Family; 20] = [
     &tf_slim::FAMILY,
     &torchvision::FAMILY,
     &vainf::V3_PLUS,
@@ -36,9 +37,18 @@ static FAMILIES: [&Family; 11] = [
     &smp::XCEPTION_41,
     &smp::XCEPTION_65,
     &smp::XCEPTION_71,
+    &smp::TIMM_RESNET,
+    &smp::V3_TIMM_RESNET,
     &smp::NATIVE,
+    &smp::V3,
+    &smp::V3_SEQUENTIAL,
+    &mmseg::MOBILENET_V2,
     &mmseg::FAMILY,
     &transformers::FAMILY,
+    &timm::XCEPTION_41,
+    &timm::XCEPTION_65,
+    &timm::XCEPTION_71,
+    &timm::RESNET,
 ];
 
 /// A code base whose files we know.
@@ -48,6 +58,8 @@ struct Family {
     /// Whether a file is of this family; an error where it is, but cannot be used.
     find: fn(&Checkpoint) -> Result<Option<Found>>,
     rules: &'static [&'static [Rule]],
+    /// What a tensor is that its files may hold and the network has no use for, such as an ImageNet classifier.
+    spare: fn(&str) -> Option<&'static str>,
     habits: network::Habits,
     /// The backbone and what goes with it.
     plan: fn(&Layers) -> Result<Plan>,
@@ -87,6 +99,8 @@ pub struct Options {
     pub output_stride: Option<usize>,
     /// Dilations of the ASPP's atrous branches at that output stride.
     pub atrous_rates: Option<Vec<usize>>,
+    /// Whether corner pixels keep their place when resizing.
+    pub align_corners: Option<bool>,
     /// Extra dilations of the last block's three units.
     pub multi_grid: Option<[usize; 3]>,
     /// A known data set (`voc`, `cityscapes`, `ade20k`) or a file of class names.
@@ -122,6 +136,8 @@ pub struct Recipe {
     pub sources: Vec<Source>,
     /// What was decided on the way.
     pub decisions: Vec<Decision>,
+    /// What a tensor is that the family's files may hold and the network has no use for.
+    pub spare: fn(&str) -> Option<&'static str>,
 }
 
 /// Finds out whose weights a file holds and how its network is built.
@@ -154,7 +170,7 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
         }),
         checked => checked?,
     }
-    Ok(Recipe { config, sources, decisions })
+    Ok(Recipe { config, sources, decisions, spare: family.spare })
 }
 
 /// The family of a file, among those of one name if one was given.

@@ -45,6 +45,9 @@ pub(super) fn config(
 
 /// What the classes are called: as told, or the data set whose number of classes this is.
 fn labels(classes: usize, options: &Options, decisions: &mut Vec<Decision>) -> Result<Labels> {
+    if classes == 0 && options.labels.is_none() {
+        return Ok(Labels::numbered(0));
+    }
     let (labels, because) = match &options.labels {
         Some(told) => {
             let labels = match Labels::builtin(told) {
