@@ -148,8 +148,9 @@ fn head_conv(g: &mut Builder, x: Value, width: usize, rate: usize, convolution: 
 
 #[cfg(test)]
 mod tests {
-    use super::MobileNetV2;
+    use super::{BlockPadding, DilationStart, MobileNetV2};
     use crate::config::{Aspp, Backbone, Convolution, ImagePooling, Network, Normalization};
+    use crate::graph::{Node, Op, Padding};
 
     fn mobilenet_v2() -> Network {
         Network {
@@ -182,6 +183,56 @@ mod tests {
             let error = network.graph().unwrap_err().to_string();
             assert!(error.contains("not to output stride 16"), "{error}");
         }
+    }
+
+    /// (Padding, dilation) of each depthwise convolution past output stride 8.
+    fn depthwise(padding: BlockPadding, dilation_start: DilationStart) -> Vec<(Padding, usize)> {
+        let mut network = Network { output_stride: 8, ..mobilenet_v2() };
+        let Backbone::MobilenetV2(layout) = &mut network.backbone else { unreachable!() };
+        (layout.padding, layout.dilation_start) = (padding, dilation_start);
+        let depthwise = |node: &Node| match node.op {
+            Op::Conv(conv) if conv.groups > 1 => Some((conv.padding, conv.dilation)),
+            _ => None,
+        };
+        network.graph().unwrap().nodes().iter().filter_map(depthwise).skip(6).collect()
+    }
+
+    /// `network/backbone/mobilenetv2.py` of VainF, `modeling/backbone/mobilenet.py` of jfzhang95.
+    #[test]
+    fn code_bases_dilate_and_pad_a_mobilenet_in_their_own_ways() {
+        let rates =
+            |start| depthwise(BlockPadding::Symmetric, start).into_iter().map(|(_, rate)| rate).collect::<Vec<_>>();
+        assert_eq!(rates(DilationStart::NextUnit), [1, 2, 2, 2, 2, 2, 2, 2, 4, 4, 4]);
+        assert_eq!(rates(DilationStart::Block), [2, 2, 2, 2, 2, 2, 2, 4, 4, 4, 4]);
+        assert_eq!(rates(DilationStart::NextStage), [1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 4]);
+        assert_eq!(rates(DilationStart::FirstUnits), [2, 1, 1, 1, 2, 1, 1, 4, 1, 1, 4]);
+        let padded = |padding| depthwise(padding, DilationStart::NextUnit)[10].0;
+        assert_eq!(padded(BlockPadding::Symmetric), Padding::Symmetric(4));
+        assert_eq!(padded(BlockPadding::BeforeExpansion), Padding::Symmetric(0));
+        assert_eq!(padded(BlockPadding::Same), Padding::Same);
+    }
+
+    /// The border is what the expansion makes of zeros.
+    #[test]
+    fn padding_before_the_expansion_is_that_of_a_pointwise_convolution() {
+        let mut network = mobilenet_v2();
+        let Backbone::MobilenetV2(layout) = &mut network.backbone else { unreachable!() };
+        (layout.padding, layout.padded_stem) = (BlockPadding::BeforeExpansion, false);
+        let graph = network.graph().unwrap();
+        let sizes = graph.sizes(129, 129).unwrap();
+        let size = |tap: &str| sizes[graph.tap(tap).unwrap().index()];
+        assert_eq!(size("backbone.stem"), (64, 64));
+        assert_eq!((size("backbone.block2.expand"), size("backbone.block2")), ((66, 66), (32, 32)));
+        assert_eq!((size("backbone.block16.expand"), size("backbone.block16")), ((12, 12), (8, 8)));
+    }
+
+    #[test]
+    fn a_backbone_without_a_head_ends_in_its_features() {
+        let headless = Network { aspp: None, classes: 0, ..mobilenet_v2() };
+        let graph = headless.graph().unwrap();
+        assert_eq!(graph.output(), graph.tap(super::BACKBONE).unwrap());
+        let of_nothing = Network { classes: 21, ..headless };
+        assert!(of_nothing.graph().unwrap_err().to_string().contains("no decoder and no classes"));
     }
 
     #[test]

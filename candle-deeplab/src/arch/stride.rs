@@ -9,11 +9,12 @@ pub enum DilationStart {
     /// At the unit after the one that would have strided, which keeps the rate so far (TensorFlow, torchvision's ResNets,
     /// VainF, mmsegmentation's ResNets, timm).
     NextUnit,
-    /// At the unit that would have strided (jfzhang95's ResNet, smp, torchvision's MobileNetV3, mmsegmentation's
-    /// MobileNetV2).
+    /// At the unit that would have strided (jfzhang95's ResNet, smp).
     Block,
     /// At the next stage: all units up to there keep the rate so far (jfzhang95's MobileNetV2).
     NextStage,
+    /// At the unit that would have strided, but of each stage only the first unit dilates (mmsegmentation's MobileNetV2).
+    FirstUnits,
 }
 
 /// Keeps a backbone at its output stride: past it, a stride becomes a dilation (the "atrous" in DeepLab).
@@ -28,17 +29,20 @@ pub(super) struct OutputStride {
     rate: usize,
     /// The rate that the stage began with.
     stage_rate: usize,
+    /// Whether no layer of the stage has come yet.
+    stage_is_new: bool,
 }
 
 impl OutputStride {
     /// Starts after a stem that has divided the size by `reached`.
     pub(super) fn new(target: usize, reached: usize, start: DilationStart) -> Self {
-        Self { target, start, reached, rate: 1, stage_rate: 1 }
+        Self { target, start, reached, rate: 1, stage_rate: 1, stage_is_new: true }
     }
 
     /// A new stage begins.
     pub(super) fn stage(&mut self) {
         self.stage_rate = self.rate;
+        self.stage_is_new = true;
     }
 
     /// The rate of the layers that follow.
@@ -60,7 +64,10 @@ impl OutputStride {
             DilationStart::NextUnit => before,
             DilationStart::Block => self.rate,
             DilationStart::NextStage => self.stage_rate,
+            DilationStart::FirstUnits if self.stage_is_new => self.rate,
+            DilationStart::FirstUnits => 1,
         };
+        self.stage_is_new = false;
         (kept, rate)
     }
 }
@@ -98,5 +105,6 @@ mod tests {
         assert_eq!(rates(DilationStart::NextUnit), [1, 2, 2, 4, 4]);
         assert_eq!(rates(DilationStart::Block), [2, 2, 4, 4, 4]);
         assert_eq!(rates(DilationStart::NextStage), [1, 1, 2, 2, 4]);
+        assert_eq!(rates(DilationStart::FirstUnits), [2, 1, 4, 1, 4]);
     }
 }

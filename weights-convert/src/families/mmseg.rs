@@ -1,7 +1,7 @@
 //! mmsegmentation's DeepLabv3+ (`DepthwiseSeparableASPPHead`) and DeepLabv3 (`ASPPHead`) with ResNetV1c, ResNet or
 //! MobileNetV2.
 
-use candle_deeplab::arch::{MultiGrid, ResNet, Unit};
+use candle_deeplab::arch::{DilationStart, MobileNetV2, MultiGrid, ResNet, Unit};
 use candle_deeplab::config::{ConcatOrder, Convolution, ImagePooling};
 
 use super::names::{Rule, rule};
@@ -36,7 +36,7 @@ pub(super) static FAMILY: Family = Family {
     },
 };
 
-/// With MobileNetV2, whose stages are dilated from their first block on.
+/// With MobileNetV2, of whose stages only the first blocks dilate (`make_layer`).
 pub(super) static MOBILENET_V2: Family = Family {
     find: |checkpoint| {
         let head = checkpoint.info("decode_head.image_pool.1.conv.weight").is_some();
@@ -46,7 +46,10 @@ pub(super) static MOBILENET_V2: Family = Family {
         STEM, BLOCK_1, BLOCK_2, BLOCK_3, BLOCK_4, BLOCK_5, BLOCK_6, BLOCK_7, BLOCK_8, BLOCK_9, BLOCK_10, BLOCK_11,
         BLOCK_12, BLOCK_13, BLOCK_14, BLOCK_15, BLOCK_16, BLOCK_17, HEAD,
     ],
-    plan: |layers| torch::mobilenet_v2(layers, torch::LIKE_MOBILENET_V2, INPUT),
+    plan: |layers| {
+        let like = MobileNetV2 { dilation_start: DilationStart::FirstUnits, ..torch::LIKE_MOBILENET_V2 };
+        torch::mobilenet_v2(layers, like, INPUT)
+    },
     ..FAMILY
 };
 

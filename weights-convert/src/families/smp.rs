@@ -32,7 +32,7 @@ pub(super) static NATIVE: Family = Family {
     name: "smp",
     naming: Naming::Torch,
     find: |checkpoint| torch::find(checkpoint, "decoder.aspp.0.convs.0.0.weight", "encoder"),
-    rules: &[torch::RESNET, STEM_AND_HEAD, BLOCK_1, BLOCKS, HEAD],
+    rules: &[torch::RESNET, STEM_AND_HEAD, NO_EXPANSION, BLOCK_1, BLOCKS, HEAD],
     spare: |name| name.starts_with("classification_head.").then_some("auxiliary head"),
     habits: HABITS,
     plan: native,
@@ -86,7 +86,14 @@ pub(super) static XCEPTION_71: Family = Family {
 /// DeepLabV3, whose default output stride is another.
 pub(super) static V3: Family = Family {
     find: |checkpoint| torch::find(checkpoint, "decoder.aspp.convs.0.0.weight", "encoder"),
-    rules: &[torch::RESNET, STEM_AND_HEAD, BLOCK_1, BLOCKS, v3_head!("decoder.aspp", "decoder.conv", "decoder.bn")],
+    rules: &[
+        torch::RESNET,
+        STEM_AND_HEAD,
+        NO_EXPANSION,
+        BLOCK_1,
+        BLOCKS,
+        v3_head!("decoder.aspp", "decoder.conv", "decoder.bn"),
+    ],
     habits: Habits { output_stride: 8, ..HABITS },
     ..NATIVE
 };
@@ -104,7 +111,14 @@ pub(super) static V3_TIMM_RESNET: Family = Family {
 /// DeepLabV3 of releases before 0.5, where the decoder's modules had numbers.
 pub(super) static V3_SEQUENTIAL: Family = Family {
     find: |checkpoint| torch::find(checkpoint, "decoder.0.convs.0.0.weight", "encoder"),
-    rules: &[torch::RESNET, STEM_AND_HEAD, BLOCK_1, BLOCKS, v3_head!("decoder.0", "decoder.1", "decoder.2")],
+    rules: &[
+        torch::RESNET,
+        STEM_AND_HEAD,
+        NO_EXPANSION,
+        BLOCK_1,
+        BLOCKS,
+        v3_head!("decoder.0", "decoder.1", "decoder.2"),
+    ],
     ..V3
 };
 
@@ -129,6 +143,8 @@ const STEM_AND_HEAD: &[Rule] = &[
     rule("backbone.stem", "{backbone}.features.0.0", "{backbone}.features.0.1"),
     rule("backbone.head", "{backbone}.features.18.0", "{backbone}.features.18.1"),
 ];
+/// The first block has no expansion; the rule for all blocks would find another of its layers.
+const NO_EXPANSION: &[Rule] = &[rule("backbone.block1.expand", "", "")];
 const BLOCK_1: &[Rule] = inverted_residual!("block1", "{backbone}.features.1");
 const BLOCKS: &[Rule] = inverted_residual!("block{i}", "{backbone}.features.{i}");
 
