@@ -34,7 +34,7 @@ pub struct Config {
     pub provenance: Provenance,
 }
 
-/// The network: a backbone, an ASPP head and, for DeepLabv3+, a decoder.
+/// The network: a backbone, an ASPP head and, for DeepLabv3+, a decoder. Or a backbone alone, to start training from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
@@ -43,20 +43,21 @@ pub struct Network {
     /// Input size over backbone feature size: 8, 16 or 32. Past it, strides become dilations.
     pub output_stride: usize,
     /// Extra dilation of the last block's three units (Chen et al. 2017, section 3.2.1).
-    /// `[1, 1, 1]` where there is none; TensorFlow's published ResNets want `[1, 2, 4]`.
+    /// `[1, 1, 1]` where there is none; TensorFlow's published ResNets want `[1, 2, 4]`. See also [`MultiGrid`](crate::arch::MultiGrid).
     pub multi_grid: [usize; 3],
     /// How convolutions are normalised.
     pub normalization: Normalization,
-    /// Corner pixels keep their place in every bilinear resize. TensorFlow and jfzhang95 do, VainF and torchvision do not.
+    /// Corner pixels keep their place in every bilinear resize. TensorFlow, jfzhang95, smp and mmsegmentation's 769×769
+    /// models do, VainF, torchvision and all other models of mmsegmentation do not.
     pub align_corners: bool,
-    /// Atrous spatial pyramid pooling.
-    pub aspp: Aspp,
+    /// Atrous spatial pyramid pooling; `null` is a backbone without a head, which has features and no logits.
+    pub aspp: Option<Aspp>,
     /// The DeepLabv3+ decoder; `null` is DeepLabv3.
     pub decoder: Option<Decoder>,
     /// The auxiliary head that a network was trained with, where it was kept. It takes no part in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auxiliary: Option<Auxiliary>,
-    /// Number of classes, background included.
+    /// Number of classes, background included; 0 for a backbone without a head.
     pub classes: usize,
 }
 
@@ -257,7 +258,13 @@ impl Config {
             ));
         }
         self.preprocessing.validate()?;
-        self.labels.validate(self.network.classes)
+        match (&self.network.aspp, self.labels.names.len()) {
+            (None, 0) => Ok(()),
+            (None, names) => {
+                Err(format!("labels.names has {names} names, but a backbone without a head has no classes"))
+            }
+            (Some(_), _) => self.labels.validate(self.network.classes),
+        }
     }
 }
 
@@ -272,16 +279,14 @@ impl Network {
             let scaled = rate.checked_mul(self.output_stride)?;
             (output_stride > 0 && scaled.is_multiple_of(output_stride)).then(|| scaled / output_stride)
         };
-        let rates = self.aspp.rates.iter().map(|&r| scale(r)).collect::<Option<Vec<_>>>();
+        let configured = self.aspp.as_ref().map(|aspp| aspp.rates.clone()).unwrap_or_default();
+        let rates = configured.iter().map(|&r| scale(r)).collect::<Option<Vec<_>>>();
         match rates {
             Some(rates) if [8, 16, 32].contains(&output_stride) => {
-                Ok(Self { output_stride, aspp: Aspp { rates, ..self.aspp.clone() }, ..self.clone() })
+                let aspp = self.aspp.clone().map(|aspp| Aspp { rates, ..aspp });
+                Ok(Self { output_stride, aspp, ..self.clone() })
             }
-            _ => Err(Error::OutputStride {
-                requested: output_stride,
-                rates: self.aspp.rates.clone(),
-                at: self.output_stride,
-            }),
+            _ => Err(Error::OutputStride { requested: output_stride, rates: configured, at: self.output_stride }),
         }
     }
 }

@@ -46,6 +46,12 @@ pub enum Error {
         /// Similar paths that exist.
         available: Vec<String>,
     },
+    /// Logits were asked of a backbone without a head.
+    #[error(
+        "this model is a backbone without a segmentation head: it has features and no classifier; train a network from it, \
+         or convert the checkpoint of a whole one"
+    )]
+    NoHead,
     /// The model cannot run at this output stride.
     #[error(
         "output stride {requested} is not possible: choose 8, 16 or 32 such that the atrous rates {rates:?} (at output stride {at}) stay whole numbers"

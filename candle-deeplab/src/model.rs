@@ -109,7 +109,8 @@ impl DeepLab {
     pub fn with_executor(&self, executor: Executor) -> Result<Self> {
         if let Executor::Cpu(isa) = executor {
             if !self.may_fuse() {
-                let reason = "the fused CPU executor takes constant f32 weights on the CPU: choose `Executor::Auto`";
+                let reason = "the fused CPU executor takes a network with a head and constant f32 weights on the CPU: \
+                              choose `Executor::Auto`";
                 return Err(Error::Executor(reason.into()));
             }
             if !isa.is_available() {
@@ -138,9 +139,10 @@ impl DeepLab {
     /// output stride without.
     ///
     /// # Errors
-    /// [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network, [`Error::Candle`] where they are of
+    /// [`Error::NoHead`] for a backbone without one; [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network, [`Error::Candle`] where they are of
     /// another device or type than the weights, [`Error::Weights`] where the file has been damaged since it was opened.
     pub fn logits(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.check_head()?;
         match self.fused_for(pixels)? {
             Some(cpu) => cpu.logits(pixels),
             None => self.run(pixels, self.graph.tap(LOGITS)?),
@@ -152,6 +154,7 @@ impl DeepLab {
     /// # Errors
     /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes.
     pub fn label_map(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.check_head()?;
         if let Some(cpu) = self.fused_for(pixels)? {
             return cpu.label_map(pixels);
         }
@@ -189,8 +192,13 @@ impl DeepLab {
         self.cpu.get_or_try(pack).map(Some)
     }
 
+    fn check_head(&self) -> Result<()> {
+        self.config.network.aspp.as_ref().map(|_| ()).ok_or(Error::NoHead)
+    }
+
+    /// The fused executor computes logits only.
     fn may_fuse(&self) -> bool {
-        self.device.is_cpu() && self.weights.are_constant_f32()
+        self.config.network.aspp.is_some() && self.device.is_cpu() && self.weights.are_constant_f32()
     }
 
     fn fused_for(&self, pixels: &Tensor) -> Result<Option<Arc<Cpu>>> {
@@ -219,6 +227,7 @@ impl DeepLab {
 impl Module for DeepLab {
     /// Logits at the input's size.
     fn forward(&self, pixels: &Tensor) -> candle_core::Result<Tensor> {
+        self.check_head().map_err(Error::into_candle)?;
         let output = match self.fused_for(pixels) {
             Ok(Some(cpu)) => cpu.output(pixels),
             Ok(None) => self.run(pixels, self.graph.output()),

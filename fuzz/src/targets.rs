@@ -94,7 +94,6 @@ pub fn families(data: &[u8]) {
             constant(name, 1, &dims, &[])
         })
         .collect();
-    let _ = with_file("g.pb", &graph, |path| {
-        families::recognise(&Checkpoint::open(path)?, &Options::default()).map(drop)
-    });
+    let _ =
+        with_file("g.pb", &graph, |path| families::recognise(&Checkpoint::open(path)?, &Options::default()).map(drop));
 }

@@ -21,7 +21,8 @@ pub(crate) fn text(recipe: &Recipe, card: &Card) -> String {
 
 fn front_matter(f: &mut String, config: &Config, card: &Card) -> fmt::Result {
     let network = &config.network;
-    writeln!(f, "---\nlibrary_name: candle\npipeline_tag: image-segmentation")?;
+    let task = if network.aspp.is_some() { "image-segmentation" } else { "image-feature-extraction" };
+    writeln!(f, "---\nlibrary_name: candle\npipeline_tag: {task}")?;
     if let Some(license) = &card.license {
         writeln!(f, "license: {}", Quoted(license))?;
     }
@@ -52,23 +53,31 @@ fn list<'a>(f: &mut String, key: &str, items: impl Iterator<Item = &'a str>) -> 
 }
 
 fn architecture(config: &Config) -> &'static str {
-    if config.network.decoder.is_some() { "deeplabv3plus" } else { "deeplabv3" }
+    match (&config.network.aspp, &config.network.decoder) {
+        (None, _) => "backbone",
+        (_, None) => "deeplabv3",
+        (_, Some(_)) => "deeplabv3plus",
+    }
 }
 
 fn body(f: &mut String, recipe: &Recipe) -> fmt::Result {
     let config = &recipe.config;
     let (network, provenance) = (&config.network, &config.provenance);
-    let plus = if network.decoder.is_some() { "+" } else { "" };
     let parameters: usize = recipe.sources.iter().map(Source::elements).sum();
-    writeln!(f, "\n# DeepLabv3{plus}, {}\n", network.backbone.name())?;
-    writeln!(
-        f,
-        "Semantic segmentation into {} classes ({}): {parameters} parameters, output stride {}.\n",
-        network.classes,
-        Code(&config.labels.dataset),
-        network.output_stride
-    )?;
-    writeln!(f, "## Use\n\n```sh\ncandle-deeplab segment photo.jpg --weights .\n```\n")?;
+    let size = format!("{parameters} parameters, output stride {}", network.output_stride);
+    if network.aspp.is_some() {
+        let plus = if network.decoder.is_some() { "+" } else { "" };
+        let (classes, data) = (network.classes, Code(&config.labels.dataset));
+        writeln!(f, "\n# DeepLabv3{plus}, {}\n", network.backbone.name())?;
+        writeln!(f, "Semantic segmentation into {classes} classes ({data}): {size}.\n")?;
+        writeln!(f, "## Use\n\n```sh\ncandle-deeplab segment photo.jpg --weights .\n```\n")?;
+    } else {
+        writeln!(f, "\n# {}, a backbone\n", network.backbone.name())?;
+        writeln!(
+            f,
+            "Features to start training a segmentation network from; it has no head and no classes: {size}.\n"
+        )?;
+    }
     writeln!(
         f,
         "`config.json` is the whole recipe, preprocessing and labels included; `model.safetensors` has the weights.\n"
@@ -86,17 +95,23 @@ fn body(f: &mut String, recipe: &Recipe) -> fmt::Result {
         writeln!(f, "| {} | {} | {} |", decision.what, Code(&decision.value), Code(&decision.because))?;
     }
     writeln!(f, "\n## Numerics\n")?;
-    let norms = match network.normalization {
-        Normalization::BatchNorm => format!("batch norms of the head have epsilon {:e}", network.aspp.batch_norm_eps),
-        Normalization::Folded => "batch norms are folded into the convolutions".into(),
+    let norms = match (network.normalization, &network.aspp) {
+        (Normalization::Folded, _) => "Batch norms are folded into the convolutions".into(),
+        (_, Some(aspp)) => format!("Batch norms of the head have epsilon {:e}", aspp.batch_norm_eps),
+        (_, None) => format!("Batch norms have epsilon {:e}", network.backbone.batch_norm_eps()),
     };
     let aligned = if network.align_corners { "with" } else { "without" };
-    writeln!(f, "f32. Bilinear resizes {aligned} aligned corners; {norms}. Pixels are")?;
+    let resizes =
+        network.aspp.as_ref().map_or(String::new(), |_| format!(" Bilinear resizes {aligned} aligned corners."));
+    writeln!(f, "f32. {norms}.{resizes} Pixels are")?;
     let Preprocessing { mean, std, .. } = &config.preprocessing;
     writeln!(
         f,
         "`(RGB − {mean:?}) / {std:?}` on 0–255. `weights-convert verify` compares the logits with a reference's.\n"
     )?;
+    if config.labels.names.is_empty() {
+        return Ok(());
+    }
     writeln!(f, "## Labels\n\n| class | name |\n|---|---|")?;
     for (class, name) in config.labels.names.iter().enumerate() {
         writeln!(f, "| {class} | {} |", Code(name))?;

@@ -260,9 +260,9 @@ pub enum Error {
     #[error("{}: is the file to convert; choose another directory", path.display())]
     OverSource { path: PathBuf },
 
-    /// A reference whose logits are not those of the model's input.
-    #[error("{}: its `logits` have shape {found:?}, the model computes {wanted:?}", path.display())]
-    ReferenceShape { path: PathBuf, found: Vec<usize>, wanted: Vec<usize> },
+    /// A reference whose logits (or features) are not those of the model's input.
+    #[error("{}: its `{output}` have shape {found:?}, the model computes {wanted:?}", path.display())]
+    ReferenceShape { path: PathBuf, output: &'static str, found: Vec<usize>, wanted: Vec<usize> },
 
     /// The model itself.
     #[error(transparent)]

@@ -72,6 +72,9 @@ struct ConvertArgs {
     /// Dilations of the atrous branches at that output stride, e.g. 6,12,18
     #[arg(long, value_name = "R,R,R", value_delimiter = ',')]
     atrous_rates: Option<Vec<usize>>,
+    /// Whether corner pixels keep their place when resizing, where it is not the family's usual rule
+    #[arg(long, value_name = "BOOL")]
+    align_corners: Option<bool>,
     /// Extra dilations of the last block's three units, e.g. 1,2,4
     #[arg(long, value_name = "A,B,C", value_parser = parse_multi_grid)]
     multi_grid: Option<[usize; 3]>,
@@ -152,6 +155,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 family: args.family,
                 output_stride: args.output_stride,
                 atrous_rates: args.atrous_rates,
+                align_corners: args.align_corners,
                 multi_grid: args.multi_grid,
                 labels: args.labels,
                 input_size: args.input_size,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Module, Tensor};
 use candle_deeplab::DeepLab;
+use candle_deeplab::arch::BACKBONE;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -35,20 +36,27 @@ impl fmt::Display for Comparison {
 }
 
 /// Runs the model in `dir` on the CPU on the `input` `[N, 3, H, W]` (already preprocessed) of a safetensors file and
-/// compares with its `logits` `[N, classes, h, w]`, which are at the head's resolution or at the input's.
+/// compares with its `logits` `[N, classes, h, w]`, which are at the head's resolution or at the input's. A backbone without
+/// a head has `features` `[N, C, h, w]` instead.
 ///
 /// # Errors
 /// Where the model or the reference cannot be read, or their shapes do not fit each other.
 pub fn verify(dir: &Path, reference: &Path, tolerance: f64) -> Result<Comparison> {
     let model = DeepLab::load(dir, &Device::Cpu)?;
     let file = Checkpoint::open(reference)?;
-    let (input, wanted) = (tensor(&file, "input")?, tensor(&file, "logits")?);
-    let head = model.logits(&input)?;
-    let logits =
-        if head.dims() == wanted.dims() { head } else { model.forward(&input).map_err(candle_deeplab::Error::from)? };
+    let headless = model.config().network.aspp.is_none();
+    let output = if headless { "features" } else { "logits" };
+    let (input, wanted) = (tensor(&file, "input")?, tensor(&file, output)?);
+    let head = if headless { model.taps(&input, &[BACKBONE])?.remove(0) } else { model.logits(&input)? };
+    let logits = if headless || head.dims() == wanted.dims() {
+        head
+    } else {
+        model.forward(&input).map_err(candle_deeplab::Error::from)?
+    };
     if logits.dims() != wanted.dims() || wanted.elem_count() == 0 {
         return Err(Error::ReferenceShape {
             path: reference.to_owned(),
+            output,
             found: wanted.dims().to_vec(),
             wanted: logits.dims().to_vec(),
         });

@@ -1,8 +1,9 @@
-//! MobileNetV2 (Sandler et al. 2018) in TensorFlow's form: inverted residuals with TensorFlow's SAME padding.
+//! MobileNetV2 (Sandler et al. 2018): inverted residuals. Code bases differ in where the zeros go, in where dilation starts,
+//! and in where the features are taken.
 
 use serde::{Deserialize, Serialize};
 
-use super::OutputStride;
+use super::stride::{DilationStart, OutputStride};
 use crate::config::Network;
 use crate::graph::{Activation, Builder, Conv, Padding, Value};
 
@@ -14,8 +15,29 @@ pub struct MobileNetV2 {
     pub stem: usize,
     /// The inverted residuals in order.
     pub blocks: Vec<InvertedResidual>,
+    /// Channels of a 1×1 convolution after the last block; `null` where the features are taken before it (all but smp).
+    pub head: Option<usize>,
+    /// Where a block's zeros go.
+    pub padding: BlockPadding,
+    /// Whether the first convolution is padded (all but VainF, whose stem makes 64×64 of 129×129).
+    pub padded_stem: bool,
+    /// Where dilation starts, once a stride has been left out.
+    pub dilation_start: DilationStart,
     /// Epsilon of the batch norms (TensorFlow and transformers: 1e-3; PyTorch code bases: 1e-5).
     pub batch_norm_eps: f64,
+}
+
+/// Where the zeros around a depthwise convolution's input go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockPadding {
+    /// Around the depthwise convolution's input, by TensorFlow's SAME (TensorFlow, transformers).
+    Same,
+    /// Around the depthwise convolution's input, as many on each side (smp, mmsegmentation).
+    Symmetric,
+    /// Around the block's input, before it is expanded: what the depthwise convolution sees there is the expansion of
+    /// zeros, `ReLU6(BN(0))` (VainF, jfzhang95).
+    BeforeExpansion,
 }
 
 /// An inverted residual: expand, depthwise, project.
@@ -55,7 +77,15 @@ impl MobileNetV2 {
                 });
             }
         }
-        Self { stem, blocks, batch_norm_eps: 1e-3 }
+        Self {
+            stem,
+            blocks,
+            head: None,
+            padding: BlockPadding::Same,
+            padded_stem: true,
+            dilation_start: DilationStart::NextUnit,
+            batch_norm_eps: 1e-3,
+        }
     }
 
     /// The stride of each block: what a checkpoint does not tell.
@@ -82,22 +112,46 @@ fn divisible(value: f64, divisor: f64) -> usize {
 
 pub(super) fn mobilenet_v2(g: &mut Builder, image: Value, layout: &MobileNetV2, network: &Network) -> Value {
     g.batch_norm_eps(layout.batch_norm_eps);
-    let mut stride = OutputStride::new(network.output_stride, 2);
-    let stem = Conv::dense(layout.stem, 3).stride(2).padding(Padding::Same);
+    let mut stride = OutputStride::new(network.output_stride, 2, layout.dilation_start);
+    let stem = Conv::dense(layout.stem, 3).stride(2).padding(match (layout.padded_stem, layout.padding) {
+        (false, _) => Padding::Symmetric(0),
+        (true, BlockPadding::Same) => Padding::Same,
+        (true, _) => Padding::Symmetric(1),
+    });
     let mut x = g.conv_bn_act("stem", image, stem, Activation::Relu6);
     for (i, block) in layout.blocks.iter().enumerate() {
+        // A stage is a run of blocks of one width, of which only the first may stride.
+        if block.stride > 1 || g.channels(x) != block.width {
+            stride.stage();
+        }
         let (stride, rate) = stride.next(block.stride);
-        x = g.scope(format!("block{}", i + 1), |g| inverted_residual(g, x, block, stride, rate));
+        x = g.scope(format!("block{}", i + 1), |g| inverted_residual(g, x, block, layout.padding, stride, rate));
     }
-    x
+    match layout.head {
+        Some(width) => g.conv_bn_act("head", x, Conv::pointwise(width), Activation::Relu6),
+        None => x,
+    }
 }
 
-fn inverted_residual(g: &mut Builder, x: Value, block: &InvertedResidual, stride: usize, rate: usize) -> Value {
+fn inverted_residual(
+    g: &mut Builder,
+    x: Value,
+    block: &InvertedResidual,
+    padding: BlockPadding,
+    stride: usize,
+    rate: usize,
+) -> Value {
+    let around = Padding::Symmetric(rate);
+    let (before, inside) = match padding {
+        BlockPadding::Same => (Padding::Symmetric(0), Padding::Same),
+        BlockPadding::BeforeExpansion if block.expansion.is_some() => (around, Padding::Symmetric(0)),
+        BlockPadding::Symmetric | BlockPadding::BeforeExpansion => (Padding::Symmetric(0), around),
+    };
     let mut y = x;
     if let Some(expansion) = block.expansion {
-        y = g.conv_bn_act("expand", y, Conv::pointwise(expansion), Activation::Relu6);
+        y = g.conv_bn_act("expand", y, Conv::pointwise(expansion).padding(before), Activation::Relu6);
     }
-    let depthwise = Conv::depthwise(g.channels(y)).stride(stride).dilation(rate).padding(Padding::Same);
+    let depthwise = Conv::depthwise(g.channels(y)).stride(stride).dilation(rate).padding(inside);
     y = g.conv_bn_act("depthwise", y, depthwise, Activation::Relu6);
     y = g.conv_bn("project", y, Conv::pointwise(block.width));
     if stride == 1 && g.channels(x) == block.width { g.add(y, x) } else { y }

@@ -8,13 +8,15 @@ mod auxiliary;
 mod decoder;
 mod mobilenet_v2;
 mod resnet;
+mod stride;
 mod xception;
 
-pub use mobilenet_v2::{InvertedResidual, MobileNetV2};
-pub use resnet::{DilationStart, PoolPadding, ResNet, Stem, StridedUnit};
+pub use mobilenet_v2::{BlockPadding, InvertedResidual, MobileNetV2};
+pub use resnet::{MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit};
+pub use stride::DilationStart;
 pub use xception::{EntryBlock, Xception};
 
-use crate::config::{Backbone, Convolution, Network};
+use crate::config::{Aspp, Backbone, Convolution, Network};
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Builder, Conv, Graph, Value};
 
@@ -35,7 +37,8 @@ const MAX_RATE: usize = 1024;
 const MAX_BRANCHES: usize = 16;
 
 impl Network {
-    /// The network as data. Its output is logits at the input's size; see [`LOGITS`] for the head's own resolution.
+    /// The network as data. Its output is logits at the input's size; see [`LOGITS`] for the head's own resolution. That of
+    /// a backbone without a head is its features, [`BACKBONE`].
     ///
     /// # Errors
     /// [`Error::Graph`] or [`Error::NoSuchTap`] where the config describes no possible network.
@@ -47,8 +50,18 @@ impl Network {
             Backbone::MobilenetV2(layout) => mobilenet_v2::mobilenet_v2(g, image, layout, self),
             Backbone::Resnet(layout) => resnet::resnet(g, image, layout, self),
         });
-        g.batch_norm_eps(self.aspp.batch_norm_eps);
-        let mut x = g.scope(ASPP, |g| aspp::aspp(g, features, &self.aspp, self.align_corners));
+        let output = match &self.aspp {
+            Some(aspp) => self.head(&mut g, image, features, aspp),
+            None => features,
+        };
+        let graph = g.finish(output)?;
+        self.check_output_stride(&graph, features)?;
+        Ok(graph)
+    }
+
+    fn head(&self, g: &mut Builder, image: Value, features: Value, aspp: &Aspp) -> Value {
+        g.batch_norm_eps(aspp.batch_norm_eps);
+        let mut x = g.scope(ASPP, |g| aspp::aspp(g, features, aspp, self.align_corners));
         if let Some(config) = &self.decoder {
             let low_level = g.tap(&format!("{BACKBONE}.{}", config.low_level));
             x = g.scope(DECODER, |g| decoder::decoder(g, x, low_level, config, self.align_corners));
@@ -60,17 +73,16 @@ impl Network {
             let features = g.tap(&format!("{BACKBONE}.{}", config.tap));
             g.scope(AUXILIARY, |g| auxiliary::auxiliary(g, features, config, self.classes));
         }
-        let graph = g.finish(full)?;
-        self.check_output_stride(&graph, features)?;
-        Ok(graph)
+        full
     }
 
     /// A backbone whose own strides step over the output stride, or never reach it, would quietly be another network.
     fn check_output_stride(&self, graph: &Graph, features: Value) -> Result<()> {
         const INPUT: usize = 513;
         let (height, width) = graph.sizes(INPUT, INPUT)?[features.index()];
-        let wanted = INPUT.div_ceil(self.output_stride);
-        if (height, width) == (wanted, wanted) {
+        // A stem without padding loses a row.
+        let wanted = [INPUT.div_ceil(self.output_stride), INPUT / self.output_stride];
+        if height == width && wanted.contains(&height) {
             return Ok(());
         }
         let reason = format!(
@@ -85,8 +97,7 @@ impl Network {
         if ![8, 16, 32].contains(&self.output_stride) {
             return fail(BACKBONE, format!("output stride {} must be 8, 16 or 32", self.output_stride));
         }
-        let rates_len = self.aspp.rates.len();
-        let rates = self.aspp.rates.iter().chain(&self.multi_grid);
+        let rates = self.aspp.iter().flat_map(|aspp| &aspp.rates).chain(&self.multi_grid);
         if let Some(rate) = rates.into_iter().find(|rate| !(1..=MAX_RATE).contains(*rate)) {
             return fail(ASPP, format!("atrous rate {rate} must be between 1 and {MAX_RATE}"));
         }
@@ -94,20 +105,25 @@ impl Network {
         if convolutions > MAX_BRANCHES {
             return fail(AUXILIARY, format!("{convolutions} convolutions; it must have at most {MAX_BRANCHES}"));
         }
-        if rates_len > MAX_BRANCHES {
-            return fail(ASPP, format!("{rates_len} atrous branches; it must have at most {MAX_BRANCHES}"));
-        }
         if matches!(self.backbone, Backbone::MobilenetV2(_)) && self.multi_grid != [1, 1, 1] {
             return fail(BACKBONE, format!("multi-grid {:?}: a MobileNetV2 has none", self.multi_grid));
         }
-        if ![1, 3].contains(&self.aspp.projection_kernel) {
-            return fail(ASPP, format!("projection kernel {} must be 1 or 3", self.aspp.projection_kernel));
-        }
-        let eps = [self.backbone.batch_norm_eps(), self.aspp.batch_norm_eps];
+        let eps = self.aspp.iter().map(|aspp| aspp.batch_norm_eps).chain([self.backbone.batch_norm_eps()]);
         if let Some(eps) = eps.into_iter().find(|eps| !eps.is_finite() || *eps <= 0.0) {
             return fail(BACKBONE, format!("batch norm epsilon {eps} must be positive"));
         }
-        Ok(())
+        match &self.aspp {
+            None if self.decoder.is_some() || self.classes > 0 => {
+                fail(BACKBONE, "a backbone without an ASPP has no decoder and no classes".into())
+            }
+            Some(aspp) if aspp.rates.len() > MAX_BRANCHES => {
+                fail(ASPP, format!("{} atrous branches; it must have at most {MAX_BRANCHES}", aspp.rates.len()))
+            }
+            Some(aspp) if ![1, 3].contains(&aspp.projection_kernel) => {
+                fail(ASPP, format!("projection kernel {} must be 1 or 3", aspp.projection_kernel))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -121,41 +137,12 @@ impl Backbone {
         }
     }
 
-    fn batch_norm_eps(&self) -> f64 {
+    /// Epsilon of its batch norms.
+    pub fn batch_norm_eps(&self) -> f64 {
         match self {
             Self::Xception(layout) => layout.batch_norm_eps,
             Self::MobilenetV2(layout) => layout.batch_norm_eps,
             Self::Resnet(layout) => layout.batch_norm_eps,
-        }
-    }
-}
-
-/// Keeps a backbone at its output stride: past it, a stride becomes a dilation (the "atrous" in DeepLab).
-///
-/// TensorFlow's rule (`slim/nets/resnet_utils.stack_blocks_dense`): the layer that would have gone beyond the output
-/// stride runs at stride 1 with the rate so far; the rate multiplies from the next layer on.
-#[derive(Debug)]
-struct OutputStride {
-    target: usize,
-    reached: usize,
-    rate: usize,
-}
-
-impl OutputStride {
-    /// Starts after a stem that has divided the size by `reached`.
-    fn new(target: usize, reached: usize) -> Self {
-        Self { target, reached, rate: 1 }
-    }
-
-    /// The stride and dilation of the next layer, whose own stride is `stride`.
-    fn next(&mut self, stride: usize) -> (usize, usize) {
-        if self.reached == self.target {
-            let rate = self.rate;
-            self.rate = rate.saturating_mul(stride);
-            (1, rate)
-        } else {
-            self.reached = self.reached.saturating_mul(stride);
-            (stride, 1)
         }
     }
 }
@@ -175,14 +162,9 @@ fn head_conv(g: &mut Builder, x: Value, width: usize, rate: usize, convolution: 
 
 #[cfg(test)]
 mod tests {
-    use super::{MobileNetV2, OutputStride};
+    use super::{BlockPadding, DilationStart, MobileNetV2};
     use crate::config::{Aspp, Backbone, Convolution, ImagePooling, Network, Normalization};
-
-    /// Strides of Xception-65's entry blocks, one middle block and the two exit blocks, behind a stem of stride 2.
-    fn xception_65(target: usize) -> Vec<(usize, usize)> {
-        let mut stride = OutputStride::new(target, 2);
-        [2, 2, 2, 1, 2, 1].map(|s| stride.next(s)).to_vec()
-    }
+    use crate::graph::{Node, Op, Padding};
 
     fn mobilenet_v2() -> Network {
         Network {
@@ -191,7 +173,7 @@ mod tests {
             multi_grid: [1, 1, 1],
             normalization: Normalization::BatchNorm,
             align_corners: true,
-            aspp: Aspp {
+            aspp: Some(Aspp {
                 width: 16,
                 rates: Vec::new(),
                 image_pooling: ImagePooling::First,
@@ -199,7 +181,7 @@ mod tests {
                 projection_kernel: 1,
                 refine: None,
                 batch_norm_eps: 1e-5,
-            },
+            }),
             decoder: None,
             auxiliary: None,
             classes: 21,
@@ -218,16 +200,59 @@ mod tests {
         }
     }
 
+    /// (Padding, dilation) of each depthwise convolution past output stride 8.
+    fn depthwise(padding: BlockPadding, dilation_start: DilationStart) -> Vec<(Padding, usize)> {
+        let mut network = Network { output_stride: 8, ..mobilenet_v2() };
+        let Backbone::MobilenetV2(layout) = &mut network.backbone else { unreachable!() };
+        (layout.padding, layout.dilation_start) = (padding, dilation_start);
+        let depthwise = |node: &Node| match node.op {
+            Op::Conv(conv) if conv.groups > 1 => Some((conv.padding, conv.dilation)),
+            _ => None,
+        };
+        network.graph().unwrap().nodes().iter().filter_map(depthwise).skip(6).collect()
+    }
+
+    /// `network/backbone/mobilenetv2.py` of VainF, `modeling/backbone/mobilenet.py` of jfzhang95.
+    #[test]
+    fn code_bases_dilate_and_pad_a_mobilenet_in_their_own_ways() {
+        let rates =
+            |start| depthwise(BlockPadding::Symmetric, start).into_iter().map(|(_, rate)| rate).collect::<Vec<_>>();
+        assert_eq!(rates(DilationStart::NextUnit), [1, 2, 2, 2, 2, 2, 2, 2, 4, 4, 4]);
+        assert_eq!(rates(DilationStart::Block), [2, 2, 2, 2, 2, 2, 2, 4, 4, 4, 4]);
+        assert_eq!(rates(DilationStart::NextStage), [1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 4]);
+        assert_eq!(rates(DilationStart::FirstUnits), [2, 1, 1, 1, 2, 1, 1, 4, 1, 1, 4]);
+        let padded = |padding| depthwise(padding, DilationStart::NextUnit)[10].0;
+        assert_eq!(padded(BlockPadding::Symmetric), Padding::Symmetric(4));
+        assert_eq!(padded(BlockPadding::BeforeExpansion), Padding::Symmetric(0));
+        assert_eq!(padded(BlockPadding::Same), Padding::Same);
+    }
+
+    /// The border is what the expansion makes of zeros.
+    #[test]
+    fn padding_before_the_expansion_is_that_of_a_pointwise_convolution() {
+        let mut network = mobilenet_v2();
+        let Backbone::MobilenetV2(layout) = &mut network.backbone else { unreachable!() };
+        (layout.padding, layout.padded_stem) = (BlockPadding::BeforeExpansion, false);
+        let graph = network.graph().unwrap();
+        let sizes = graph.sizes(129, 129).unwrap();
+        let size = |tap: &str| sizes[graph.tap(tap).unwrap().index()];
+        assert_eq!(size("backbone.stem"), (64, 64));
+        assert_eq!((size("backbone.block2.expand"), size("backbone.block2")), ((66, 66), (32, 32)));
+        assert_eq!((size("backbone.block16.expand"), size("backbone.block16")), ((12, 12), (8, 8)));
+    }
+
+    #[test]
+    fn a_backbone_without_a_head_ends_in_its_features() {
+        let headless = Network { aspp: None, classes: 0, ..mobilenet_v2() };
+        let graph = headless.graph().unwrap();
+        assert_eq!(graph.output(), graph.tap(super::BACKBONE).unwrap());
+        let of_nothing = Network { classes: 21, ..headless };
+        assert!(of_nothing.graph().unwrap_err().to_string().contains("no decoder and no classes"));
+    }
+
     #[test]
     fn a_multi_grid_that_nothing_would_use_is_refused() {
         let network = Network { multi_grid: [1, 2, 4], ..mobilenet_v2() };
         assert!(network.graph().unwrap_err().to_string().contains("a MobileNetV2 has none"));
-    }
-
-    #[test]
-    fn rates_follow_the_table_of_the_reference() {
-        assert_eq!(xception_65(32), [(2, 1), (2, 1), (2, 1), (1, 1), (2, 1), (1, 1)]);
-        assert_eq!(xception_65(16), [(2, 1), (2, 1), (2, 1), (1, 1), (1, 1), (1, 2)]);
-        assert_eq!(xception_65(8), [(2, 1), (2, 1), (1, 1), (1, 2), (1, 2), (1, 4)]);
     }
 }

@@ -1,27 +1,31 @@
-//! ResNet (He et al. 2015) with bottlenecks whose stride sits in the 3×3 convolution. Code bases differ in which unit of a
-//! block that is, and in where its dilation starts.
+//! ResNet (He et al. 2015), with bottlenecks whose stride sits in the 3×3 convolution or with basic units. Code bases differ
+//! in which unit of a block strides, and in what dilates.
 
 use serde::{Deserialize, Serialize};
 
-use super::OutputStride;
+use super::stride::{DilationStart, OutputStride};
 use crate::config::Network;
 use crate::graph::{Activation, Builder, Conv, Padding, Value};
 
-/// The layout of a bottleneck ResNet.
+/// The layout of a ResNet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResNet {
     /// The convolutions before the first pooling.
     pub stem: Stem,
+    /// What its units are made of.
+    pub unit: Unit,
     /// How the first pooling pads.
     pub pool_padding: PoolPadding,
     /// Which unit of the second to fourth block (TensorFlow: of the first to third) has stride 2.
     pub strided_unit: StridedUnit,
     /// Where a block that dilates instead of striding starts to dilate.
     pub dilation_start: DilationStart,
+    /// What the network's multi-grid is to the rates of the last block.
+    pub multi_grid: MultiGrid,
     /// Number of units in each of the four blocks.
     pub units: [u8; 4],
-    /// Channels of each block's result; inside a unit they are a quarter.
+    /// Channels of each block's result; inside a bottleneck they are a quarter.
     pub widths: [usize; 4],
     /// Epsilon of the batch norms (1e-5 in every code base).
     pub batch_norm_eps: f64,
@@ -36,7 +40,7 @@ pub enum Stem {
         /// Its channels.
         width: usize,
     },
-    /// Three 3×3 convolutions, the first of stride 2 (TensorFlow's `_beta`).
+    /// Three 3×3 convolutions, the first of stride 2 (TensorFlow's `_beta`, mmsegmentation's v1c).
     Deep {
         /// Their channels.
         widths: [usize; 3],
@@ -63,19 +67,38 @@ pub enum StridedUnit {
     Last,
 }
 
-/// Where a block that dilates instead of striding starts to dilate.
+/// What a ResNet's units are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DilationStart {
-    /// At the unit after the one that would have strided, which keeps the rate so far (TensorFlow, torchvision, VainF,
-    /// mmsegmentation, timm).
-    NextUnit,
-    /// At the block's first unit (jfzhang95, smp).
-    Block,
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Unit {
+    /// 1×1, 3×3 and 1×1 convolutions, narrow inside (ResNet-50 and deeper).
+    Bottleneck,
+    /// Two 3×3 convolutions (ResNet-18 and -34).
+    Basic {
+        /// Whether the second one dilates too, at the rate of the units that follow (smp, timm), or never does
+        /// (mmsegmentation).
+        dilate_second: bool,
+    },
 }
 
-/// (Name, units of the four blocks).
-const VARIANTS: [(&str, [u8; 4]); 2] = [("resnet50", [3, 4, 6, 3]), ("resnet101", [3, 4, 23, 3])];
+/// What [`Network::multi_grid`] is to the rates of a ResNet's last block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MultiGrid {
+    /// Factors of the rates that the output stride asks for (TensorFlow, jfzhang95).
+    Factors,
+    /// The rates themselves, at every output stride; `[1, 1, 1]` is none (mmsegmentation's `d16-mg124`).
+    Rates,
+}
+
+/// (Name, whether its units are bottlenecks, units of the four blocks).
+const VARIANTS: [(&str, bool, [u8; 4]); 5] = [
+    ("resnet18", false, [2, 2, 2, 2]),
+    ("resnet34", false, [3, 4, 6, 3]),
+    ("resnet50", true, [3, 4, 6, 3]),
+    ("resnet101", true, [3, 4, 23, 3]),
+    ("resnet152", true, [3, 8, 36, 3]),
+];
 
 /// The tap of TensorFlow's low-level features: `block1/unit_2/conv3`, after its norm and before the sum.
 const LOW_LEVEL: &str = "block1.unit2.conv3";
@@ -88,10 +111,12 @@ impl ResNet {
     pub fn resnet101_beta() -> Self {
         Self {
             stem: Stem::Deep { widths: [64, 64, 128] },
+            unit: Unit::Bottleneck,
             pool_padding: PoolPadding::Same,
             strided_unit: StridedUnit::Last,
             dilation_start: DilationStart::NextUnit,
-            units: VARIANTS[1].1,
+            multi_grid: MultiGrid::Factors,
+            units: [3, 4, 23, 3],
             widths: [256, 512, 1024, 2048],
             batch_norm_eps: 1e-5,
         }
@@ -103,7 +128,9 @@ impl ResNet {
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        VARIANTS.iter().find(|(_, units)| *units == self.units).map_or("resnet", |(name, _)| name)
+        let bottleneck = self.unit == Unit::Bottleneck;
+        let same = |(_, of_bottlenecks, units): &&(_, bool, _)| *of_bottlenecks == bottleneck && *units == self.units;
+        VARIANTS.iter().find(same).map_or("resnet", |(name, ..)| name)
     }
 }
 
@@ -123,26 +150,30 @@ pub(super) fn resnet(g: &mut Builder, image: Value, layout: &ResNet, network: &N
     };
     x = g.max_pool("pool1", x, 3, 2, padding);
 
-    let mut stride = OutputStride::new(network.output_stride, 4);
+    let mut stride = OutputStride::new(network.output_stride, 4, layout.dilation_start);
     for (b, (&units, &width)) in layout.units.iter().zip(&layout.widths).enumerate() {
         let last_block = b == 3;
         let strided = match layout.strided_unit {
             StridedUnit::First => (b > 0).then_some(0),
             StridedUnit::Last => (!last_block).then_some(units.saturating_sub(1)),
         };
+        stride.stage();
         x = g.scope(format!("block{}", b + 1), |g| {
             for u in 0..units {
-                let (stride, mut rate) = {
-                    let own = stride.next(if strided == Some(u) { 2 } else { 1 });
-                    match layout.dilation_start {
-                        DilationStart::NextUnit => own,
-                        DilationStart::Block => (own.0, stride.rate),
-                    }
+                let (s, rate) = stride.next(if strided == Some(u) { 2 } else { 1 });
+                let grid = network.multi_grid.get(usize::from(u)).copied().filter(|_| last_block);
+                let rate = match (grid, layout.multi_grid) {
+                    (None, _) => rate,
+                    (Some(grid), MultiGrid::Factors) => rate.saturating_mul(grid),
+                    (Some(_), MultiGrid::Rates) if network.multi_grid == [1, 1, 1] => rate,
+                    (Some(grid), MultiGrid::Rates) => grid,
                 };
-                if last_block {
-                    rate = rate.saturating_mul(network.multi_grid.get(usize::from(u)).copied().unwrap_or(1));
-                }
-                x = g.scope(format!("unit{}", u + 1), |g| bottleneck(g, x, width, stride, rate));
+                x = g.scope(format!("unit{}", u + 1), |g| match layout.unit {
+                    Unit::Bottleneck => bottleneck(g, x, width, s, rate),
+                    Unit::Basic { dilate_second } => {
+                        basic(g, x, width, s, [rate, if dilate_second { stride.rate() } else { 1 }])
+                    }
+                });
             }
             x
         });
@@ -152,17 +183,29 @@ pub(super) fn resnet(g: &mut Builder, image: Value, layout: &ResNet, network: &N
 
 fn bottleneck(g: &mut Builder, x: Value, width: usize, stride: usize, rate: usize) -> Value {
     let inner = width / BOTTLENECK;
-    let shortcut = if g.channels(x) != width {
+    let shortcut = shortcut(g, x, width, stride);
+    let y = g.conv_bn_act("conv1", x, Conv::pointwise(inner), Activation::Relu);
+    let y = g.conv_bn_act("conv2", y, Conv::dense(inner, 3).stride(stride).dilation(rate), Activation::Relu);
+    let y = g.conv_bn("conv3", y, Conv::pointwise(width));
+    let sum = g.add(shortcut, y);
+    g.activation(sum, Activation::Relu)
+}
+
+fn basic(g: &mut Builder, x: Value, width: usize, stride: usize, rates: [usize; 2]) -> Value {
+    let shortcut = shortcut(g, x, width, stride);
+    let y = g.conv_bn_act("conv1", x, Conv::dense(width, 3).stride(stride).dilation(rates[0]), Activation::Relu);
+    let y = g.conv_bn("conv2", y, Conv::dense(width, 3).dilation(rates[1]));
+    let sum = g.add(shortcut, y);
+    g.activation(sum, Activation::Relu)
+}
+
+fn shortcut(g: &mut Builder, x: Value, width: usize, stride: usize) -> Value {
+    if g.channels(x) != width {
         g.conv_bn("shortcut", x, Conv::pointwise(width).stride(stride))
     } else if stride > 1 {
         // x[::stride]: a pool over single pixels.
         g.max_pool("shortcut", x, 1, stride, Padding::Symmetric(0))
     } else {
         x
-    };
-    let y = g.conv_bn_act("conv1", x, Conv::pointwise(inner), Activation::Relu);
-    let y = g.conv_bn_act("conv2", y, Conv::dense(inner, 3).stride(stride).dilation(rate), Activation::Relu);
-    let y = g.conv_bn("conv3", y, Conv::pointwise(width));
-    let sum = g.add(shortcut, y);
-    g.activation(sum, Activation::Relu)
+    }
 }

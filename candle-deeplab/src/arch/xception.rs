@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::OutputStride;
+use super::stride::{DilationStart, OutputStride};
 use crate::config::Network;
 use crate::graph::{Activation, Builder, Conv, Value};
 
@@ -19,6 +19,14 @@ pub struct Xception {
     pub middle_blocks: u8,
     /// Channels of the separable convolutions in the two exit blocks.
     pub exit: [[usize; 3]; 2],
+    /// Whether a unit's first ReLU overwrites the unit's input, so that its skip sees no negative value either (jfzhang95).
+    pub in_place_relu: bool,
+    /// Whether the separable convolutions of the last exit block have a ReLU after their depthwise part too (all but
+    /// jfzhang95).
+    pub exit_depthwise_relu: bool,
+    /// Whether the convolution of the first exit block that would have strided dilates like the two before it (all but
+    /// jfzhang95, where it stays at rate 1: seen at output stride 8).
+    pub dilate_strided: bool,
     /// Epsilon of the batch norms (TensorFlow and timm: 1e-3; jfzhang95: 1e-5).
     pub batch_norm_eps: f64,
 }
@@ -64,6 +72,9 @@ impl Xception {
             entry: entry.iter().map(|&(width, stride)| EntryBlock { width, stride }).collect(),
             middle_blocks,
             exit: [[728, 1024, 1024], [1536, 1536, 2048]],
+            in_place_relu: false,
+            exit_depthwise_relu: true,
+            dilate_strided: true,
             batch_norm_eps: 1e-3,
         }
     }
@@ -83,6 +94,11 @@ impl Xception {
     /// The tap of timm's features at stride 4: the same after the next convolution's ReLU (`timm/models/xception_aligned.py`).
     pub fn low_level_relu_tap(&self) -> &'static str {
         if self.entry.len() > 3 { "entry_flow.block3.sepconv3.relu" } else { "entry_flow.block2.sepconv3.relu" }
+    }
+
+    /// The tap of jfzhang95's low-level features: the ReLU of the first block (`modeling/backbone/xception.py`).
+    pub fn low_level_in_place_tap() -> &'static str {
+        "entry_flow.block2.relu"
     }
 
     /// The published variant with this depth, or plain `xception`.
@@ -107,8 +123,12 @@ enum Skip {
 enum Relu {
     /// Before each separable convolution, so that the unit ends without one.
     Before,
+    /// The same, and the first one happens to the unit's input: the skip sees it.
+    BeforeInPlace,
     /// After each depthwise and each pointwise convolution (the last exit block).
     After,
+    /// After each pointwise convolution, and before the first (jfzhang95's last exit block).
+    AfterPointwise,
 }
 
 /// A unit's numbers: widths of its three separable convolutions, stride of the third, atrous rate of each.
@@ -122,7 +142,9 @@ struct Unit {
 
 pub(super) fn xception(g: &mut Builder, image: Value, layout: &Xception, network: &Network) -> Value {
     g.batch_norm_eps(layout.batch_norm_eps);
-    let mut stride = OutputStride::new(network.output_stride, 2);
+    let mut stride = OutputStride::new(network.output_stride, 2, DilationStart::NextUnit);
+    let before = if layout.in_place_relu { Relu::BeforeInPlace } else { Relu::Before };
+    let after = if layout.exit_depthwise_relu { Relu::After } else { Relu::AfterPointwise };
 
     let mut x = g.scope("entry_flow", |g| {
         let x = g.conv_bn_act("conv1", image, Conv::dense(layout.stem[0], 3).stride(2), Activation::Relu);
@@ -130,7 +152,7 @@ pub(super) fn xception(g: &mut Builder, image: Value, layout: &Xception, network
         for (i, block) in layout.entry.iter().enumerate() {
             let (stride, rate) = stride.next(block.stride);
             let widths = [block.width; 3];
-            let u = Unit { widths, stride, rates: [rate; 3], skip: Skip::Conv, relu: Relu::Before };
+            let u = Unit { widths, stride, rates: [rate; 3], skip: Skip::Conv, relu: before };
             x = g.scope(format!("block{}", i + 1), |g| unit(g, x, &u));
         }
         x
@@ -140,7 +162,7 @@ pub(super) fn xception(g: &mut Builder, image: Value, layout: &Xception, network
         for i in 0..layout.middle_blocks {
             let (stride, rate) = stride.next(1);
             let widths = [g.channels(x); 3];
-            let u = Unit { widths, stride, rates: [rate; 3], skip: Skip::Sum, relu: Relu::Before };
+            let u = Unit { widths, stride, rates: [rate; 3], skip: Skip::Sum, relu: before };
             x = g.scope(format!("block{}", i + 1), |g| unit(g, x, &u));
         }
         x
@@ -148,21 +170,27 @@ pub(super) fn xception(g: &mut Builder, image: Value, layout: &Xception, network
 
     g.scope("exit_flow", |g| {
         let (s, rate) = stride.next(2);
-        let u = Unit { widths: layout.exit[0], stride: s, rates: [rate; 3], skip: Skip::Conv, relu: Relu::Before };
+        let rates = [rate, rate, if layout.dilate_strided { rate } else { 1 }];
+        let u = Unit { widths: layout.exit[0], stride: s, rates, skip: Skip::Conv, relu: before };
         let x = g.scope("block1", |g| unit(g, x, &u));
         let (s, rate) = stride.next(1);
         let rates = network.multi_grid.map(|grid| rate.saturating_mul(grid));
-        let u = Unit { widths: layout.exit[1], stride: s, rates, skip: Skip::None, relu: Relu::After };
+        let u = Unit { widths: layout.exit[1], stride: s, rates, skip: Skip::None, relu: after };
         g.scope("block2", |g| unit(g, x, &u))
     })
 }
 
 /// Three separable convolutions and a skip.
 fn unit(g: &mut Builder, x: Value, u: &Unit) -> Value {
+    let x = match u.relu {
+        Relu::Before | Relu::After => x,
+        Relu::BeforeInPlace | Relu::AfterPointwise => g.activation(x, Activation::Relu),
+    };
     let mut y = x;
     for (i, (&width, &rate)) in u.widths.iter().zip(&u.rates).enumerate() {
-        let stride = if i == 2 { u.stride } else { 1 };
-        y = g.scope(format!("sepconv{}", i + 1), |g| separable(g, y, width, stride, rate, u.relu));
+        let (stride, first) = (if i == 2 { u.stride } else { 1 }, i == 0);
+        let depthwise = Conv::depthwise(g.channels(y)).dilation(rate).stride(stride);
+        y = g.scope(format!("sepconv{}", i + 1), |g| separable(g, y, depthwise, width, u.relu, first));
     }
     match u.skip {
         Skip::Conv => {
@@ -174,17 +202,21 @@ fn unit(g: &mut Builder, x: Value, u: &Unit) -> Value {
     }
 }
 
-fn separable(g: &mut Builder, x: Value, width: usize, stride: usize, rate: usize, relu: Relu) -> Value {
-    let depthwise = Conv::depthwise(g.channels(x)).dilation(rate).stride(stride);
+fn separable(g: &mut Builder, x: Value, depthwise: Conv, width: usize, relu: Relu, first: bool) -> Value {
     let pointwise = Conv::pointwise(width);
     match relu {
-        Relu::Before => {
-            let x = g.activation(x, Activation::Relu);
+        Relu::Before | Relu::BeforeInPlace => {
+            let done = first && matches!(relu, Relu::BeforeInPlace);
+            let x = if done { x } else { g.activation(x, Activation::Relu) };
             let x = g.conv_bn("depthwise", x, depthwise);
             g.conv_bn("pointwise", x, pointwise)
         }
         Relu::After => {
             let x = g.conv_bn_act("depthwise", x, depthwise, Activation::Relu);
+            g.conv_bn_act("pointwise", x, pointwise, Activation::Relu)
+        }
+        Relu::AfterPointwise => {
+            let x = g.conv_bn("depthwise", x, depthwise);
             g.conv_bn_act("pointwise", x, pointwise, Activation::Relu)
         }
     }

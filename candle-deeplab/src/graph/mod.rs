@@ -179,7 +179,7 @@ impl Graph {
         &self.nodes[value.0]
     }
 
-    /// The final value: logits at the input's size.
+    /// The final value: logits at the input's size, or the features of a backbone without a head.
     pub fn output(&self) -> Value {
         self.output
     }

@@ -125,7 +125,7 @@ mod tests {
             multi_grid: [1, 1, 1],
             normalization: Normalization::BatchNorm,
             align_corners: true,
-            aspp: Aspp {
+            aspp: Some(Aspp {
                 width: 256,
                 rates: rates.to_vec(),
                 image_pooling: ImagePooling::First,
@@ -133,7 +133,7 @@ mod tests {
                 projection_kernel: 1,
                 refine: None,
                 batch_norm_eps: 1e-5,
-            },
+            }),
             auxiliary: None,
             decoder: low_level.map(|tap| Decoder {
                 low_level: tap.into(),

@@ -1,6 +1,6 @@
 //! Backbones as their layers in a file tell them.
 
-use candle_deeplab::arch::{EntryBlock, InvertedResidual, MobileNetV2, ResNet, Stem, Xception};
+use candle_deeplab::arch::{EntryBlock, InvertedResidual, MobileNetV2, ResNet, Stem, Unit, Xception};
 
 use super::layers::Layers;
 use crate::error::{Error, Result};
@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 /// No published Xception has more blocks in a flow.
 const MAX_BLOCKS: usize = 64;
 
-pub(super) fn xception(layers: &Layers, batch_norm_eps: f64) -> Result<Xception> {
+/// An Xception with the layers in the file and the rest of its family's `like`.
+pub(super) fn xception(layers: &Layers, like: Xception) -> Result<Xception> {
     let entry_width = |i: usize| format!("backbone.entry_flow.block{i}.sepconv3.pointwise");
     // Some families number the blocks of all flows in one list: the entry flow's are those that begin it with shortcuts,
     // and the middle flow ends where the next shortcut is.
@@ -33,22 +34,26 @@ pub(super) fn xception(layers: &Layers, batch_norm_eps: f64) -> Result<Xception>
         entry: strides.into_iter().enumerate().map(block).collect::<Result<_>>()?,
         middle_blocks: u8::try_from(middle).unwrap_or(u8::MAX),
         exit: [exit(1)?, exit(2)?],
-        batch_norm_eps,
+        ..like
     })
 }
 
-pub(super) fn mobilenet_v2(layers: &Layers, batch_norm_eps: f64) -> Result<MobileNetV2> {
+/// A MobileNetV2 with the layers in the file and the rest of its family's `like`.
+pub(super) fn mobilenet_v2(layers: &Layers, like: MobileNetV2) -> Result<MobileNetV2> {
     let block = |(i, stride)| {
         let expand = format!("backbone.block{}.expand", i + 1);
         let expansion = layers.has(&expand).then(|| layers.width(&expand)).transpose()?;
         Ok(InvertedResidual { expansion, width: layers.width(&format!("backbone.block{}.project", i + 1))?, stride })
     };
     let blocks = MobileNetV2::strides().into_iter().enumerate().map(block).collect::<Result<_>>()?;
-    Ok(MobileNetV2 { stem: layers.width("backbone.stem")?, blocks, batch_norm_eps })
+    let head = layers.has("backbone.head").then(|| layers.width("backbone.head")).transpose()?;
+    Ok(MobileNetV2 { stem: layers.width("backbone.stem")?, blocks, head, ..like })
 }
 
-/// A ResNet with the layers in the file and the rest of its family's `like`.
+/// A ResNet with the layers in the file and the rest of its family's `like`, whose units it has unless they are bottlenecks.
 pub(super) fn resnet(layers: &Layers, like: ResNet) -> Result<ResNet> {
+    let bottleneck = layers.has("backbone.block1.unit1.conv3");
+    let (unit, last) = if bottleneck { (Unit::Bottleneck, 3) } else { (like.unit, 2) };
     let stem = if layers.has("backbone.conv1.conv1") {
         let width = |i: usize| layers.width(&format!("backbone.conv1.conv{i}"));
         Stem::Deep { widths: [width(1)?, width(2)?, width(3)?] }
@@ -57,9 +62,9 @@ pub(super) fn resnet(layers: &Layers, like: ResNet) -> Result<ResNet> {
     };
     let (mut units, mut widths) = ([0; 4], [0; 4]);
     for (b, (units, width)) in units.iter_mut().zip(&mut widths).enumerate() {
-        let unit = |u: usize| format!("backbone.block{}.unit{u}.conv3", b + 1);
+        let unit = |u: usize| format!("backbone.block{}.unit{u}.conv{last}", b + 1);
         *units = u8::try_from(layers.count(unit)?).unwrap_or(u8::MAX);
         *width = layers.width(&unit(1))?;
     }
-    Ok(ResNet { stem, units, widths, ..like })
+    Ok(ResNet { stem, unit, units, widths, ..like })
 }

@@ -14,11 +14,15 @@ pub struct Unused {
 }
 
 impl Unused {
-    /// Sorts the variables of which `used` does not know.
-    pub(super) fn of(checkpoint: &Checkpoint, used: impl Fn(&str) -> bool) -> Self {
+    /// Sorts the variables of which `used` does not know; `spare` tells those of the family.
+    pub(super) fn of(
+        checkpoint: &Checkpoint,
+        used: impl Fn(&str) -> bool,
+        spare: fn(&str) -> Option<&'static str>,
+    ) -> Self {
         let mut unused = Self::default();
         for (name, _) in checkpoint.tensors().filter(|(name, info)| info.variable && !used(name)) {
-            match kind(checkpoint, name) {
+            match spare(name).or_else(|| kind(checkpoint, name)) {
                 Some(kind) => unused.left_out.entry(kind).or_default().push(name.to_owned()),
                 None => unused.unexpected.push(name.to_owned()),
             }
@@ -30,14 +34,10 @@ impl Unused {
 const AUXILIARY_HEAD: &str = "auxiliary head";
 
 /// What names begin with, and what they are then.
-const PREFIXES: [(&str, &str); 12] = [
+const PREFIXES: [(&str, &str); 10] = [
     // torchvision, mmsegmentation
     ("aux_classifier.", AUXILIARY_HEAD),
     ("auxiliary_head.", AUXILIARY_HEAD),
-    // smp's `aux_params`: a head that classifies the whole picture
-    ("classification_head.", "classifier of whole pictures"),
-    // transformers keeps the layer before it as well
-    ("mobilenet_v2.conv_1x1.", IMAGENET),
     ("MobilenetV2/Conv_1/", IMAGENET),
     ("MobilenetV2/Logits/", IMAGENET),
     ("resnet_v1_50/logits/", IMAGENET),

@@ -13,6 +13,7 @@ mod network;
 mod recipe;
 mod smp;
 mod tf_slim;
+mod timm;
 mod torch;
 mod torchvision;
 mod transformers;
@@ -32,7 +33,7 @@ pub use leftover::Unused;
 use names::Rule;
 
 /// All families; the first that knows a file's names has it.
-static FAMILIES: [&Family; 11] = [
+static FAMILIES: [&Family; 20] = [
     &tf_slim::FAMILY,
     &torchvision::FAMILY,
     &vainf::V3_PLUS,
@@ -41,9 +42,18 @@ static FAMILIES: [&Family; 11] = [
     &smp::XCEPTION_41,
     &smp::XCEPTION_65,
     &smp::XCEPTION_71,
+    &smp::TIMM_RESNET,
+    &smp::V3_TIMM_RESNET,
     &smp::NATIVE,
+    &smp::V3,
+    &smp::V3_SEQUENTIAL,
+    &mmseg::MOBILENET_V2,
     &mmseg::FAMILY,
     &transformers::FAMILY,
+    &timm::XCEPTION_41,
+    &timm::XCEPTION_65,
+    &timm::XCEPTION_71,
+    &timm::RESNET,
 ];
 
 /// A code base whose files we know.
@@ -53,6 +63,8 @@ struct Family {
     /// Whether a file is of this family; an error where it is, but cannot be used.
     find: fn(&Checkpoint) -> Result<Option<Found>>,
     rules: &'static [&'static [Rule]],
+    /// What a tensor is that its files may hold and the network has no use for, such as an ImageNet classifier.
+    spare: fn(&str) -> Option<&'static str>,
     habits: network::Habits,
     /// The backbone and what goes with it.
     plan: fn(&Layers) -> Result<Plan>,
@@ -92,6 +104,8 @@ pub struct Options {
     pub output_stride: Option<usize>,
     /// Dilations of the ASPP's atrous branches at that output stride.
     pub atrous_rates: Option<Vec<usize>>,
+    /// Whether corner pixels keep their place when resizing.
+    pub align_corners: Option<bool>,
     /// Extra dilations of the last block's three units.
     pub multi_grid: Option<[usize; 3]>,
     /// A known data set (`voc`, `cityscapes`, `ade20k`) or a file of class names.
@@ -175,7 +189,7 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
     let config = recipe::config(checkpoint, family.name, network, input, known, &mut decisions)?;
 
     let used: BTreeSet<&str> = sources.iter().map(|source| source.name.as_str()).collect();
-    let unused = Unused::of(checkpoint, |name| used.contains(name));
+    let unused = Unused::of(checkpoint, |name| used.contains(name), family.spare);
     decisions.extend(quantised(checkpoint, &sources));
     check_tensors(checkpoint, &sources, if options.ignore_unexpected { &[] } else { &unused.unexpected })?;
     let told = options.output_stride.is_some() || options.atrous_rates.is_some() || options.multi_grid.is_some();

@@ -36,7 +36,9 @@ impl Rule {
                 _ => return None,
             }
         }
-        Some((substitute(self.conv, &captures)?, substitute(self.norm, &captures)?))
+        // A backbone at the file's root has no scope, and leaves no dot behind.
+        let name = |template| Some(substitute(template, &captures)?.trim_start_matches('.').to_owned());
+        Some((name(self.conv)?, name(self.norm)?))
     }
 }
 

@@ -24,15 +24,21 @@ pub(super) struct Habits {
     pub(super) head_eps: f64,
     /// The output stride that its models are trained at.
     pub(super) output_stride: usize,
-    /// The atrous rates there.
-    pub(super) rates: [usize; 3],
-    /// Whether the rates grow as the output stride shrinks.
-    pub(super) rates_scale: bool,
-    /// Its multi-grid, and what to know about it.
+    /// The atrous rates at output stride 8, 16 and 32.
+    pub(super) rates: [[usize; 3]; 3],
+    /// The multi-grid of its ResNets.
     pub(super) multi_grid: [usize; 3],
-    /// What its published models were trained with, where that is something else.
-    pub(super) published_multi_grid: Option<&'static str>,
+    /// What else is to know about it.
+    pub(super) multi_grid_note: &'static str,
+    /// Whether its files are backbones to start training from.
+    pub(super) headless: bool,
 }
+
+/// What is to know of a multi-grid that no published model departs from.
+pub(super) const CHANGES: &str = "--multi-grid changes it";
+
+/// The usual rates at output stride 8, 16 and 32 (Chen et al. 2017, section 4.1).
+pub(super) const RATES: [[usize; 3]; 3] = [[12, 24, 36], [6, 12, 18], [3, 6, 9]];
 
 /// What is known of a network beside its tensors.
 #[derive(Clone, Copy)]
@@ -52,13 +58,14 @@ pub(super) fn network(
     decisions: &mut Vec<Decision>,
 ) -> Result<Network> {
     let Known { habits, options, .. } = known;
-    let decoder = decoder(layers, low_level, habits)?;
-    let classes = layers.width("classifier")?;
-    decisions.push(Decision {
-        what: "network",
-        value: format!("DeepLabv3{} {}, {classes} classes", if decoder.is_some() { "+" } else { "" }, backbone.name()),
-        because: "names and shapes of the tensors".into(),
-    });
+    let decoder = if habits.headless { None } else { decoder(layers, low_level, habits)? };
+    let classes = if habits.headless { 0 } else { layers.width("classifier")? };
+    let value = match &decoder {
+        None if habits.headless => format!("{} without a head", backbone.name()),
+        None => format!("DeepLabv3 {}, {classes} classes", backbone.name()),
+        Some(_) => format!("DeepLabv3+ {}, {classes} classes", backbone.name()),
+    };
+    decisions.push(Decision { what: "network", value, because: "names and shapes of the tensors".into() });
     let norms = |name: &str| name.ends_with("/BatchNorm/moving_variance") || name.ends_with(".running_var");
     let batch_norm = layers.checkpoint.tensors().any(|(name, _)| norms(name));
 
@@ -68,25 +75,30 @@ pub(super) fn network(
     let last = last_rates(layers, &backbone);
     let output_stride = output_stride(&last, known, decisions);
     let multi_grid = multi_grid(&last, &backbone, habits, options, decisions)?;
-    let rates = rates(layers, output_stride, &last, habits, options, decisions)?;
     let auxiliary = auxiliary(layers, &backbone, options, decisions)?;
-    let projection = layers.kernel("aspp.projection")?;
-    let pooled = layers.has("aspp.image_pooling.conv");
-    Ok(Network {
-        backbone,
-        output_stride,
-        multi_grid,
-        normalization: if batch_norm { Normalization::BatchNorm } else { Normalization::Folded },
-        align_corners: habits.align_corners,
-        aspp: Aspp {
+    let align_corners = align_corners(habits, options, decisions);
+    let aspp = if habits.headless {
+        None
+    } else {
+        let projection = layers.kernel("aspp.projection")?;
+        let pooled = layers.has("aspp.image_pooling.conv");
+        Some(Aspp {
             width: projection.width,
-            rates,
+            rates: rates(layers, output_stride, &last, habits, options, decisions)?,
             image_pooling: if pooled { habits.image_pooling } else { ImagePooling::None },
             convolution: convolution(layers, "aspp.branch1", habits).unwrap_or(habits.separable),
             projection_kernel: projection.size,
             refine: convolution(layers, "aspp.refine", habits),
             batch_norm_eps: habits.head_eps,
-        },
+        })
+    };
+    Ok(Network {
+        backbone,
+        output_stride,
+        multi_grid,
+        normalization: if batch_norm { Normalization::BatchNorm } else { Normalization::Folded },
+        align_corners,
+        aspp,
         decoder,
         auxiliary,
         classes,
@@ -120,6 +132,16 @@ fn auxiliary(
     }
     let widths = (1..=layers.count(path)?).map(|i| layers.width(&path(i))).collect::<Result<_>>()?;
     Ok(Some(Auxiliary { tap: "block3".into(), widths }))
+}
+
+fn align_corners(habits: &Habits, options: &Options, decisions: &mut Vec<Decision>) -> bool {
+    let (value, because) = match options.align_corners {
+        _ if habits.headless => return habits.align_corners,
+        Some(told) => (told, "--align-corners"),
+        None => (habits.align_corners, "not in the file: the family's rule; --align-corners changes it"),
+    };
+    decisions.push(Decision { what: "align corners", value: value.to_string(), because: because.into() });
+    value
 }
 
 /// How the 3×3 convolution of a scope is made, where there is one.
@@ -158,6 +180,7 @@ fn decoder(layers: &Layers, low_level: &str, habits: &Habits) -> Result<Option<D
 fn last_rates(layers: &Layers, backbone: &Backbone) -> Vec<Option<usize>> {
     let path = |i: usize| match backbone {
         Backbone::Xception(_) => format!("backbone.exit_flow.block2.sepconv{i}.depthwise"),
+        // That of a bottleneck; no file with a graph has basic units.
         Backbone::Resnet(_) => format!("backbone.block4.unit{i}.conv2"),
         Backbone::MobilenetV2(layout) => format!("backbone.block{}.depthwise", layout.blocks.len()),
     };
@@ -209,11 +232,11 @@ fn multi_grid(
         (Some(told), _) => (told, "--multi-grid".to_owned()),
         (None, Some(grid)) => (grid, "rates of the last block in the file's graph".into()),
         (None, None) => {
-            let published = habits.published_multi_grid.filter(|_| matches!(backbone, Backbone::Resnet(_)));
-            let note = published.map_or("--multi-grid changes it".into(), |grid| {
-                format!("its published models want --multi-grid {grid}")
-            });
-            (habits.multi_grid, format!("not in the file: the family's default; {note}"))
+            // Only ResNets are trained with one.
+            let resnet = matches!(backbone, Backbone::Resnet(_));
+            let value = if resnet { habits.multi_grid } else { [1, 1, 1] };
+            let note = if resnet { habits.multi_grid_note } else { CHANGES };
+            (value, format!("not in the file: the family's default; {note}"))
         }
     };
     decisions.push(Decision { what: "multi-grid", value: format!("{value:?}"), because });
@@ -254,9 +277,10 @@ fn rates(
         (None, Some(rates)) => {
             (scaled(&rates, graph_output_stride(last).unwrap_or(output_stride))?, "the file's graph")
         }
-        (None, None) if branches == habits.rates.len() => {
-            let from = if habits.rates_scale { habits.output_stride } else { output_stride };
-            (scaled(&habits.rates, from)?, "not in the file: the family's default; --atrous-rates changes them")
+        (None, None) if branches == 3 => {
+            let rates = [8, 16, 32].into_iter().zip(habits.rates).find(|(stride, _)| *stride == output_stride);
+            let rates = rates.map_or(habits.rates[1], |(_, rates)| rates);
+            (rates.to_vec(), "not in the file: the family's default; --atrous-rates changes them")
         }
         (None, None) => {
             return Err(flag(format!(

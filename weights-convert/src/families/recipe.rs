@@ -48,6 +48,9 @@ pub(super) fn config(
 /// What the classes are called: as told, or the data set whose number of classes this is.
 fn labels(classes: usize, known: Known, decisions: &mut Vec<Decision>) -> Result<Labels> {
     let Known { options, beside, .. } = known;
+    if classes == 0 && options.labels.is_none() {
+        return Ok(Labels::numbered(0));
+    }
     let named = beside.filter(|_| options.labels.is_none()).map(|beside| beside.labels(classes)).transpose()?.flatten();
     let (labels, because) = match (&options.labels, named) {
         (None, Some(labels)) => (labels, "id2label in config.json".to_owned()),

@@ -1,12 +1,12 @@
 //! TensorFlow DeepLab (`tensorflow/models`, `research/deeplab`), which builds on TF-Slim's variable scopes: V2
 //! checkpoints, frozen graphs and TFLite files of Xception, MobileNetV2 and ResNet v1 networks.
 
-use candle_deeplab::arch::{MobileNetV2, ResNet, Stem};
+use candle_deeplab::arch::{MobileNetV2, ResNet, Stem, Xception};
 use candle_deeplab::config::{Backbone, ConcatOrder, Convolution, ImagePooling};
 
 use super::layers::Layers;
 use super::names::{Rule, scope};
-use super::network::Habits;
+use super::network::{Habits, RATES};
 use super::recipe::Input;
 use super::{Family, Found, Naming, Plan, backbones};
 use crate::error::{Error, Result};
@@ -26,16 +26,14 @@ pub(super) static FAMILY: Family = Family {
         head_eps: 1e-5,
         // the default of `--output_stride` in `deeplab/common.py`, and the published models' rates there
         output_stride: 16,
-        rates: [6, 12, 18],
-        rates_scale: true,
+        rates: RATES,
         multi_grid: [1, 1, 1],
-        published_multi_grid: Some("1,2,4"),
+        multi_grid_note: "its published models want --multi-grid 1,2,4",
+        headless: false,
     },
+    spare: |_| None,
     plan,
 };
-
-/// `batch_norm_epsilon` in `slim/nets/{xception,mobilenet}.py`.
-const EPS: f64 = 1e-3;
 
 const LOGITS: &str = "logits/semantic";
 
@@ -100,7 +98,7 @@ fn plan(layers: &Layers) -> Result<Plan> {
     let symmetric = Input { mean: [127.5; 3], std: [127.5; 3], words: "RGB / 127.5 − 1", cityscapes: CITYSCAPES };
     Ok(match layers.backbone {
         "MobilenetV2" => Plan {
-            backbone: Backbone::MobilenetV2(backbones::mobilenet_v2(layers, EPS)?),
+            backbone: Backbone::MobilenetV2(backbones::mobilenet_v2(layers, MobileNetV2::tensorflow(1.0))?),
             low_level: MobileNetV2::low_level_tap(),
             input: symmetric,
         },
@@ -118,7 +116,7 @@ fn plan(layers: &Layers) -> Result<Plan> {
             Plan { backbone: Backbone::Resnet(backbone), low_level: ResNet::low_level_tap(), input }
         }
         _ => {
-            let backbone = backbones::xception(layers, EPS)?;
+            let backbone = backbones::xception(layers, Xception::xception65())?;
             let low_level = backbone.low_level_tap();
             Plan { backbone: Backbone::Xception(backbone), low_level, input: symmetric }
         }

@@ -1,9 +1,7 @@
 //! torchvision's DeepLabv3 (`torchvision/models/segmentation/deeplabv3.py`).
 
-use candle_deeplab::arch::DilationStart;
-
 use super::names::{Rule, rule};
-use super::network::Habits;
+use super::network::{Habits, RATES};
 use super::{Family, Naming, torch, vainf};
 
 pub(super) static FAMILY: Family = Family {
@@ -11,9 +9,10 @@ pub(super) static FAMILY: Family = Family {
     naming: Naming::Torch,
     find: |checkpoint| torch::find(checkpoint, "classifier.0.convs.0.0.weight", "backbone"),
     rules: &[torch::RESNET, HEAD],
+    spare: |_| None,
     // Its ResNets always dilate their last two blocks.
-    habits: Habits { output_stride: 8, rates: [12, 24, 36], ..vainf::HABITS },
-    plan: |layers| torch::resnet(layers, DilationStart::NextUnit, torch::IMAGENET),
+    habits: Habits { output_stride: 8, rates: RATES, ..vainf::HABITS },
+    plan: |layers| torch::resnet(layers, torch::LIKE_RESNET, torch::IMAGENET),
 };
 
 const HEAD: &[Rule] = &[

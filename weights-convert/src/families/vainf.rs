@@ -1,11 +1,14 @@
 //! VainF/DeepLabV3Plus-Pytorch.
 
-use candle_deeplab::arch::DilationStart;
+use candle_deeplab::arch::{BlockPadding, DilationStart, MobileNetV2};
 use candle_deeplab::config::{ConcatOrder, Convolution, ImagePooling};
 
+use super::layers::Layers;
 use super::names::{Rule, rule};
-use super::network::Habits;
-use super::{Family, Naming, torch};
+use super::network::{CHANGES, Habits};
+use super::torch::inverted_residual;
+use super::{Family, Naming, Plan, torch};
+use crate::error::Result;
 
 /// Its habits; torchvision's DeepLabv3 is where it comes from.
 pub(super) const HABITS: Habits = Habits {
@@ -15,10 +18,11 @@ pub(super) const HABITS: Habits = Habits {
     concat: ConcatOrder::LowLevelFirst,
     head_eps: 1e-5,
     output_stride: 16,
-    rates: [6, 12, 18],
-    rates_scale: true,
+    // `network/modeling.py`: at 8, and everywhere else
+    rates: [[12, 24, 36], [6, 12, 18], [6, 12, 18]],
     multi_grid: [1, 1, 1],
-    published_multi_grid: None,
+    multi_grid_note: CHANGES,
+    headless: false,
 };
 
 /// DeepLabv3+: `network.DeepLabHeadV3Plus`.
@@ -26,17 +30,40 @@ pub(super) static V3_PLUS: Family = Family {
     name: "vainf",
     naming: Naming::Torch,
     find: |checkpoint| torch::find(checkpoint, "classifier.aspp.convs.0.0.weight", "backbone"),
-    rules: &[torch::RESNET, V3_PLUS_HEAD],
+    rules: &[torch::RESNET, STEM, BLOCK_1, BLOCK_2, BLOCK_3, BLOCKS, V3_PLUS_HEAD],
+    spare: |_| None,
     habits: HABITS,
-    plan: |layers| torch::resnet(layers, DilationStart::NextUnit, torch::IMAGENET),
+    plan,
 };
 
 /// DeepLabv3: `network.DeepLabHead`.
 pub(super) static V3: Family = Family {
     find: |checkpoint| torch::find(checkpoint, "classifier.classifier.0.convs.0.0.weight", "backbone"),
-    rules: &[torch::RESNET, V3_HEAD],
+    rules: &[torch::RESNET, STEM, BLOCK_1, BLOCK_2, BLOCK_3, BLOCKS, V3_HEAD],
     ..V3_PLUS
 };
+
+fn plan(layers: &Layers) -> Result<Plan> {
+    if torch::is_mobilenet_v2(layers) {
+        let like = MobileNetV2 {
+            padding: BlockPadding::BeforeExpansion,
+            padded_stem: false,
+            // `previous_dilation` in `network/backbone/mobilenetv2.py`
+            dilation_start: DilationStart::NextUnit,
+            ..torch::LIKE_MOBILENET_V2
+        };
+        return torch::mobilenet_v2(layers, like, torch::IMAGENET);
+    }
+    torch::resnet(layers, torch::LIKE_RESNET, torch::IMAGENET)
+}
+
+/// torchvision's MobileNetV2, cut in two.
+const STEM: &[Rule] =
+    &[rule("backbone.stem", "{backbone}.low_level_features.0.0", "{backbone}.low_level_features.0.1")];
+const BLOCK_1: &[Rule] = inverted_residual!("block1", "{backbone}.low_level_features.1");
+const BLOCK_2: &[Rule] = inverted_residual!("block2", "{backbone}.low_level_features.2");
+const BLOCK_3: &[Rule] = inverted_residual!("block3", "{backbone}.low_level_features.3");
+const BLOCKS: &[Rule] = inverted_residual!("block{i}", "{backbone}.high_level_features.{i}");
 
 const V3_PLUS_HEAD: &[Rule] = &[
     rule("aspp.branch0", "classifier.aspp.convs.0.0", "classifier.aspp.convs.0.1"),
