@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::cpu::Cpu;
 use crate::exec::eager::Eager;
+use crate::exec::fold;
 use crate::exec::{Executor, Isa};
 use crate::graph::{Graph, Param, Value};
 use crate::weights::{Weights, WeightsFile};
@@ -187,6 +188,11 @@ impl DeepLab {
         };
         let pack = || self.weights.read(&Device::Cpu, |get| Cpu::new(self.graph.clone(), isa, get));
         self.cpu.get_or_try(pack).map(Some)
+    }
+
+    /// Calls `with` with a source of the weights by node and role.
+    pub(crate) fn read_weights<R>(&self, with: impl FnOnce(&mut fold::Reader) -> Result<R>) -> Result<R> {
+        self.weights.read(&Device::Cpu, |get| with(&mut fold::reader(&self.graph, get)))
     }
 
     fn may_fuse(&self) -> bool {

@@ -7,11 +7,11 @@
 
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
-use super::fold::{Folded, Reader, conv_of};
 use super::isa::{Clamp, Packed};
 use super::program::{Kernel, Map, Operand, Program, Resized, Step, Windows};
 use crate::arch::LOGITS;
 use crate::error::{Error, Result};
+use crate::exec::fold::{Folded, Reader, conv_of};
 use crate::graph::{Activation, Graph, Op, Value};
 
 impl Program {
@@ -36,15 +36,6 @@ impl Program {
 
 fn unsupported(graph: &Graph, value: Value, reason: &str) -> Error {
     Error::Graph { node: graph.node(value).path.clone(), reason: reason.into() }
-}
-
-/// The values that a node reads. A resize asks its second input for the size alone.
-fn data_inputs(graph: &Graph, value: Value) -> &[Value] {
-    let node = graph.node(value);
-    match node.op {
-        Op::Resize { .. } => &node.inputs[..1],
-        _ => &node.inputs,
-    }
 }
 
 struct Lowering<'a> {
@@ -82,12 +73,7 @@ struct Chain {
 
 impl<'a> Lowering<'a> {
     fn new(graph: &'a Graph, logits: Value, panel_width: usize) -> Self {
-        let mut users = vec![Vec::new(); graph.nodes().len()];
-        for value in graph.values().take(logits.index() + 1).collect::<Vec<_>>().into_iter().rev() {
-            if value == logits || !users[value.index()].is_empty() {
-                data_inputs(graph, value).iter().for_each(|x| users[x.index()].push(value));
-            }
-        }
+        let users = graph.users(logits);
         let state = vec![State::Waiting; graph.nodes().len()];
         Self { graph, panel_width, logits, users, state, maps: Vec::new(), steps: Vec::new() }
     }

@@ -9,7 +9,6 @@ mod aligned;
 mod arena;
 mod conv;
 mod depthwise;
-mod fold;
 mod isa;
 mod lower;
 mod plan;
@@ -72,7 +71,7 @@ impl Cpu {
     pub fn new(graph: Arc<Graph>, isa: Isa, get: impl FnMut(&Param) -> Result<Tensor>) -> Result<Self> {
         let kernels = Kernels::new(isa)
             .ok_or_else(|| Error::Executor(format!("this machine has no {isa}: leave the choice to `Isa::detect`")))?;
-        let program = Program::new(&graph, kernels.panel_width(), &mut fold::reader(&graph, get))?;
+        let program = Program::new(&graph, kernels.panel_width(), &mut crate::exec::fold::reader(&graph, get))?;
         Ok(Self { graph, kernels, program, plans: Mutex::default(), arenas: Arenas::default() })
     }
 

@@ -13,6 +13,14 @@ pub(super) const PANEL_WIDTH: usize = 2 * LANES;
 pub(super) const TILE_ROWS: usize = 6;
 
 /// # Safety
+/// AVX2 and FMA exist.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn multiply_adds(rounds: usize) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe { lanes::multiply_adds::<__m256>(rounds) }
+}
+
+/// # Safety
 /// AVX2 and FMA exist, and the arguments are [checked](Matmul::check).
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn matmul(args: Matmul<'_>) {

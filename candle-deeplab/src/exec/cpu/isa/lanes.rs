@@ -1,7 +1,7 @@
 //! The kernels of every vector instruction set, written once over the vector type. A file per set ([`avx2`](super::avx2))
 //! gives the type's operations and compiles the kernels with its instructions switched on.
 
-use super::{Depthwise, Matmul};
+use super::{CHAINS, Depthwise, Matmul};
 
 /// A vector of floats.
 ///
@@ -26,6 +26,28 @@ pub(super) trait Lanes: Copy {
 
 /// The widest vector's lanes, twice: a panel.
 const MAX_PANEL: usize = 32;
+
+/// Multiply-adds that need nothing but registers.
+///
+/// # Safety
+/// The vector's instructions exist.
+#[inline(always)]
+pub(super) unsafe fn multiply_adds<V: Lanes>(rounds: usize) -> f32 {
+    // SAFETY: the caller's promise; the array has a vector's lanes.
+    unsafe {
+        // Neither grows nor shrinks towards numbers that a processor is slow with.
+        let (factor, mut sums) = (V::splat(std::hint::black_box(0.5)), [V::splat(1.0); CHAINS]);
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = sum.mul_add(factor, factor);
+            }
+        }
+        let mut lanes = [0f32; MAX_PANEL];
+        let sum = sums.into_iter().fold(V::splat(0.0), |a, b| a.add(b));
+        sum.store(lanes.as_mut_ptr());
+        lanes.iter().sum()
+    }
+}
 
 /// A matmul by tiles of `ROWS` rows and two vectors of outputs, all inputs summed up in registers.
 ///

@@ -11,6 +11,7 @@ mod portable;
 mod tests;
 
 use std::fmt;
+use std::time::Instant;
 
 use super::aligned::Aligned;
 
@@ -47,6 +48,23 @@ impl Isa {
     }
 }
 
+impl Isa {
+    /// The most floating-point operations a second that all threads of the current rayon pool do together with these
+    /// instructions, measured in a moment: what a kernel's speed is compared with. `None` where this machine lacks them.
+    pub fn peak_flops(self) -> Option<f64> {
+        /// Some milliseconds each, so that the clock's steps and the start of the threads do not count.
+        const ROUNDS: usize = 1 << 20;
+        const REPEATS: usize = 7;
+        let kernels = Kernels::new(self)?;
+        let burst = || {
+            let start = Instant::now();
+            let operations: usize = rayon::broadcast(|_| kernels.multiply_adds(ROUNDS)).into_iter().sum();
+            operations as f64 / start.elapsed().as_secs_f64()
+        };
+        Some((0..REPEATS).map(|_| burst()).fold(0.0, f64::max))
+    }
+}
+
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -55,6 +73,9 @@ impl fmt::Display for Isa {
         })
     }
 }
+
+/// Sums that the measurement of the peak keeps going at once: enough to hide the latency of an addition.
+const CHAINS: usize = 12;
 
 /// The kernels of an instruction set that this machine is known to have.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +107,18 @@ impl Kernels {
             Isa::Avx2 => avx2::TILE_ROWS,
             _ => portable::TILE_ROWS,
         }
+    }
+
+    /// Multiplies and adds in registers for so many rounds; returns the number of operations.
+    fn multiply_adds(self, rounds: usize) -> usize {
+        let (sums, lanes) = match self.0 {
+            // SAFETY: `Kernels` of AVX2 exist only where `is_x86_feature_detected!` found AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => (unsafe { avx2::multiply_adds(rounds) }, avx2::LANES),
+            _ => (portable::multiply_adds(rounds), portable::PANEL_WIDTH),
+        };
+        std::hint::black_box(sums);
+        2 * rounds * CHAINS * lanes
     }
 
     pub(super) fn matmul(self, args: Matmul<'_>) {
