@@ -151,8 +151,7 @@ impl<'a> Lowering<'a> {
         let windows = Windows::from(folded.conv);
         if !folded.is_depthwise() {
             let (x, chain) = (self.operand(x)?, self.chain(value, folded, true, read)?);
-            let rows = || if windows.is_pointwise() { Rows::Pixels } else { Rows::Window };
-            return self.dense(value, x, chain, rows, windows);
+            return self.dense(value, x, chain, || Rows::Window, windows);
         }
         let (x, relu_input) = match self.state[x.index()] {
             State::Relu(x) => (x, true),
@@ -167,7 +166,7 @@ impl<'a> Lowering<'a> {
                 let folded = Folded::conv(self.graph, user, conv, read)?;
                 let chain = self.chain(user, folded, true, read)?;
                 let mut depthwise = Some(depthwise);
-                let rows = || depthwise.take().map_or(Rows::Pixels, Rows::Depthwise);
+                let rows = || depthwise.take().map_or(Rows::Window, Rows::Depthwise);
                 self.dense(user, x, chain, rows, windows)
             }
             _ => {

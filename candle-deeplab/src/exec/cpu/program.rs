@@ -99,7 +99,7 @@ impl Kernel {
             Self::Dense(conv, _) => {
                 let before = match &conv.rows {
                     Rows::Depthwise(depthwise) => depthwise.weights.len(),
-                    Rows::Pixels | Rows::Window => 0,
+                    Rows::Window => 0,
                 };
                 before + conv.weights.inputs() * conv.weights.outputs()
             }
@@ -115,7 +115,7 @@ impl fmt::Display for Kernel {
         match self {
             Self::Dense(conv, Windows { kernel: k, .. }) => match conv.rows {
                 Rows::Depthwise(_) => write!(f, "depthwise {k}×{k} + 1×1"),
-                Rows::Pixels | Rows::Window => write!(f, "conv {k}×{k}"),
+                Rows::Window => write!(f, "conv {k}×{k}"),
             },
             Self::Depthwise(_, Windows { kernel: k, .. }) => write!(f, "depthwise {k}×{k}"),
             Self::Clamp(Clamp::NONE) => f.write_str("copy"),

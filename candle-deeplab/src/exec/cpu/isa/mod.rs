@@ -11,6 +11,7 @@ mod portable;
 mod tests;
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Instant;
 
 use super::aligned::Aligned;
@@ -205,11 +206,31 @@ impl Packed {
     }
 }
 
+/// Neighbouring inputs of a matmul that lie side by side in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment {
+    /// Where those of a run's first row begin.
+    pub(super) x: usize,
+    /// The number of the first of them among the weights' inputs.
+    pub(super) input: usize,
+    pub(super) len: usize,
+}
+
+/// Neighbouring rows of a matmul's result that are computed from the same inputs. What no segment names counts as zero.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    /// Which of the segments.
+    pub(super) segments: Range<usize>,
+}
+
 /// `out[r] = clamp(weights · x[r] + bias + residual[r])` for some rows.
 pub(super) struct Matmul<'a> {
-    pub(super) rows: usize,
-    /// Row `r` begins at `r * x_pitch`.
+    pub(super) runs: &'a [Run],
+    pub(super) segments: &'a [Segment],
     pub(super) x: &'a [f32],
+    /// From a row of a run to the next.
     pub(super) x_pitch: usize,
     pub(super) weights: &'a Packed,
     /// Rows to add to the result, and their pitch.
@@ -224,9 +245,16 @@ impl Matmul<'_> {
     /// Where a slice is too short. The plan makes them long enough; this is what the unsafe kernels rely on.
     fn check(&self) {
         let Packed { inputs, outputs, .. } = *self.weights;
-        assert!(holds(self.x, self.rows, self.x_pitch, inputs), "matmul: input");
-        assert!(holds(self.out, self.rows, self.out_pitch, outputs), "matmul: output");
-        assert!(self.residual.is_none_or(|(x, pitch)| holds(x, self.rows, pitch, outputs)), "matmul: residual");
+        for Run { first, rows, segments } in self.runs {
+            for segment in &self.segments[segments.clone()] {
+                let x = self.x.get(segment.x..).unwrap_or_default();
+                assert!(holds(x, *rows, self.x_pitch, segment.len), "matmul: input");
+                assert!(segment.input <= inputs && segment.len <= inputs - segment.input, "matmul: weights");
+            }
+            let rows = first.checked_add(*rows).unwrap_or(usize::MAX);
+            assert!(holds(self.out, rows, self.out_pitch, outputs), "matmul: output");
+            assert!(self.residual.is_none_or(|(x, pitch)| holds(x, rows, pitch, outputs)), "matmul: residual");
+        }
     }
 }
 

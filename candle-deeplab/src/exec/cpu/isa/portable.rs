@@ -8,37 +8,41 @@ pub(super) const PANEL_WIDTH: usize = 8;
 pub(super) const TILE_ROWS: usize = 4;
 
 pub(super) fn matmul(args: Matmul<'_>) {
-    let Matmul { rows, x, x_pitch, weights, residual, clamp, out, out_pitch } = args;
+    let Matmul { runs, segments, x, x_pitch, weights, residual, clamp, out, out_pitch } = args;
     for (panel, bias, first, columns) in weights.panels() {
-        for row in (0..rows).step_by(TILE_ROWS) {
-            let tile = TILE_ROWS.min(rows - row);
-            // The rows that are missing in the last tile are computed from its last one, and not stored.
-            let x: [&[f32]; TILE_ROWS] =
-                std::array::from_fn(|r| &x[(row + r.min(tile - 1)) * x_pitch..][..weights.inputs]);
-            let sums = tile_sums(x, panel, bias);
-            for (r, sums) in sums.iter().enumerate().take(tile) {
-                let out = &mut out[(row + r) * out_pitch + first..][..columns];
-                out.copy_from_slice(&sums[..columns]);
-                if let Some((residual, pitch)) = residual {
-                    let residual = &residual[(row + r) * pitch + first..][..columns];
-                    out.iter_mut().zip(residual).for_each(|(out, x)| *out += x);
+        for run in runs {
+            for row in (0..run.rows).step_by(TILE_ROWS) {
+                let tile = TILE_ROWS.min(run.rows - row);
+                let mut sums = [[0.0; PANEL_WIDTH]; TILE_ROWS];
+                sums.iter_mut().for_each(|sums| sums.copy_from_slice(bias));
+                for segment in &segments[run.segments.clone()] {
+                    // The rows that are missing in the last tile are computed from its last one, and not stored.
+                    let row = |r: usize| &x[segment.x + (row + r.min(tile - 1)) * x_pitch..][..segment.len];
+                    let panel = &panel[segment.input * PANEL_WIDTH..][..segment.len * PANEL_WIDTH];
+                    add_products(std::array::from_fn(row), panel, &mut sums);
                 }
-                apply(out, clamp);
+                for (r, sums) in sums.iter().enumerate().take(tile) {
+                    let row = run.first + row + r;
+                    let out = &mut out[row * out_pitch + first..][..columns];
+                    out.copy_from_slice(&sums[..columns]);
+                    if let Some((residual, pitch)) = residual {
+                        let residual = &residual[row * pitch + first..][..columns];
+                        out.iter_mut().zip(residual).for_each(|(out, x)| *out += x);
+                    }
+                    apply(out, clamp);
+                }
             }
         }
     }
 }
 
-fn tile_sums(x: [&[f32]; TILE_ROWS], panel: &[f32], bias: &[f32]) -> [[f32; PANEL_WIDTH]; TILE_ROWS] {
-    let mut sums = [[0.0; PANEL_WIDTH]; TILE_ROWS];
-    sums.iter_mut().for_each(|sums| sums.copy_from_slice(bias));
+fn add_products(x: [&[f32]; TILE_ROWS], panel: &[f32], sums: &mut [[f32; PANEL_WIDTH]; TILE_ROWS]) {
     for (k, weights) in panel.as_chunks::<PANEL_WIDTH>().0.iter().enumerate() {
         for (sums, x) in sums.iter_mut().zip(x) {
             let x = x[k];
             sums.iter_mut().zip(weights).for_each(|(sum, w)| *sum += x * w);
         }
     }
-    sums
 }
 
 pub(super) fn depthwise(args: Depthwise<'_>) {
