@@ -9,12 +9,15 @@ mod lanes;
 mod portable;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
 use super::aligned::Aligned;
+use super::winograd::{POSITIONS, TILE};
 
 /// A set of vector instructions that the fused CPU executor has kernels for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,6 +133,38 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::matmul(args) },
             _ => portable::matmul(args),
+        }
+    }
+
+    /// Lanes of the kernels for the tiles of a [Winograd convolution](super::winograd): the least number of channels. `None`
+    /// where there are none.
+    pub(super) fn tile_lanes(self) -> Option<usize> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Some(avx2::LANES),
+            _ => None,
+        }
+    }
+
+    /// # Panics
+    /// Where there are no [`tile_lanes`](Self::tile_lanes), as for [`tile_output`](Self::tile_output).
+    pub(super) fn tile_input(self, args: TileInput<'_>) {
+        args.check(self.tile_lanes());
+        match self.0 {
+            // SAFETY: as for `matmul`; `check` has found a vector of channels.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2::tile_input(args) },
+            _ => unreachable!("checked"),
+        }
+    }
+
+    pub(super) fn tile_output(self, args: TileOutput<'_>) {
+        args.check(self.tile_lanes());
+        match self.0 {
+            // SAFETY: as for `tile_input`.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2::tile_output(args) },
+            _ => unreachable!("checked"),
         }
     }
 
@@ -297,6 +332,56 @@ impl Depthwise<'_> {
         }
         assert!(holds(self.bias, 1, 0, channels), "depthwise: bias");
         assert!(holds(self.out, self.pixels, self.out_pitch, channels), "depthwise: output");
+    }
+}
+
+/// `Bᵀ d B` of the inputs of a tile, channel by channel.
+pub(super) struct TileInput<'a> {
+    pub(super) x: &'a [f32],
+    /// Where the channels of each begin; `None` in the padding, which is zero.
+    pub(super) pixels: [Option<usize>; POSITIONS],
+    pub(super) channels: usize,
+    /// `[position][channel]`
+    pub(super) out: &'a mut [f32],
+}
+
+impl TileInput<'_> {
+    /// # Panics
+    /// As [`Matmul::check`].
+    fn check(&self, lanes: Option<usize>) {
+        assert!(lanes.is_some_and(|lanes| self.channels >= lanes), "tile: channels");
+        let seen = |pixel: usize| holds(self.x.get(pixel..).unwrap_or_default(), 1, 0, self.channels);
+        assert!(self.pixels.iter().flatten().all(|pixel| seen(*pixel)), "tile: input");
+        assert!(holds(self.out, POSITIONS, self.channels, self.channels), "tile: transformed");
+    }
+}
+
+/// `clamp(Aᵀ m A + bias + residual)` of the products of a tile, channel by channel.
+pub(super) struct TileOutput<'a> {
+    /// Those of a position begin at `position * step`.
+    pub(super) products: &'a [f32],
+    pub(super) step: usize,
+    /// One a channel.
+    pub(super) bias: &'a [f32],
+    pub(super) clamp: Clamp,
+    /// The pixels of the output; `None` for those outside.
+    pub(super) pixels: [Option<usize>; TILE * TILE],
+    /// Pixels to add to the result, and their pitch.
+    pub(super) residual: Option<(&'a [f32], usize)>,
+    pub(super) out: &'a mut [f32],
+    pub(super) out_pitch: usize,
+}
+
+impl TileOutput<'_> {
+    /// # Panics
+    /// As [`Matmul::check`].
+    fn check(&self, lanes: Option<usize>) {
+        let channels = self.bias.len();
+        assert!(lanes.is_some_and(|lanes| channels >= lanes), "tile: channels");
+        assert!(holds(self.products, POSITIONS, self.step, channels), "tile: products");
+        let pixels = self.pixels.iter().flatten().max().map_or(0, |last| last.saturating_add(1));
+        assert!(holds(self.out, pixels, self.out_pitch, channels), "tile: output");
+        assert!(self.residual.is_none_or(|(x, pitch)| holds(x, pixels, pitch, channels)), "tile: residual");
     }
 }
 
