@@ -57,13 +57,13 @@ impl WinogradConv {
 
     pub(super) fn new(folded: &Folded, clamp: Clamp, panel_width: usize) -> Self {
         let (inputs, bias) = (folded.group_inputs, folded.bias());
+        let transformed: Vec<[f32; POSITIONS]> = (0..bias.len() * inputs)
+            .into_par_iter()
+            .map(|at| transform(std::array::from_fn(|tap| folded.weight(at / inputs, at % inputs, tap))))
+            .collect();
         let none = vec![0.0; bias.len()];
         let position = |at: usize| {
-            let (rows, columns) = (KERNEL[at / SPAN], KERNEL[at % SPAN]);
-            Packed::new(panel_width, inputs, &none, |output, input| {
-                let weight = |tap| f64::from(folded.weight(output, input, tap));
-                (0..9).map(|tap| rows[tap / 3] * weight(tap) * columns[tap % 3]).sum::<f64>() as f32
-            })
+            Packed::new(panel_width, inputs, &none, |output, input| transformed[output * inputs + input][at])
         };
         Self { positions: (0..POSITIONS).into_par_iter().map(position).collect(), bias, clamp }
     }
@@ -147,6 +147,15 @@ impl WinogradConv {
             }
         }
     }
+}
+
+/// `G g Gᵀ`, in double precision: what is lost here is lost in every output.
+fn transform(kernel: [f32; 9]) -> [f32; POSITIONS] {
+    let dot = |factors: &[f64; 3], values: [f64; 3]| factors.iter().zip(values).map(|(a, b)| a * b).sum::<f64>();
+    let columns: [[f64; 3]; SPAN] = std::array::from_fn(|y| {
+        std::array::from_fn(|x| dot(&KERNEL[y], [0, 3, 6].map(|row| f64::from(kernel[row + x]))))
+    });
+    std::array::from_fn(|at| dot(&KERNEL[at % SPAN], columns[at / SPAN]) as f32)
 }
 
 /// Where the tiles along an axis of `len` outputs begin, map by interleaved map.

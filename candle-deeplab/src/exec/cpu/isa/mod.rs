@@ -16,6 +16,8 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
+use rayon::prelude::*;
+
 use super::aligned::Aligned;
 use super::winograd::{POSITIONS, TILE};
 
@@ -207,18 +209,18 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Packs a matrix that is given by its elements `weight(output, input)`.
-    pub(super) fn new(width: usize, inputs: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32) -> Self {
+    pub(super) fn new(width: usize, inputs: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
         let outputs = bias.len();
         let padded = outputs.next_multiple_of(width);
         let (mut panels, mut padded_bias) = (Aligned::zeroed(padded * inputs), Aligned::zeroed(padded));
-        for (index, panel) in panels.chunks_exact_mut((width * inputs).max(1)).enumerate() {
+        panels.par_chunks_exact_mut((width * inputs).max(1)).enumerate().for_each(|(index, panel)| {
             let first = index * width;
             for column in 0..width.min(outputs - first) {
                 for input in 0..inputs {
                     panel[input * width + column] = weight(first + column, input);
                 }
             }
-        }
+        });
         padded_bias[..outputs].copy_from_slice(bias);
         Self { inputs, outputs, width, panels, bias: padded_bias }
     }
