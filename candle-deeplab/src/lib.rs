@@ -11,6 +11,7 @@ pub mod image;
 pub mod labels;
 pub mod mask;
 mod model;
+pub mod onnx;
 pub mod ops;
 pub mod segment;
 mod weights;

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::cpu::Cpu;
 use crate::exec::eager::Eager;
+use crate::exec::fold;
 use crate::exec::{Executor, Isa};
 use crate::graph::{Graph, Param, Value};
 use crate::weights::{Weights, WeightsFile};
@@ -192,8 +193,13 @@ impl DeepLab {
         self.cpu.get_or_try(pack).map(Some)
     }
 
-    fn check_head(&self) -> Result<()> {
+    pub(crate) fn check_head(&self) -> Result<()> {
         self.config.network.aspp.as_ref().map(|_| ()).ok_or(Error::NoHead)
+    }
+
+    /// Calls `with` with a source of the weights by node and role.
+    pub(crate) fn read_weights<R>(&self, with: impl FnOnce(&mut fold::Reader) -> Result<R>) -> Result<R> {
+        self.weights.read(&Device::Cpu, |get| with(&mut fold::reader(&self.graph, get)))
     }
 
     /// The fused executor computes logits only.

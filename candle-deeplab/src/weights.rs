@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
-use memmap2::Mmap;
 use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Param};
 use crate::model::CONFIG_FILE;
+
+/// The length of the header, before it.
+const PREFIX: u64 = 8;
+/// The largest header that the format allows.
+const MAX_HEADER: u64 = 100_000_000;
 
 /// The tensors of a network, ready to be handed to executors.
 #[derive(Debug)]
@@ -31,10 +37,7 @@ impl Weights {
         with: impl FnOnce(&mut dyn FnMut(&Param) -> Result<Tensor>) -> Result<R>,
     ) -> Result<R> {
         match self {
-            Self::File(file) => {
-                let map = file.map()?;
-                with(&mut |param| file.tensor(&map, param, device))
-            }
+            Self::File(file) => with(&mut |param| file.tensor(param, device)),
             Self::Tensors(tensors) => with(&mut |param| {
                 let missing = || candle_core::Error::CannotFindTensor { path: param.name.clone() }.bt();
                 Ok(tensors.get(&param.name).cloned().ok_or_else(missing)?)
@@ -52,14 +55,15 @@ impl Weights {
 }
 
 /// A `model.safetensors` whose header has been read. The file stays open, so it stays the same file when another is
-/// renamed into its place; it is in memory only while tensors are being read.
+/// renamed into its place. It is read, not mapped: of a mapped file, all pages that were touched count as the process's
+/// memory beside the packed copy, and a file that somebody cuts short ends the process.
 #[derive(Debug)]
 pub(crate) struct WeightsFile {
     path: PathBuf,
-    file: File,
+    file: Mutex<File>,
     header: Metadata,
     /// Where the tensors begin.
-    data: usize,
+    data: u64,
 }
 
 impl WeightsFile {
@@ -67,18 +71,26 @@ impl WeightsFile {
     /// is an error.
     pub(crate) fn open(path: &Path, graph: &Graph) -> Result<Self> {
         let file = crate::file::open(path)?;
-        if file.metadata().map_err(Error::io(path))?.len() == 0 {
+        let len = file.metadata().map_err(Error::io(path))?.len();
+        if len == 0 {
             return Err(Error::weights(path, "the file is empty: convert or download the model again"));
         }
-        let damaged = |e| {
+        let damaged = |e: String| {
             let reason = format!("not a readable safetensors file ({e}): convert or download the model again");
             Error::weights(path, reason)
         };
-        let map = map(&file, path)?;
-        let (header_len, header) = SafeTensors::read_metadata(&map).map_err(damaged)?;
-        // This also compares the header with the file's length.
-        SafeTensors::deserialize(&map).map_err(damaged)?;
-        let this = Self { path: path.to_owned(), data: size_of::<u64>() + header_len, header, file };
+        let mut head = Vec::new();
+        (&file).take(PREFIX).read_to_end(&mut head).map_err(Error::io(path))?;
+        let header_len = head.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
+        if header_len <= MAX_HEADER {
+            (&file).take(header_len).read_to_end(&mut head).map_err(Error::io(path))?;
+        }
+        let (_, header) = SafeTensors::read_metadata(&head).map_err(|e| damaged(e.to_string()))?;
+        let this = Self { path: path.to_owned(), data: PREFIX + header_len, header, file: Mutex::new(file) };
+        let wanted = this.data.saturating_add(this.header.data_len() as u64);
+        if wanted != len {
+            return Err(damaged(format!("its header describes {wanted} bytes, and it has {len}")));
+        }
         this.check(&graph.params())?;
         Ok(this)
     }
@@ -109,25 +121,20 @@ impl WeightsFile {
         Ok(())
     }
 
-    fn map(&self) -> Result<Mmap> {
-        map(&self.file, &self.path)
-    }
-
-    fn tensor(&self, map: &Mmap, param: &Param, device: &Device) -> Result<Tensor> {
+    fn tensor(&self, param: &Param, device: &Device) -> Result<Tensor> {
         let damaged = || Error::weights(&self.path, format!("`{}` has gone: the file was changed in use", param.name));
         let info = self.header.info(&param.name).ok_or_else(damaged)?;
         let (start, end) = info.data_offsets;
-        let bytes = map.get(self.data + start..self.data + end).ok_or_else(damaged)?;
-        let view = TensorView::new(info.dtype, info.shape.clone(), bytes)
+        // The file has that much: its length was compared with the header.
+        let mut bytes = vec![0; end - start];
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(self.data + start as u64)).map_err(Error::io(&self.path))?;
+        file.read_exact(&mut bytes).map_err(|_| damaged())?;
+        drop(file);
+        let view = TensorView::new(info.dtype, info.shape.clone(), &bytes)
             .map_err(|e| Error::weights(&self.path, format!("`{}`: {e}", param.name)))?;
         Ok(view.load(device)?.to_dtype(DType::F32)?)
     }
-}
-
-fn map(file: &File, path: &Path) -> Result<Mmap> {
-    // SAFETY: the map is read-only. As with every memory map, another process that truncates the file meanwhile can end
-    // this one; our own writers only ever rename whole files into place.
-    unsafe { Mmap::map(file) }.map_err(Error::io(path))
 }
 
 /// The first few of a set of names, with their number.

@@ -35,6 +35,10 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     pub(crate) layers: bool,
 
+    /// Write the classes it found, u8 [N, H, W], to compare with other programs' (benches/peers does)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_mask: Option<PathBuf>,
+
     /// Print one line of JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -54,7 +58,7 @@ pub(crate) enum ExecutorName {
     Eager,
 }
 
-fn size(text: &str) -> Result<(usize, usize), String> {
+pub(super) fn size(text: &str) -> Result<(usize, usize), String> {
     let sides = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
     sides.filter(|(h, w)| *h > 0 && *w > 0).ok_or_else(|| "it must be HEIGHTxWIDTH, e.g. 513x513".into())
 }

@@ -2,12 +2,14 @@
 
 mod bench;
 mod device;
+mod export;
 mod segment;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use bench::{BenchArgs, ExecutorName};
 pub(crate) use device::DeviceName;
+pub(crate) use export::{ExportArgs, ExportFormat, HeadName, OnnxArgs};
 pub(crate) use segment::{Format, SegmentArgs};
 
 /// Semantic segmentation with DeepLabv3+: what is where in a photograph.
@@ -24,6 +26,8 @@ pub(crate) enum Command {
     Segment(SegmentArgs),
     /// Measure how fast a network runs on this machine's CPU
     Bench(BenchArgs),
+    /// Write a model as a file for another runtime
+    Export(ExportArgs),
 }
 
 #[cfg(test)]

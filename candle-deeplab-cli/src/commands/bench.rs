@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use candle_deeplab::exec::Isa;
 use candle_deeplab::exec::cpu::StepTime;
-use candle_deeplab::{DeepLab, Executor};
+use candle_deeplab::{DeepLab, Executor, atomic};
 use serde::Serialize;
 
 use crate::args::{BenchArgs, ExecutorName};
@@ -29,19 +29,23 @@ pub(crate) fn run(args: BenchArgs) -> Result<Exit> {
 }
 
 fn measure(args: &BenchArgs, weights: PathBuf, start: Instant) -> Result<Measured> {
-    let executor = match args.executor {
-        ExecutorName::Cpu => Executor::Cpu(Isa::detect()),
-        ExecutorName::Avx2 => Executor::Cpu(Isa::Avx2),
-        ExecutorName::Portable => Executor::Cpu(Isa::Portable),
-        ExecutorName::Eager => Executor::Eager,
+    let isa = match args.executor {
+        ExecutorName::Cpu | ExecutorName::Eager => Isa::detect(),
+        ExecutorName::Avx2 => Isa::Avx2,
+        ExecutorName::Portable => Isa::Portable,
     };
+    let executor = if args.executor == ExecutorName::Eager { Executor::Eager } else { Executor::Cpu(isa) };
     let model = DeepLab::load(&weights, &Device::Cpu)
         .with_context(|| format!("cannot load the model in `{}`", weights.display()))?
         .with_executor(executor)?;
     let (height, width) = args.size;
     let pixels = gradient(args.batch, height, width)?;
-    model.label_map(&pixels)?;
+    let mask = model.label_map(&pixels)?;
     let cold_start = start.elapsed();
+    if let Some(path) = &args.save_mask {
+        let mask = mask.flatten_all()?.to_vec1::<u8>()?;
+        atomic::write_new(path, |file| file.write_all(&mask)).context("cannot write the mask")?;
+    }
 
     let mut times = Vec::with_capacity(args.runs);
     for _ in 0..args.runs {
@@ -69,6 +73,7 @@ fn measure(args: &BenchArgs, weights: PathBuf, start: Instant) -> Result<Measure
         peak_rss_mib: peak_rss_mib(),
         gmac,
         gflops: 2.0 * gmac / (quantile(0.5) / 1e3),
+        peak_gflops: isa.peak_flops().map(|peak| peak / 1e9),
         layers,
     })
 }
@@ -124,6 +129,8 @@ struct Measured {
     gmac: f64,
     /// Two operations a multiply-add, at the median.
     gflops: f64,
+    /// What the same threads reach with the executor's instructions and nothing but registers.
+    peak_gflops: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<Vec<Layer>>,
 }
@@ -137,7 +144,12 @@ impl Report for Measured {
         let ((height, width), Self { executor, batch, threads, runs, .. }) = (self.size, self);
         writeln!(to, "{batch}×{height}×{width}, {executor}, threads: {threads}, runs: {runs}")?;
         writeln!(to, "median {:.1} ms, min {:.1}, p90 {:.1}", self.median_ms, self.min_ms, self.p90_ms)?;
-        writeln!(to, "cold start {:.0} ms, {:.1} GMAC, {:.1} GFLOP/s", self.cold_start_ms, self.gmac, self.gflops)?;
+        let peak = self.peak_gflops.map_or(String::new(), |peak| format!(" of at most {peak:.1}"));
+        writeln!(
+            to,
+            "cold start {:.0} ms, {:.1} GMAC, {:.1}{peak} GFLOP/s",
+            self.cold_start_ms, self.gmac, self.gflops
+        )?;
         match self.peak_rss_mib {
             Some(peak) => writeln!(to, "peak memory {peak:.0} MiB"),
             None => Ok(()),

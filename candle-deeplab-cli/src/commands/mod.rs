@@ -1,6 +1,7 @@
 //! The subcommands, one a file.
 
 mod bench;
+mod export;
 mod segment;
 
 use anyhow::Result;
@@ -12,5 +13,6 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
     match command {
         Command::Segment(args) => segment::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Export(args) => export::run(args),
     }
 }

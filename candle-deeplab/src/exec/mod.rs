@@ -2,6 +2,7 @@
 
 pub mod cpu;
 pub mod eager;
+pub(crate) mod fold;
 
 pub use cpu::Isa;
 

@@ -184,6 +184,20 @@ impl Graph {
         self.output
     }
 
+    /// The nodes that use each value on the way to `end`. A resize asks its second input for the size alone, which is no
+    /// use of its content.
+    pub(crate) fn users(&self, end: Value) -> Vec<Vec<Value>> {
+        let mut users = vec![Vec::new(); self.nodes.len()];
+        for value in (0..=end.index()).rev().map(Value) {
+            if value == end || !users[value.index()].is_empty() {
+                let node = self.node(value);
+                let read = if matches!(node.op, Op::Resize { .. }) { 1 } else { node.inputs.len() };
+                node.inputs.iter().take(read).for_each(|x| users[x.index()].push(value));
+            }
+        }
+        users
+    }
+
     /// All taps: paths of scopes and their values.
     pub fn taps(&self) -> &BTreeMap<String, Value> {
         &self.taps

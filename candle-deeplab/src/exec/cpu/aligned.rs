@@ -21,6 +21,12 @@ impl Aligned {
         Self { data, start, len }
     }
 
+    /// Two slices of these lengths. What was there may be lost.
+    pub(super) fn split(&mut self, first: usize, second: usize) -> (&mut [f32], &mut [f32]) {
+        self.grow(first + second);
+        self[..first + second].split_at_mut(first)
+    }
+
     /// Makes room for at least `len` floats. What was there may be lost.
     pub(super) fn grow(&mut self, len: usize) {
         if self.len < len {

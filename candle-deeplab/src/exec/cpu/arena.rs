@@ -12,6 +12,8 @@ use super::view::{View, ViewMut};
 pub(super) struct Arena {
     buffers: Vec<Aligned>,
     pub(super) planes: Aligned,
+    /// What a step needs while it runs.
+    pub(super) scratch: Aligned,
 }
 
 impl Arena {

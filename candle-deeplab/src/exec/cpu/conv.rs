@@ -1,16 +1,16 @@
 //! Dense convolutions as a matmul over blocks of pixels.
 //!
-//! A block's rows are the input's pixels themselves (1×1), the result of the depthwise convolution before it, or the
-//! pixels that a window sees, side by side (implicit matmul). In the latter two cases they are made just before they are
-//! used, in memory of the thread that stays in its cache: neither ever exists for the whole map.
+//! A block's rows are what the window of each pixel sees, read where it lies in the input; or the result of the depthwise
+//! convolution before it, which is made just before it is used, in memory of the thread that stays in its cache, and never
+//! exists for the whole map.
 
 use std::cell::RefCell;
 
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
-use super::depthwise::DepthwiseConv;
-use super::isa::{Clamp, Kernels, Matmul, Packed, Tap};
+use super::depthwise::{DepthwiseConv, same_taps};
+use super::isa::{Clamp, Kernels, Matmul, Packed, Run, Segment, Tap};
 use super::view::{View, ViewMut, position};
 use crate::graph::Window;
 
@@ -26,12 +26,10 @@ pub(super) struct DenseConv {
 /// What the rows of the matmul are.
 #[derive(Debug)]
 pub(super) enum Rows {
-    /// The input's pixels.
-    Pixels,
-    /// The pixels of a depthwise convolution's result.
-    Depthwise(DepthwiseConv),
     /// All that a window sees.
     Window,
+    /// The pixels of a depthwise convolution's result.
+    Depthwise(DepthwiseConv),
 }
 
 /// Floats of a block's rows: they share a core's second cache (512 KiB and more) with a panel of weights.
@@ -41,8 +39,17 @@ const BLOCK_FLOATS: usize = 40 << 10;
 const BLOCKS_PER_THREAD: usize = 4;
 
 thread_local! {
-    /// A block's rows and taps. Each thread keeps them, so that only its first calls allocate.
-    static SCRATCH: RefCell<(Aligned, Vec<Tap>)> = RefCell::default();
+    /// Each thread keeps its own, so that only its first calls allocate.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// What a block needs while it is computed.
+#[derive(Default)]
+struct Scratch {
+    rows: Aligned,
+    taps: Vec<Tap>,
+    runs: Vec<Run>,
+    segments: Vec<Segment>,
 }
 
 impl DepthwiseConv {
@@ -52,7 +59,7 @@ impl DepthwiseConv {
         let ViewMut { data, pitch, offset, .. } = out;
         data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
             let out = (&mut out[offset..], pitch);
-            SCRATCH.with_borrow_mut(|(_, taps)| self.run(kernels, &x, windows, index * block, out, taps));
+            SCRATCH.with_borrow_mut(|scratch| self.run(kernels, &x, windows, index * block, out, &mut scratch.taps));
         });
     }
 }
@@ -67,14 +74,28 @@ impl DenseConv {
         residual: Option<View>,
         out: ViewMut,
     ) {
-        let inputs = self.weights.inputs();
-        let block = block_rows(out.pixels(), inputs, kernels.tile_rows());
+        let block = block_rows(out.pixels(), x.channels, kernels.tile_rows());
         let ViewMut { data, pitch, offset, .. } = out;
         data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
             let (first, rows) = (index * block, out.len() / pitch);
-            let multiply = |x: &[f32], x_pitch, out: &mut [f32]| {
+            SCRATCH.with_borrow_mut(|Scratch { rows: made, taps, runs, segments }| {
+                let (x, x_pitch) = match &self.rows {
+                    Rows::Window => {
+                        find_runs(&x, windows, first, rows, runs, segments);
+                        (x.data, windows.1.stride * x.pitch)
+                    }
+                    Rows::Depthwise(depthwise) => {
+                        let row_pitch = row_pitch(x.channels);
+                        made.grow(block * row_pitch);
+                        let made = &mut made[..rows * row_pitch];
+                        depthwise.run(kernels, &x, windows, first, (made, row_pitch), taps);
+                        one_run(rows, 0, x.channels, runs, segments);
+                        (&*made, row_pitch)
+                    }
+                };
                 kernels.matmul(Matmul {
-                    rows,
+                    runs,
+                    segments,
                     x,
                     x_pitch,
                     weights: &self.weights,
@@ -83,21 +104,6 @@ impl DenseConv {
                     out: &mut out[offset..],
                     out_pitch: pitch,
                 });
-            };
-            if let Rows::Pixels = self.rows {
-                return multiply(x.from(first), x.pitch, out);
-            }
-            SCRATCH.with_borrow_mut(|(scratch, taps)| {
-                let row_pitch = row_pitch(inputs);
-                scratch.grow(block * row_pitch);
-                let made = &mut scratch[..rows * row_pitch];
-                match &self.rows {
-                    Rows::Depthwise(depthwise) => {
-                        depthwise.run(kernels, &x, windows, first, (made, row_pitch), taps);
-                    }
-                    _ => gather(&x, windows, first, made, row_pitch),
-                }
-                multiply(made, row_pitch, out);
             });
         });
     }
@@ -121,20 +127,47 @@ pub(super) fn row_pitch(channels: usize) -> usize {
     }
 }
 
-/// Puts all that the windows of the pixels from `first` on see into the rows of `to`.
-fn gather(x: &View, (v, h): (Window, Window), first: usize, to: &mut [f32], pitch: usize) {
+/// All rows from one place on, all inputs side by side.
+fn one_run(rows: usize, x: usize, len: usize, runs: &mut Vec<Run>, segments: &mut Vec<Segment>) {
+    runs.clear();
+    segments.clear();
+    runs.push(Run { first: 0, rows, segments: 0..1 });
+    segments.push(Segment { x, input: 0, len });
+}
+
+/// Where the windows of `rows` pixels from `first` on lie in `x`. Taps that fall outside the map are left out.
+fn find_runs(
+    x: &View,
+    (v, h): (Window, Window),
+    first: usize,
+    rows: usize,
+    runs: &mut Vec<Run>,
+    segments: &mut Vec<Segment>,
+) {
     let channels = x.channels;
-    for (i, row) in to.chunks_exact_mut(pitch).enumerate() {
-        let (n, oy, ox) = position(first + i, v.output, h.output);
-        let mut seen = row.chunks_exact_mut(channels);
+    if [v, h].iter().all(|w| w.kernel == 1 && w.stride == 1 && w.before == 0 && w.after == 0) {
+        return one_run(rows, first * x.pitch, channels, runs, segments);
+    }
+    runs.clear();
+    segments.clear();
+    let mut done = 0;
+    while done < rows {
+        let (n, oy, ox) = position(first + done, v.output, h.output);
+        let run = same_taps(&h, x.width, ox).min(rows - done);
+        let from = segments.len();
         for ky in 0..v.kernel {
-            let iy = v.input(x.height, oy, ky);
-            for (kx, to) in seen.by_ref().take(h.kernel).enumerate() {
-                match (iy, h.input(x.width, ox, kx)) {
-                    (Some(iy), Some(ix)) => to.copy_from_slice(x.at(x.pixel(n, iy, ix))),
-                    _ => to.fill(0.0),
+            let Some(iy) = v.input(x.height, oy, ky) else { continue };
+            for kx in 0..h.kernel {
+                let Some(ix) = h.input(x.width, ox, kx) else { continue };
+                let at = x.pixel(n, iy, ix) * x.pitch;
+                let input = (ky * h.kernel + kx) * channels;
+                match segments[from..].last_mut() {
+                    Some(last) if last.x + last.len == at && last.input + last.len == input => last.len += channels,
+                    _ => segments.push(Segment { x: at, input, len: channels }),
                 }
             }
         }
+        runs.push(Run { first: done, rows: run, segments: from..segments.len() });
+        done += run;
     }
 }

@@ -59,7 +59,7 @@ impl DepthwiseConv {
 }
 
 /// How many outputs from `output` on, up to the end of the row, see the same taps of an input of `len` elements.
-fn same_taps(window: &Window, len: usize, output: usize) -> usize {
+pub(super) fn same_taps(window: &Window, len: usize, output: usize) -> usize {
     let changes = (0..window.kernel).flat_map(|tap| {
         let inside = window.inside(len, tap);
         [inside.start, inside.end]

@@ -7,16 +7,17 @@
 
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
-use super::fold::{Folded, Reader, conv_of};
-use super::isa::{Clamp, Packed};
+use super::isa::{Clamp, Kernels, Packed};
 use super::program::{Kernel, Map, Operand, Program, Resized, Step, Windows};
+use super::winograd::WinogradConv;
 use crate::arch::LOGITS;
 use crate::error::{Error, Result};
+use crate::exec::fold::{Folded, Reader, conv_of};
 use crate::graph::{Activation, Graph, Op, Value};
 
 impl Program {
-    /// Lowers a network that ends in logits and their resize, with weights from `read`, packed for panels of this width.
-    pub(super) fn new(graph: &Graph, panel_width: usize, read: &mut Reader) -> Result<Self> {
+    /// Lowers a network that ends in logits and their resize, with weights from `read`, packed for these kernels.
+    pub(super) fn new(graph: &Graph, kernels: Kernels, read: &mut Reader) -> Result<Self> {
         let (logits, output) = (graph.tap(LOGITS)?, graph.output());
         let (Op::Resize { align_corners }, &[x, like]) = (graph.node(output).op, &graph.node(output).inputs[..]) else {
             return Err(unsupported(graph, output, "the network's last step must be the resize of its logits"));
@@ -24,7 +25,7 @@ impl Program {
         if x != logits {
             return Err(unsupported(graph, output, "the network's last step must be the resize of its logits"));
         }
-        let mut lowering = Lowering::new(graph, logits, panel_width);
+        let mut lowering = Lowering::new(graph, logits, kernels);
         for value in graph.values().take(logits.index() + 1) {
             lowering.node(value, read)?;
         }
@@ -38,18 +39,9 @@ fn unsupported(graph: &Graph, value: Value, reason: &str) -> Error {
     Error::Graph { node: graph.node(value).path.clone(), reason: reason.into() }
 }
 
-/// The values that a node reads. A resize asks its second input for the size alone.
-fn data_inputs(graph: &Graph, value: Value) -> &[Value] {
-    let node = graph.node(value);
-    match node.op {
-        Op::Resize { .. } => &node.inputs[..1],
-        _ => &node.inputs,
-    }
-}
-
 struct Lowering<'a> {
     graph: &'a Graph,
-    panel_width: usize,
+    kernels: Kernels,
     logits: Value,
     /// The nodes that use each value on the way to the logits.
     users: Vec<Vec<Value>>,
@@ -81,15 +73,10 @@ struct Chain {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(graph: &'a Graph, logits: Value, panel_width: usize) -> Self {
-        let mut users = vec![Vec::new(); graph.nodes().len()];
-        for value in graph.values().take(logits.index() + 1).collect::<Vec<_>>().into_iter().rev() {
-            if value == logits || !users[value.index()].is_empty() {
-                data_inputs(graph, value).iter().for_each(|x| users[x.index()].push(value));
-            }
-        }
+    fn new(graph: &'a Graph, logits: Value, kernels: Kernels) -> Self {
+        let users = graph.users(logits);
         let state = vec![State::Waiting; graph.nodes().len()];
-        Self { graph, panel_width, logits, users, state, maps: Vec::new(), steps: Vec::new() }
+        Self { graph, kernels, logits, users, state, maps: Vec::new(), steps: Vec::new() }
     }
 
     fn node(&mut self, value: Value, read: &mut Reader) -> Result<()> {
@@ -165,8 +152,15 @@ impl<'a> Lowering<'a> {
         let windows = Windows::from(folded.conv);
         if !folded.is_depthwise() {
             let (x, chain) = (self.operand(x)?, self.chain(value, folded, true, read)?);
-            let rows = || if windows.is_pointwise() { Rows::Pixels } else { Rows::Window };
-            return self.dense(value, x, chain, rows, windows);
+            if WinogradConv::suits(&chain.folded, self.kernels) {
+                let conv = WinogradConv::new(&chain.folded, clamp_of(chain.activation), self.kernels.panel_width());
+                let (path, output) = (self.graph.node(value).path.clone(), self.place(chain.end));
+                let kernel = Kernel::Winograd(conv, windows);
+                self.steps.push(Step { path, kernel, input: x, other: chain.residual, output });
+                self.state[chain.end.index()] = State::Ready(output);
+                return Ok(());
+            }
+            return self.dense(value, x, chain, || Rows::Window, windows);
         }
         let (x, relu_input) = match self.state[x.index()] {
             State::Relu(x) => (x, true),
@@ -181,7 +175,7 @@ impl<'a> Lowering<'a> {
                 let folded = Folded::conv(self.graph, user, conv, read)?;
                 let chain = self.chain(user, folded, true, read)?;
                 let mut depthwise = Some(depthwise);
-                let rows = || depthwise.take().map_or(Rows::Pixels, Rows::Depthwise);
+                let rows = || depthwise.take().map_or(Rows::Window, Rows::Depthwise);
                 self.dense(user, x, chain, rows, windows)
             }
             _ => {
@@ -229,7 +223,7 @@ impl<'a> Lowering<'a> {
         for group in 0..groups {
             let first = group * outputs;
             let weight = |output, k| folded.weight(first + output, k % inputs, k / inputs);
-            let weights = Packed::new(self.panel_width, inputs * taps, &bias[first..first + outputs], weight);
+            let weights = Packed::new(self.kernels.panel_width(), inputs * taps, &bias[first..first + outputs], weight);
             self.steps.push(Step {
                 path: self.graph.node(value).path.clone(),
                 kernel: Kernel::Dense(DenseConv { weights, rows: rows(), clamp: clamp_of(activation) }, windows),

@@ -9,7 +9,6 @@ mod aligned;
 mod arena;
 mod conv;
 mod depthwise;
-mod fold;
 mod isa;
 mod lower;
 mod plan;
@@ -19,6 +18,7 @@ mod simple;
 #[cfg(test)]
 mod tests;
 mod view;
+mod winograd;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ impl Cpu {
     pub fn new(graph: Arc<Graph>, isa: Isa, get: impl FnMut(&Param) -> Result<Tensor>) -> Result<Self> {
         let kernels = Kernels::new(isa)
             .ok_or_else(|| Error::Executor(format!("this machine has no {isa}: leave the choice to `Isa::detect`")))?;
-        let program = Program::new(&graph, kernels.panel_width(), &mut fold::reader(&graph, get))?;
+        let program = Program::new(&graph, kernels, &mut crate::exec::fold::reader(&graph, get))?;
         Ok(Self { graph, kernels, program, plans: Mutex::default(), arenas: Arenas::default() })
     }
 
@@ -204,12 +204,16 @@ impl Cpu {
     }
 
     fn step(&self, step: &Step, geometry: &Geometry, plan: &Plan, arena: &mut Arena) {
+        let mut scratch = std::mem::take(&mut arena.scratch);
         arena.write(plan, step.output, |arena, out| {
             let x = arena.view(plan, step.input);
             let other = step.other.map(|operand| arena.view(plan, operand));
             match (&step.kernel, geometry, other) {
                 (Kernel::Dense(conv, _), Geometry::Windows(windows), other) => {
                     conv.run(self.kernels, x, *windows, other, out);
+                }
+                (Kernel::Winograd(conv, _), Geometry::Windows(windows), other) => {
+                    conv.run(self.kernels, x, *windows, other, out, &mut scratch);
                 }
                 (Kernel::Depthwise(conv, _), Geometry::Windows(windows), _) => {
                     conv.run_alone(self.kernels, x, *windows, out);
@@ -222,6 +226,7 @@ impl Cpu {
                 (kernel, geometry, _) => unreachable!("{kernel:?} planned with {geometry:?}"),
             }
         });
+        arena.scratch = scratch;
     }
 
     fn plan(&self, size: [usize; 3]) -> Result<Arc<Plan>> {

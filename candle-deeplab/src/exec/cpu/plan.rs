@@ -46,9 +46,10 @@ impl Plan {
         let steps = program.steps.iter().map(|step| {
             let (from, to) = (size_of(step.input.map), size_of(step.output.map));
             match &step.kernel {
-                Kernel::Dense(_, windows) | Kernel::Depthwise(_, windows) | Kernel::MaxPool(windows) => {
-                    windows.at(from).map_or(Geometry::Pointwise, Geometry::Windows)
-                }
+                Kernel::Dense(_, windows)
+                | Kernel::Winograd(_, windows)
+                | Kernel::Depthwise(_, windows)
+                | Kernel::MaxPool(windows) => windows.at(from).map_or(Geometry::Pointwise, Geometry::Windows),
                 Kernel::Resize { align_corners } => Geometry::Axes(axes(from, to, *align_corners)),
                 Kernel::Clamp(_) | Kernel::Add | Kernel::GlobalPool => Geometry::Pointwise,
             }

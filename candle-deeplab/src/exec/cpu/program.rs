@@ -6,6 +6,7 @@ use std::fmt;
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
 use super::isa::Clamp;
+use super::winograd::WinogradConv;
 use crate::graph::{Conv, Padding, Value};
 
 /// A network's steps and the maps between them.
@@ -67,6 +68,7 @@ pub(super) struct Step {
 pub(super) enum Kernel {
     /// Windows are those of the depthwise part, where there is one.
     Dense(DenseConv, Windows),
+    Winograd(WinogradConv, Windows),
     Depthwise(DepthwiseConv, Windows),
     Clamp(Clamp),
     Add,
@@ -99,10 +101,11 @@ impl Kernel {
             Self::Dense(conv, _) => {
                 let before = match &conv.rows {
                     Rows::Depthwise(depthwise) => depthwise.weights.len(),
-                    Rows::Pixels | Rows::Window => 0,
+                    Rows::Window => 0,
                 };
                 before + conv.weights.inputs() * conv.weights.outputs()
             }
+            Self::Winograd(conv, _) => conv.macs_per_pixel(),
             Self::Depthwise(conv, _) => conv.weights.len(),
             _ => 0,
         };
@@ -115,8 +118,9 @@ impl fmt::Display for Kernel {
         match self {
             Self::Dense(conv, Windows { kernel: k, .. }) => match conv.rows {
                 Rows::Depthwise(_) => write!(f, "depthwise {k}×{k} + 1×1"),
-                Rows::Pixels | Rows::Window => write!(f, "conv {k}×{k}"),
+                Rows::Window => write!(f, "conv {k}×{k}"),
             },
+            Self::Winograd(..) => f.write_str("conv 3×3 (Winograd)"),
             Self::Depthwise(_, Windows { kernel: k, .. }) => write!(f, "depthwise {k}×{k}"),
             Self::Clamp(Clamp::NONE) => f.write_str("copy"),
             Self::Clamp(_) => f.write_str("activation"),

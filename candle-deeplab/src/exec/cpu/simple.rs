@@ -42,8 +42,8 @@ pub(super) fn max_pool(x: View, (v, h): (Window, Window), out: ViewMut) {
 
 /// The mean over height and width. Sums are taken in f64: a map may have a million pixels.
 pub(super) fn global_pool(x: View, out: ViewMut) {
-    /// Channels of one sum: a cache line.
-    const GROUP: usize = 16;
+    /// Channels that a thread sums up side by side: long enough stretches of a pixel to be read at speed.
+    const GROUP: usize = 256;
     let ViewMut { data, pitch, offset, channels, .. } = out;
     let pixels = x.height * x.width;
     for (n, out) in data.chunks_exact_mut(pitch).enumerate() {

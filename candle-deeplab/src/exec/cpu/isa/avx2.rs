@@ -6,11 +6,19 @@ use std::arch::x86_64::{
 };
 
 use super::lanes::{self, Lanes};
-use super::{Depthwise, Matmul};
+use super::{Depthwise, Matmul, TileInput, TileOutput, tiles};
 
 pub(super) const LANES: usize = 8;
 pub(super) const PANEL_WIDTH: usize = 2 * LANES;
 pub(super) const TILE_ROWS: usize = 6;
+
+/// # Safety
+/// AVX2 and FMA exist.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn multiply_adds(rounds: usize) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe { lanes::multiply_adds::<__m256>(rounds) }
+}
 
 /// # Safety
 /// AVX2 and FMA exist, and the arguments are [checked](Matmul::check).
@@ -26,6 +34,22 @@ pub(super) unsafe fn matmul(args: Matmul<'_>) {
 pub(super) unsafe fn depthwise(args: Depthwise<'_>) {
     // SAFETY: the caller's promises.
     unsafe { lanes::depthwise::<__m256>(args) }
+}
+
+/// # Safety
+/// AVX2 and FMA exist, and the arguments are [checked](TileInput::check).
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn tile_input(args: TileInput<'_>) {
+    // SAFETY: the caller's promises.
+    unsafe { tiles::input::<__m256>(args) }
+}
+
+/// # Safety
+/// AVX2 and FMA exist, and the arguments are [checked](TileOutput::check).
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn tile_output(args: TileOutput<'_>) {
+    // SAFETY: the caller's promises.
+    unsafe { tiles::output::<__m256>(args) }
 }
 
 impl Lanes for __m256 {

@@ -1,7 +1,7 @@
 //! The kernels of every vector instruction set, written once over the vector type. A file per set ([`avx2`](super::avx2))
 //! gives the type's operations and compiles the kernels with its instructions switched on.
 
-use super::{Depthwise, Matmul};
+use super::{CHAINS, Depthwise, Matmul, Run};
 
 /// A vector of floats.
 ///
@@ -27,6 +27,28 @@ pub(super) trait Lanes: Copy {
 /// The widest vector's lanes, twice: a panel.
 const MAX_PANEL: usize = 32;
 
+/// Multiply-adds that need nothing but registers.
+///
+/// # Safety
+/// The vector's instructions exist.
+#[inline(always)]
+pub(super) unsafe fn multiply_adds<V: Lanes>(rounds: usize) -> f32 {
+    // SAFETY: the caller's promise; the array has a vector's lanes.
+    unsafe {
+        // Neither grows nor shrinks towards numbers that a processor is slow with.
+        let (factor, mut sums) = (V::splat(std::hint::black_box(0.5)), [V::splat(1.0); CHAINS]);
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = sum.mul_add(factor, factor);
+            }
+        }
+        let mut lanes = [0f32; MAX_PANEL];
+        let sum = sums.into_iter().fold(V::splat(0.0), |a, b| a.add(b));
+        sum.store(lanes.as_mut_ptr());
+        lanes.iter().sum()
+    }
+}
+
 /// A matmul by tiles of `ROWS` rows and two vectors of outputs, all inputs summed up in registers.
 ///
 /// # Safety
@@ -37,22 +59,31 @@ pub(super) unsafe fn matmul<V: Lanes, const ROWS: usize>(mut args: Matmul<'_>) {
     let weights = args.weights;
     // A panel stays in the nearest cache while the block's rows pass by.
     for (panel, bias, first, columns) in weights.panels() {
-        let mut row = 0;
-        while row < args.rows {
-            let at = Tile { panel, bias, first, columns, row };
-            // SAFETY: the caller's promises; `tile` gets no more rows than are left.
-            row += unsafe {
-                match (args.rows - row, columns > V::LANES) {
-                    (left, true) if left >= ROWS => tile::<V, ROWS, 2>(&mut args, at),
-                    (left, false) if left >= ROWS => tile::<V, ROWS, 1>(&mut args, at),
-                    (4.., true) => tile::<V, 4, 2>(&mut args, at),
-                    (4.., false) => tile::<V, 4, 1>(&mut args, at),
-                    (2.., true) => tile::<V, 2, 2>(&mut args, at),
-                    (2.., false) => tile::<V, 2, 1>(&mut args, at),
-                    (_, true) => tile::<V, 1, 2>(&mut args, at),
-                    (_, false) => tile::<V, 1, 1>(&mut args, at),
-                }
-            };
+        for run in args.runs {
+            let mut row = 0;
+            while row < run.rows {
+                let left = run.rows - row;
+                // Tiles of one size, give or take a row: a last one of a single row would wait for each addition.
+                let rows = left.div_ceil(left.div_ceil(ROWS));
+                let at = Tile { panel, bias, first, columns, run, row };
+                // SAFETY: the caller's promises; `tile` gets no more rows than are left.
+                row += unsafe {
+                    match (rows, columns > V::LANES) {
+                        (1, true) => tile::<V, 1, 2>(&mut args, at),
+                        (1, false) => tile::<V, 1, 1>(&mut args, at),
+                        (2, true) => tile::<V, 2, 2>(&mut args, at),
+                        (2, false) => tile::<V, 2, 1>(&mut args, at),
+                        (3, true) => tile::<V, 3, 2>(&mut args, at),
+                        (3, false) => tile::<V, 3, 1>(&mut args, at),
+                        (4, true) => tile::<V, 4, 2>(&mut args, at),
+                        (4, false) => tile::<V, 4, 1>(&mut args, at),
+                        (5, true) => tile::<V, 5, 2>(&mut args, at),
+                        (5, false) => tile::<V, 5, 1>(&mut args, at),
+                        (_, true) => tile::<V, ROWS, 2>(&mut args, at),
+                        (_, false) => tile::<V, ROWS, 1>(&mut args, at),
+                    }
+                };
+            }
         }
     }
 }
@@ -63,6 +94,8 @@ struct Tile<'a> {
     bias: &'a [f32],
     first: usize,
     columns: usize,
+    run: &'a Run,
+    /// Of the run.
     row: usize,
 }
 
@@ -73,12 +106,12 @@ struct Tile<'a> {
 #[inline(always)]
 unsafe fn tile<V: Lanes, const R: usize, const C: usize>(args: &mut Matmul<'_>, at: Tile<'_>) -> usize {
     let (inputs, width) = (args.weights.inputs, 2 * V::LANES);
-    let Tile { panel, bias, first, columns, row } = at;
+    let Tile { panel, bias, first, columns, run, row } = at;
     debug_assert!(panel.len() == inputs * width && bias.len() == width && columns <= C * V::LANES);
-    // SAFETY: `check` has found `rows` rows of `inputs` values in `x` and of `outputs` in `out` and `residual`, and
-    // `row + R <= rows`, `first + columns <= outputs`. The panel has `inputs` times two vectors, the bias two vectors.
+    // SAFETY: `check` has found the run's rows of every segment in `x`, its inputs among the weights', and its rows of
+    // `outputs` values in `out` and `residual`; `row + R <= run.rows`, `first + columns <= outputs`. The panel has `inputs`
+    // times two vectors, the bias two vectors.
     unsafe {
-        let x = args.x.as_ptr().add(row * args.x_pitch);
         let mut sums = [[V::splat(0.0); C]; R];
         for c in 0..C {
             let bias = V::load(bias.as_ptr().add(c * V::LANES));
@@ -86,20 +119,24 @@ unsafe fn tile<V: Lanes, const R: usize, const C: usize>(args: &mut Matmul<'_>, 
                 sums[c] = bias;
             }
         }
-        let mut w = panel.as_ptr();
-        for k in 0..inputs {
-            let mut weights = [V::splat(0.0); C];
-            for (c, weights) in weights.iter_mut().enumerate() {
-                *weights = V::load(w.add(c * V::LANES));
-            }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let x = V::splat(*x.add(r * args.x_pitch + k));
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = x.mul_add(weights, *sum);
+        for segment in &args.segments[run.segments.clone()] {
+            let x = args.x.as_ptr().add(segment.x + row * args.x_pitch);
+            let mut w = panel.as_ptr().add(segment.input * width);
+            for k in 0..segment.len {
+                let mut weights = [V::splat(0.0); C];
+                for (c, weights) in weights.iter_mut().enumerate() {
+                    *weights = V::load(w.add(c * V::LANES));
                 }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = V::splat(*x.add(r * args.x_pitch + k));
+                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                        *sum = x.mul_add(weights, *sum);
+                    }
+                }
+                w = w.add(width);
             }
-            w = w.add(width);
         }
+        let row = run.first + row;
 
         let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
         let whole = columns == C * V::LANES;

@@ -9,10 +9,17 @@ mod lanes;
 mod portable;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use std::fmt;
+use std::ops::Range;
+use std::time::Instant;
+
+use rayon::prelude::*;
 
 use super::aligned::Aligned;
+use super::winograd::{POSITIONS, TILE};
 
 /// A set of vector instructions that the fused CPU executor has kernels for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +54,23 @@ impl Isa {
     }
 }
 
+impl Isa {
+    /// The most floating-point operations a second that all threads of the current rayon pool do together with these
+    /// instructions, measured in a moment: what a kernel's speed is compared with. `None` where this machine lacks them.
+    pub fn peak_flops(self) -> Option<f64> {
+        /// Some milliseconds each, so that the clock's steps and the start of the threads do not count.
+        const ROUNDS: usize = 1 << 20;
+        const REPEATS: usize = 7;
+        let kernels = Kernels::new(self)?;
+        let burst = || {
+            let start = Instant::now();
+            let operations: usize = rayon::broadcast(|_| kernels.multiply_adds(ROUNDS)).into_iter().sum();
+            operations as f64 / start.elapsed().as_secs_f64()
+        };
+        Some((0..REPEATS).map(|_| burst()).fold(0.0, f64::max))
+    }
+}
+
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -55,6 +79,9 @@ impl fmt::Display for Isa {
         })
     }
 }
+
+/// Sums that the measurement of the peak keeps going at once: enough to hide the latency of an addition.
+const CHAINS: usize = 12;
 
 /// The kernels of an instruction set that this machine is known to have.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +115,18 @@ impl Kernels {
         }
     }
 
+    /// Multiplies and adds in registers for so many rounds; returns the number of operations.
+    fn multiply_adds(self, rounds: usize) -> usize {
+        let (sums, lanes) = match self.0 {
+            // SAFETY: `Kernels` of AVX2 exist only where `is_x86_feature_detected!` found AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => (unsafe { avx2::multiply_adds(rounds) }, avx2::LANES),
+            _ => (portable::multiply_adds(rounds), portable::PANEL_WIDTH),
+        };
+        std::hint::black_box(sums);
+        2 * rounds * CHAINS * lanes
+    }
+
     pub(super) fn matmul(self, args: Matmul<'_>) {
         args.check();
         match self.0 {
@@ -96,6 +135,38 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { avx2::matmul(args) },
             _ => portable::matmul(args),
+        }
+    }
+
+    /// Lanes of the kernels for the tiles of a [Winograd convolution](super::winograd): the least number of channels. `None`
+    /// where there are none.
+    pub(super) fn tile_lanes(self) -> Option<usize> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Some(avx2::LANES),
+            _ => None,
+        }
+    }
+
+    /// # Panics
+    /// Where there are no [`tile_lanes`](Self::tile_lanes), as for [`tile_output`](Self::tile_output).
+    pub(super) fn tile_input(self, args: TileInput<'_>) {
+        args.check(self.tile_lanes());
+        match self.0 {
+            // SAFETY: as for `matmul`; `check` has found a vector of channels.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2::tile_input(args) },
+            _ => unreachable!("checked"),
+        }
+    }
+
+    pub(super) fn tile_output(self, args: TileOutput<'_>) {
+        args.check(self.tile_lanes());
+        match self.0 {
+            // SAFETY: as for `tile_input`.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { avx2::tile_output(args) },
+            _ => unreachable!("checked"),
         }
     }
 
@@ -138,18 +209,18 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Packs a matrix that is given by its elements `weight(output, input)`.
-    pub(super) fn new(width: usize, inputs: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32) -> Self {
+    pub(super) fn new(width: usize, inputs: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
         let outputs = bias.len();
         let padded = outputs.next_multiple_of(width);
         let (mut panels, mut padded_bias) = (Aligned::zeroed(padded * inputs), Aligned::zeroed(padded));
-        for (index, panel) in panels.chunks_exact_mut((width * inputs).max(1)).enumerate() {
+        panels.par_chunks_exact_mut((width * inputs).max(1)).enumerate().for_each(|(index, panel)| {
             let first = index * width;
             for column in 0..width.min(outputs - first) {
                 for input in 0..inputs {
                     panel[input * width + column] = weight(first + column, input);
                 }
             }
-        }
+        });
         padded_bias[..outputs].copy_from_slice(bias);
         Self { inputs, outputs, width, panels, bias: padded_bias }
     }
@@ -172,11 +243,31 @@ impl Packed {
     }
 }
 
+/// Neighbouring inputs of a matmul that lie side by side in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment {
+    /// Where those of a run's first row begin.
+    pub(super) x: usize,
+    /// The number of the first of them among the weights' inputs.
+    pub(super) input: usize,
+    pub(super) len: usize,
+}
+
+/// Neighbouring rows of a matmul's result that are computed from the same inputs. What no segment names counts as zero.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    /// Which of the segments.
+    pub(super) segments: Range<usize>,
+}
+
 /// `out[r] = clamp(weights · x[r] + bias + residual[r])` for some rows.
 pub(super) struct Matmul<'a> {
-    pub(super) rows: usize,
-    /// Row `r` begins at `r * x_pitch`.
+    pub(super) runs: &'a [Run],
+    pub(super) segments: &'a [Segment],
     pub(super) x: &'a [f32],
+    /// From a row of a run to the next.
     pub(super) x_pitch: usize,
     pub(super) weights: &'a Packed,
     /// Rows to add to the result, and their pitch.
@@ -191,9 +282,16 @@ impl Matmul<'_> {
     /// Where a slice is too short. The plan makes them long enough; this is what the unsafe kernels rely on.
     fn check(&self) {
         let Packed { inputs, outputs, .. } = *self.weights;
-        assert!(holds(self.x, self.rows, self.x_pitch, inputs), "matmul: input");
-        assert!(holds(self.out, self.rows, self.out_pitch, outputs), "matmul: output");
-        assert!(self.residual.is_none_or(|(x, pitch)| holds(x, self.rows, pitch, outputs)), "matmul: residual");
+        for Run { first, rows, segments } in self.runs {
+            for segment in &self.segments[segments.clone()] {
+                let x = self.x.get(segment.x..).unwrap_or_default();
+                assert!(holds(x, *rows, self.x_pitch, segment.len), "matmul: input");
+                assert!(segment.input <= inputs && segment.len <= inputs - segment.input, "matmul: weights");
+            }
+            let rows = first.checked_add(*rows).unwrap_or(usize::MAX);
+            assert!(holds(self.out, rows, self.out_pitch, outputs), "matmul: output");
+            assert!(self.residual.is_none_or(|(x, pitch)| holds(x, rows, pitch, outputs)), "matmul: residual");
+        }
     }
 }
 
@@ -236,6 +334,56 @@ impl Depthwise<'_> {
         }
         assert!(holds(self.bias, 1, 0, channels), "depthwise: bias");
         assert!(holds(self.out, self.pixels, self.out_pitch, channels), "depthwise: output");
+    }
+}
+
+/// `Bᵀ d B` of the inputs of a tile, channel by channel.
+pub(super) struct TileInput<'a> {
+    pub(super) x: &'a [f32],
+    /// Where the channels of each begin; `None` in the padding, which is zero.
+    pub(super) pixels: [Option<usize>; POSITIONS],
+    pub(super) channels: usize,
+    /// `[position][channel]`
+    pub(super) out: &'a mut [f32],
+}
+
+impl TileInput<'_> {
+    /// # Panics
+    /// As [`Matmul::check`].
+    fn check(&self, lanes: Option<usize>) {
+        assert!(lanes.is_some_and(|lanes| self.channels >= lanes), "tile: channels");
+        let seen = |pixel: usize| holds(self.x.get(pixel..).unwrap_or_default(), 1, 0, self.channels);
+        assert!(self.pixels.iter().flatten().all(|pixel| seen(*pixel)), "tile: input");
+        assert!(holds(self.out, POSITIONS, self.channels, self.channels), "tile: transformed");
+    }
+}
+
+/// `clamp(Aᵀ m A + bias + residual)` of the products of a tile, channel by channel.
+pub(super) struct TileOutput<'a> {
+    /// Those of a position begin at `position * step`.
+    pub(super) products: &'a [f32],
+    pub(super) step: usize,
+    /// One a channel.
+    pub(super) bias: &'a [f32],
+    pub(super) clamp: Clamp,
+    /// The pixels of the output; `None` for those outside.
+    pub(super) pixels: [Option<usize>; TILE * TILE],
+    /// Pixels to add to the result, and their pitch.
+    pub(super) residual: Option<(&'a [f32], usize)>,
+    pub(super) out: &'a mut [f32],
+    pub(super) out_pitch: usize,
+}
+
+impl TileOutput<'_> {
+    /// # Panics
+    /// As [`Matmul::check`].
+    fn check(&self, lanes: Option<usize>) {
+        let channels = self.bias.len();
+        assert!(lanes.is_some_and(|lanes| channels >= lanes), "tile: channels");
+        assert!(holds(self.products, POSITIONS, self.step, channels), "tile: products");
+        let pixels = self.pixels.iter().flatten().max().map_or(0, |last| last.saturating_add(1));
+        assert!(holds(self.out, pixels, self.out_pitch, channels), "tile: output");
+        assert!(self.residual.is_none_or(|(x, pitch)| holds(x, pixels, pitch, channels)), "tile: residual");
     }
 }
 

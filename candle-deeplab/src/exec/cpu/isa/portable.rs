@@ -1,44 +1,48 @@
 //! The kernels in safe Rust, in loops over arrays that LLVM makes vectors of. Multiplication and addition round
 //! separately: without an instruction for both, `f32::mul_add` is a call.
 
-use super::{Clamp, Depthwise, Matmul};
+use super::{CHAINS, Clamp, Depthwise, Matmul};
 
 /// Two vectors of the narrowest common kind.
 pub(super) const PANEL_WIDTH: usize = 8;
 pub(super) const TILE_ROWS: usize = 4;
 
 pub(super) fn matmul(args: Matmul<'_>) {
-    let Matmul { rows, x, x_pitch, weights, residual, clamp, out, out_pitch } = args;
+    let Matmul { runs, segments, x, x_pitch, weights, residual, clamp, out, out_pitch } = args;
     for (panel, bias, first, columns) in weights.panels() {
-        for row in (0..rows).step_by(TILE_ROWS) {
-            let tile = TILE_ROWS.min(rows - row);
-            // The rows that are missing in the last tile are computed from its last one, and not stored.
-            let x: [&[f32]; TILE_ROWS] =
-                std::array::from_fn(|r| &x[(row + r.min(tile - 1)) * x_pitch..][..weights.inputs]);
-            let sums = tile_sums(x, panel, bias);
-            for (r, sums) in sums.iter().enumerate().take(tile) {
-                let out = &mut out[(row + r) * out_pitch + first..][..columns];
-                out.copy_from_slice(&sums[..columns]);
-                if let Some((residual, pitch)) = residual {
-                    let residual = &residual[(row + r) * pitch + first..][..columns];
-                    out.iter_mut().zip(residual).for_each(|(out, x)| *out += x);
+        for run in runs {
+            for row in (0..run.rows).step_by(TILE_ROWS) {
+                let tile = TILE_ROWS.min(run.rows - row);
+                let mut sums = [[0.0; PANEL_WIDTH]; TILE_ROWS];
+                sums.iter_mut().for_each(|sums| sums.copy_from_slice(bias));
+                for segment in &segments[run.segments.clone()] {
+                    // The rows that are missing in the last tile are computed from its last one, and not stored.
+                    let row = |r: usize| &x[segment.x + (row + r.min(tile - 1)) * x_pitch..][..segment.len];
+                    let panel = &panel[segment.input * PANEL_WIDTH..][..segment.len * PANEL_WIDTH];
+                    add_products(std::array::from_fn(row), panel, &mut sums);
                 }
-                apply(out, clamp);
+                for (r, sums) in sums.iter().enumerate().take(tile) {
+                    let row = run.first + row + r;
+                    let out = &mut out[row * out_pitch + first..][..columns];
+                    out.copy_from_slice(&sums[..columns]);
+                    if let Some((residual, pitch)) = residual {
+                        let residual = &residual[row * pitch + first..][..columns];
+                        out.iter_mut().zip(residual).for_each(|(out, x)| *out += x);
+                    }
+                    apply(out, clamp);
+                }
             }
         }
     }
 }
 
-fn tile_sums(x: [&[f32]; TILE_ROWS], panel: &[f32], bias: &[f32]) -> [[f32; PANEL_WIDTH]; TILE_ROWS] {
-    let mut sums = [[0.0; PANEL_WIDTH]; TILE_ROWS];
-    sums.iter_mut().for_each(|sums| sums.copy_from_slice(bias));
+fn add_products(x: [&[f32]; TILE_ROWS], panel: &[f32], sums: &mut [[f32; PANEL_WIDTH]; TILE_ROWS]) {
     for (k, weights) in panel.as_chunks::<PANEL_WIDTH>().0.iter().enumerate() {
         for (sums, x) in sums.iter_mut().zip(x) {
             let x = x[k];
             sums.iter_mut().zip(weights).for_each(|(sum, w)| *sum += x * w);
         }
     }
-    sums
 }
 
 pub(super) fn depthwise(args: Depthwise<'_>) {
@@ -57,6 +61,17 @@ pub(super) fn depthwise(args: Depthwise<'_>) {
         }
         apply(out, clamp);
     }
+}
+
+/// Multiplications and additions that need nothing but registers.
+pub(super) fn multiply_adds(rounds: usize) -> f32 {
+    let (factor, mut sums) = (std::hint::black_box(0.5f32), [[1f32; PANEL_WIDTH]; CHAINS]);
+    for _ in 0..rounds {
+        for sum in sums.as_flattened_mut() {
+            *sum = *sum * factor + factor;
+        }
+    }
+    sums.as_flattened().iter().sum()
 }
 
 fn apply(values: &mut [f32], clamp: Clamp) {

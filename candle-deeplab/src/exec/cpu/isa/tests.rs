@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Clamp, Depthwise, Isa, Kernels, Matmul, Packed, Tap};
+use super::{Clamp, Depthwise, Isa, Kernels, Matmul, Packed, Run, Segment, Tap};
 
 /// Numbers in (−1, 1) without a pattern.
 fn noise(seed: u64, len: usize) -> Vec<f32> {
@@ -31,8 +31,15 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
     let (bias, residual) = (noise(seed ^ 2, outputs), noise(seed ^ 3, rows * out_pitch));
     let packed = Packed::new(kernels.panel_width(), inputs, &bias, |o, i| weights[o * inputs + i]);
     let mut out = vec![UNTOUCHED; rows * out_pitch];
+    // Two runs, and inputs in two segments.
+    let (half, part) = (rows / 2, inputs / 3);
+    let segment = |run: usize, input, len| Segment { x: run * half * x_pitch + input, input, len };
+    let both = |run| [segment(run, 0, part), segment(run, part, inputs - part)];
+    let segments = [both(0), both(1)].concat();
+    let runs = [Run { first: 0, rows: half, segments: 0..2 }, Run { first: half, rows: rows - half, segments: 2..4 }];
     kernels.matmul(Matmul {
-        rows,
+        runs: &runs,
+        segments: &segments,
         x: &x,
         x_pitch,
         weights: &packed,
@@ -134,7 +141,8 @@ fn nan_stays_nan() {
             let clamp = Clamp { low: 0.0, high: 6.0 };
             let (x, residual) = (&[f32::NAN], None);
             kernels.matmul(Matmul {
-                rows: 1,
+                runs: &[Run { first: 0, rows: 1, segments: 0..1 }],
+                segments: &[Segment { x: 0, input: 0, len: 1 }],
                 x,
                 x_pitch: 1,
                 weights: &packed,
@@ -156,7 +164,8 @@ fn a_slice_that_is_too_short_is_refused() {
     let (x, mut out) = ([0.0; 7], [0.0; 16]);
     let (residual, clamp) = (None, Clamp::NONE);
     kernels.matmul(Matmul {
-        rows: 2,
+        runs: &[Run { first: 0, rows: 2, segments: 0..1 }],
+        segments: &[Segment { x: 0, input: 0, len: 4 }],
         x: &x,
         x_pitch: 4,
         weights: &weights,

@@ -2,23 +2,23 @@
 
 use std::collections::HashMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::error::{Error, Result};
 use crate::graph::{Conv, Graph, Op, Param, Role, Value};
 
 /// A convolution's kernel `[out, in / groups, k, k]` and bias, in double precision so that folding does not round.
-pub(super) struct Folded {
-    pub(super) conv: Conv,
+pub(crate) struct Folded {
+    pub(crate) conv: Conv,
     /// Input channels of a group.
-    pub(super) group_inputs: usize,
+    pub(crate) group_inputs: usize,
     kernel: Vec<f64>,
     bias: Vec<f64>,
 }
 
 impl Folded {
     /// The convolution of a node. `get` reads the tensor of a node and a role.
-    pub(super) fn conv(graph: &Graph, value: Value, conv: Conv, get: &mut Reader) -> Result<Self> {
+    pub(crate) fn conv(graph: &Graph, value: Value, conv: Conv, get: &mut Reader) -> Result<Self> {
         let channels = graph.node(graph.node(value).inputs[0]).channels;
         let kernel = get(value, Role::Kernel)?;
         let bias = if conv.bias { get(value, Role::Bias)? } else { vec![0.0; conv.out_channels] };
@@ -26,13 +26,13 @@ impl Folded {
     }
 
     /// What does nothing to each of so many channels: the start of a batch norm that stands alone.
-    pub(super) fn identity(channels: usize) -> Self {
+    pub(crate) fn identity(channels: usize) -> Self {
         let conv = Conv { groups: channels, ..Conv::pointwise(channels) };
         Self { conv, group_inputs: 1, kernel: vec![1.0; channels], bias: vec![0.0; channels] }
     }
 
     /// Takes in the batch norm of a node.
-    pub(super) fn batch_norm(&mut self, value: Value, eps: f64, get: &mut Reader) -> Result<()> {
+    pub(crate) fn batch_norm(&mut self, value: Value, eps: f64, get: &mut Reader) -> Result<()> {
         let mut role = |role| get(value, role).map(|values| wide(&values));
         let (gamma, beta) = (role(Role::Gamma)?, role(Role::Beta)?);
         let (mean, variance) = (role(Role::Mean)?, role(Role::Variance)?);
@@ -46,30 +46,30 @@ impl Folded {
     }
 
     /// Whether each channel has its own kernel and one result.
-    pub(super) fn is_depthwise(&self) -> bool {
+    pub(crate) fn is_depthwise(&self) -> bool {
         self.group_inputs == 1 && self.conv.groups == self.conv.out_channels
     }
 
     /// The weight of an output, an input channel of its group, and a tap.
-    pub(super) fn weight(&self, output: usize, input: usize, tap: usize) -> f32 {
+    pub(crate) fn weight(&self, output: usize, input: usize, tap: usize) -> f32 {
         let taps = self.conv.kernel * self.conv.kernel;
         self.kernel[(output * self.group_inputs + input) * taps + tap] as f32
     }
 
-    pub(super) fn bias(&self) -> Vec<f32> {
+    pub(crate) fn bias(&self) -> Vec<f32> {
         self.bias.iter().map(|bias| *bias as f32).collect()
     }
 }
 
 /// Reads the tensor of a node and a role.
-pub(super) type Reader<'a> = dyn FnMut(Value, Role) -> Result<Vec<f32>> + 'a;
+pub(crate) type Reader<'a> = dyn FnMut(Value, Role) -> Result<Vec<f32>> + 'a;
 
 fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|value| f64::from(*value)).collect()
 }
 
 /// The node's parameters by value and role, from a source of tensors by [`Param`].
-pub(super) fn reader<'a>(
+pub(crate) fn reader<'a>(
     graph: &'a Graph,
     mut get: impl FnMut(&Param) -> Result<Tensor> + 'a,
 ) -> impl FnMut(Value, Role) -> Result<Vec<f32>> + 'a {
@@ -78,12 +78,12 @@ pub(super) fn reader<'a>(
         let param = params
             .get(&(value, role))
             .ok_or_else(|| Error::Graph { node: graph.node(value).path.clone(), reason: format!("has no {role:?}") })?;
-        Ok(get(param)?.flatten_all()?.to_vec1()?)
+        Ok(get(param)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 }
 
 /// The convolution of a node, if it is one.
-pub(super) fn conv_of(graph: &Graph, value: Value) -> Option<Conv> {
+pub(crate) fn conv_of(graph: &Graph, value: Value) -> Option<Conv> {
     match graph.node(value).op {
         Op::Conv(conv) => Some(conv),
         _ => None,

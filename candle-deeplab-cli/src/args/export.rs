@@ -1,0 +1,55 @@
+//! `candle-deeplab export`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::bench::size;
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(subcommand)]
+    pub(crate) format: ExportFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExportFormat {
+    /// ONNX: the network at one input size, batch norms folded, for onnxruntime, OpenVINO and their like
+    Onnx(OnnxArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OnnxArgs {
+    /// A model directory, as `weights-convert` writes them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) weights: Option<PathBuf>,
+
+    /// Height and width of the input [default: the model's own]
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub(crate) size: Option<(usize, usize)>,
+
+    /// What the file computes
+    #[arg(long, value_enum, default_value_t = HeadName::Logits)]
+    pub(crate) head: HeadName,
+
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+
+    /// Replace the file if it is already there
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Print one line of JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A head by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HeadName {
+    /// `logits`, f32 [1, classes, H, W] at the input's size
+    Logits,
+    /// `mask`, u8 [1, H, W]: the class of each pixel
+    Mask,
+}

@@ -1,0 +1,92 @@
+//! The same network for other runtimes: a model as an ONNX file.
+
+mod lower;
+mod proto;
+#[cfg(test)]
+mod tests;
+
+use prost::Message;
+
+use crate::arch::LOGITS;
+use crate::error::{Error, Result};
+use crate::exec::fold::Reader;
+use crate::graph::Graph;
+use crate::model::DeepLab;
+use lower::{Lowering, value_info};
+use proto::{DataType, GraphProto, Model, OperatorSet};
+
+/// Operators as of ONNX 1.12.
+const OPSET: i64 = 17;
+/// The file format of that version.
+const IR_VERSION: i64 = 8;
+/// Protobuf's largest message.
+const MAX_BYTES: usize = i32::MAX as usize;
+
+/// What the file computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// `logits`, f32 `[1, classes, H, W]` at the input's size.
+    Logits,
+    /// `mask`, u8 `[1, H, W]`: the class of the greatest logit.
+    Mask,
+}
+
+/// A model as the bytes of an ONNX file: from `input`, f32 `[1, 3, H, W]` already preprocessed, to what `head` says.
+/// Batch norms are folded into the convolutions before them.
+///
+/// ```no_run
+/// use candle_core::Device;
+/// use candle_deeplab::{DeepLab, atomic, onnx};
+/// use std::io::Write;
+///
+/// let model = DeepLab::load("deeplabv3plus-xception65-voc", &Device::Cpu)?;
+/// let bytes = onnx::export(&model, (513, 513), onnx::Head::Logits)?;
+/// atomic::write_new("xception65.onnx", |file| file.write_all(&bytes))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Error::NoHead`] for a backbone; [`Error::Graph`] where the input's size does not fit the network, a mask cannot hold its classes, or the file would
+/// be larger than an ONNX file can be; [`Error::Weights`] where the weights have been damaged since they were opened.
+pub fn export(model: &DeepLab, size: (usize, usize), head: Head) -> Result<Vec<u8>> {
+    model.check_head()?;
+    let classes = model.config().network.classes;
+    model.read_weights(|read| file(model.graph(), classes, size, head, read))
+}
+
+fn file(
+    graph: &Graph,
+    classes: usize,
+    (height, width): (usize, usize),
+    head: Head,
+    read: &mut Reader,
+) -> Result<Vec<u8>> {
+    let refuse = |reason: String| Err(Error::Graph { node: LOGITS.into(), reason });
+    if head == Head::Mask && classes > 256 {
+        return refuse(format!("has {classes} classes, and a mask holds 256: export logits"));
+    }
+    let (node, initializer) = Lowering::new(graph, (height, width))?.run(head, read)?;
+    let output = match head {
+        Head::Logits => value_info("logits", DataType::Float, &[1, classes, height, width]),
+        Head::Mask => value_info("mask", DataType::Uint8, &[1, height, width]),
+    };
+    let model = Model {
+        ir_version: Some(IR_VERSION),
+        producer_name: Some(env!("CARGO_PKG_NAME").into()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").into()),
+        graph: Some(GraphProto {
+            node,
+            name: Some(env!("CARGO_PKG_NAME").into()),
+            initializer,
+            input: vec![value_info("input", DataType::Float, &[1, 3, height, width])],
+            output: vec![output],
+        }),
+        opset_import: vec![OperatorSet { domain: Some(String::new()), version: Some(OPSET) }],
+    };
+    match model.encoded_len() {
+        size if size > MAX_BYTES => {
+            refuse(format!("would make a file of {size} bytes, and ONNX's limit is {MAX_BYTES}"))
+        }
+        _ => Ok(model.encode_to_vec()),
+    }
+}
