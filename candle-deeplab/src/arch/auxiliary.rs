@@ -35,7 +35,7 @@ mod tests {
             multi_grid: [1, 1, 1],
             normalization: Normalization::BatchNorm,
             align_corners: false,
-            aspp,
+            aspp: Some(aspp),
             decoder: None,
             auxiliary,
             classes: 21,

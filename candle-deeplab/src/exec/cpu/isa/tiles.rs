@@ -26,8 +26,9 @@ pub(super) unsafe fn input<V: Lanes>(args: TileInput<'_>) {
                 }
                 *row = input_axis(x);
             }
-            for i in 0..SPAN {
-                let column = input_axis(std::array::from_fn(|y| rows[y][i]));
+            let columns: [[V; SPAN]; SPAN] = std::array::from_fn(|i| rows.map(|row| row[i]));
+            for (i, column) in columns.into_iter().enumerate() {
+                let column = input_axis(column);
                 for (y, value) in column.into_iter().enumerate() {
                     value.store(args.out.as_mut_ptr().add((y * SPAN + i) * args.channels + channel));
                 }
@@ -58,8 +59,9 @@ pub(super) unsafe fn output<V: Lanes>(args: TileOutput<'_>) {
             }
             let bias = V::load(args.bias.as_ptr().add(channel));
             let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
-            for i in 0..TILE {
-                let column = output_axis([rows[0][i], rows[1][i], rows[2][i], rows[3][i], rows[4][i], rows[5][i]]);
+            let columns: [[V; SPAN]; TILE] = std::array::from_fn(|i| rows.map(|row| row[i]));
+            for (i, column) in columns.into_iter().enumerate() {
+                let column = output_axis(column);
                 for (y, value) in column.into_iter().enumerate() {
                     let Some(pixel) = args.pixels[y * TILE + i] else { continue };
                     let mut value = value.add(bias);
