@@ -14,6 +14,7 @@ mod model;
 pub mod ops;
 pub mod segment;
 mod weights;
+pub mod zoo;
 
 pub use config::Config;
 pub use error::{Error, Result};
