@@ -35,6 +35,7 @@ mod layout;
 pub mod read;
 mod report;
 mod verify;
+mod zoo;
 
 pub use convert::convert;
 pub use decision::Decision;
@@ -44,3 +45,4 @@ pub use layout::Layout;
 pub use read::{Checkpoint, ConvGeometry, DType, Format, Geometry, RawTensor, TensorInfo};
 pub use report::Report;
 pub use verify::{Comparison, verify};
+pub use zoo::WeightsConvert;

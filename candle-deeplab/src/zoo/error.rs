@@ -49,6 +49,16 @@ pub enum Error {
         /// What it means, and what to do.
         reason: String,
     },
+    /// A repo has no file of this name.
+    #[error("`{repo}` has no file `{file}` at `{revision}`: its files are listed on its page on the Hub")]
+    NoSuchFile {
+        /// The repo.
+        repo: String,
+        /// The branch, tag or commit.
+        revision: String,
+        /// The file.
+        file: String,
+    },
     /// The server's answer makes no sense.
     #[error("{url}: {reason}")]
     Answer {
@@ -117,7 +127,8 @@ pub enum Error {
 }
 
 fn listed(errors: &[Error]) -> String {
-    errors.iter().map(|error| format!("\n- {error}")).collect()
+    // One line, as every error.
+    errors.iter().enumerate().map(|(i, error)| format!(" ({}) {error}", i + 1)).collect()
 }
 
 impl Error {
@@ -127,6 +138,7 @@ impl Error {
             Self::Offline { .. }
             | Self::Network { .. }
             | Self::Status { .. }
+            | Self::NoSuchFile { .. }
             | Self::Answer { .. }
             | Self::Digest { .. } => true,
             Self::NoSource { tried, .. } => tried.iter().any(Self::is_remote),

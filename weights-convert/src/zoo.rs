@@ -1,0 +1,45 @@
+//! For the zoo: foreign files on their way into the cache.
+
+use std::path::Path;
+
+use candle_deeplab::zoo::{Hints, Importer};
+
+use crate::{Options, convert};
+
+/// Converts the foreign files that the zoo finds.
+///
+/// ```no_run
+/// use candle_core::Device;
+/// use candle_deeplab::zoo::Zoo;
+/// use weights_convert::WeightsConvert;
+///
+/// let zoo = Zoo::from_env()?.with_importer(&WeightsConvert);
+/// let model = zoo.load("deeplabv3plus-xception65-voc", &Device::Cpu)?;
+/// # Ok::<(), candle_deeplab::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WeightsConvert;
+
+/// To be counted up whenever a published file converts to something else than before.
+const REVISION: u32 = 1;
+
+impl Importer for WeightsConvert {
+    fn name(&self) -> String {
+        concat!("weights-convert ", env!("CARGO_PKG_VERSION")).into()
+    }
+
+    fn revision(&self) -> u32 {
+        REVISION
+    }
+
+    fn import(&self, source: &Path, hints: &Hints, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let options = Options {
+            output_stride: hints.output_stride,
+            atrous_rates: hints.atrous_rates.map(<[usize]>::to_vec),
+            labels: hints.labels.map(str::to_owned),
+            ..Options::default()
+        };
+        convert(source, out, &options, false)?;
+        Ok(())
+    }
+}
