@@ -83,7 +83,10 @@ fn published(to: &mut dyn Write, model: &Model) -> io::Result<()> {
     for e in model.evaluations {
         let scales = if e.scales.len() > 1 { format!(", {} scales", e.scales.len()) } else { String::new() };
         let flip = if e.flip { " and mirror images" } else { "" };
-        line(to, "mIoU", format!("{:.2} ({}, output stride {}{scales}{flip})", e.miou, e.split, e.output_stride))?;
+        line(to, "mIoU", format!("{} ({}, output stride {}{scales}{flip})", e.miou, e.split, e.output_stride))?;
+    }
+    if let (Some(params), Some(macs), (height, width)) = (model.params, model.macs, model.input) {
+        line(to, "size", format!("{params} parameters, {:.1} GMAC at {height}×{width}", macs as f64 / 1e9))?;
     }
     line(to, "licence", model.licence)?;
     line(to, "paper", model.paper)?;

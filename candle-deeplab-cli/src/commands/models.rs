@@ -70,7 +70,7 @@ impl Row {
         let Model { id, dataset, evaluations, params, macs, licence, kind, .. } = self.model;
         let miou = match (kind, evaluations.first()) {
             (Kind::Backbone, _) => "backbone".into(),
-            (_, Some(e)) => format!("{:.1} {}", e.miou, e.split),
+            (_, Some(e)) => format!("{} {}", e.miou, e.split),
             (_, None) => String::new(),
         };
         let number = |count: &Option<u64>, unit: f64| count.map_or("–".into(), |n| format!("{:.1}", n as f64 / unit));
