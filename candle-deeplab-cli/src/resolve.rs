@@ -29,13 +29,14 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn resolve(args: SegmentArgs) -> Result<Self> {
-        let weights = model(&args.model, !args.quiet)?;
         let path = args.output.unwrap_or_else(|| default_output(&args.image, args.format));
+        let output = Target::resolve(path, &args.image, args.force)?;
         Ok(Self {
-            output: Target::resolve(path, &args.image, args.force)?,
+            output,
             device: device(args.device)?,
             image: args.image,
-            weights,
+            // Last: it may have to be fetched.
+            weights: model(&args.model, !args.quiet)?,
             format: args.format,
             opacity: args.opacity,
             device_name: args.device,

@@ -1,8 +1,6 @@
 //! For the zoo: foreign files on their way into the cache.
 
-use std::path::Path;
-
-use candle_deeplab::zoo::{Hints, Importer};
+use candle_deeplab::zoo::{Import, Importer};
 
 use crate::{Options, convert};
 
@@ -32,14 +30,14 @@ impl Importer for WeightsConvert {
         REVISION
     }
 
-    fn import(&self, source: &Path, hints: &Hints, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn import(&self, import: &Import) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let options = Options {
-            output_stride: hints.output_stride,
-            atrous_rates: hints.atrous_rates.map(<[usize]>::to_vec),
-            labels: hints.labels.map(str::to_owned),
+            output_stride: import.hints.output_stride,
+            atrous_rates: import.hints.atrous_rates.map(<[usize]>::to_vec),
+            labels: import.hints.labels.map(str::to_owned),
             ..Options::default()
         };
-        convert(source, out, &options, false)?;
+        convert(import.source, import.out, &options, false)?;
         Ok(())
     }
 }

@@ -7,10 +7,9 @@ use serde::Serialize;
 
 use super::hub::{Digest, RepoId, sha256_of};
 use super::registry::{Location, list};
-use super::resolve::Zoo;
+use super::resolve::{Zoo, is_ours};
 use super::store::{Manifest, remove_folder};
 use super::{Error, Name};
-use crate::config::Config;
 use crate::error::{Error as CrateError, Result};
 use crate::model::CONFIG_FILE;
 
@@ -140,7 +139,7 @@ impl Zoo<'_> {
 
 fn has_our_recipe(repo: &Path) -> bool {
     let Ok(snapshots) = std::fs::read_dir(repo.join("snapshots")) else { return false };
-    snapshots.filter_map(|entry| entry.ok()).any(|entry| Config::from_file(&entry.path().join(CONFIG_FILE)).is_ok())
+    snapshots.filter_map(|entry| entry.ok()).any(|entry| is_ours(&entry.path().join(CONFIG_FILE)))
 }
 
 /// Calls `with` for each file of a folder and its folders; links are files.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::registry::Model;
+
 /// Somebody who makes model directories of foreign files.
 pub trait Importer {
     /// Program and version, for the record.
@@ -14,11 +16,24 @@ pub trait Importer {
     /// again.
     fn revision(&self) -> u32;
 
-    /// Converts the file at `source` into `config.json` and `model.safetensors` in the empty folder `out`.
+    /// Converts a file into `config.json` and `model.safetensors`, and whatever else belongs to a model directory.
     ///
     /// # Errors
     /// Whatever is wrong with the file, as a sentence that names it.
-    fn import(&self, source: &Path, hints: &Hints, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    fn import(&self, import: &Import) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// A file that is to be converted.
+#[derive(Debug, Clone, Copy)]
+pub struct Import<'a> {
+    /// The file.
+    pub source: &'a Path,
+    /// An empty folder for the model.
+    pub out: &'a Path,
+    /// What the file does not tell.
+    pub hints: &'a Hints,
+    /// The published model that it is, where that is known.
+    pub model: Option<&'static Model>,
 }
 
 /// What a file does not tell and its publisher does.

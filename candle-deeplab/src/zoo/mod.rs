@@ -44,7 +44,7 @@ mod table;
 #[cfg(feature = "hub")]
 pub use cache::{Cached, Verified};
 pub use error::Error;
-pub use importer::{Hints, Importer};
+pub use importer::{Hints, Import, Importer};
 #[cfg(feature = "hub")]
 pub use name::Name;
 pub use registry::{Evaluation, Kind, Location, Model, Source, get, list};
@@ -60,7 +60,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Zoo::load`].
-    pub fn load(&self, device: &candle_core::Device) -> crate::Result<crate::DeepLab> {
-        Zoo::from_env()?.load(self.id, device)
+    pub fn load(&'static self, device: &candle_core::Device) -> crate::Result<crate::DeepLab> {
+        Zoo::from_env()?.load_model(self, device)
     }
 }

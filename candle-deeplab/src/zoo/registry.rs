@@ -228,6 +228,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_readmes_table_is_in_step() {
+        let readme = include_str!("../../../README.md");
+        for model in MODELS.iter().filter(|model| model.kind == Kind::Segmentation) {
+            let row = readme.lines().find(|line| line.starts_with(&format!("| `{}` |", model.id))).unwrap_or_default();
+            for evaluation in model.evaluations {
+                assert!(row.contains(&format!("{} {}", evaluation.miou, evaluation.split)), "{}: {row}", model.id);
+            }
+            let params = model.params.map_or("–".into(), |params| format!("{:.1} M", params as f64 / 1e6));
+            assert!(row.contains(&params), "{}: {row}", model.id);
+        }
+    }
+
     fn aspp(rates: &[usize], convolution: Convolution) -> Aspp {
         Aspp {
             width: 256,

@@ -1,15 +1,16 @@
 //! From a name to a model directory: first the cache, then the namespace on the Hub, then the sources in order.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
-use super::hub::{Digest, Event, Hub, Progress, RepoId, Settings, sha256_of};
-use super::importer::{Hints, Importer};
+use super::hub::{Digest, Event, Hub, Progress, RepoId, Settings, sha256_of, unwritable_at};
+use super::importer::{Hints, Import, Importer};
 use super::registry::{Location, Model};
 use super::store::{About, Key, Store};
 use super::{Error, Name, archive};
-use crate::config::Config;
+use crate::config::MAX_CONFIG_BYTES;
 use crate::error::Result;
 use crate::model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
 
@@ -106,6 +107,18 @@ impl<'a> Zoo<'a> {
         DeepLab::load(self.resolve(name)?.dir, device)
     }
 
+    /// Loads a model of the registry.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_model(&self, model: &'static Model, device: &Device) -> Result<DeepLab> {
+        let found = match self.find_model(model)? {
+            Some(found) => found,
+            None => self.pull_named(&Name::Model(model))?,
+        };
+        DeepLab::load(found.dir, device)
+    }
+
     /// The model directory of a name, which is fetched and converted where it is not in the cache. The network is not
     /// asked about what is there.
     ///
@@ -154,26 +167,30 @@ impl<'a> Zoo<'a> {
     /// As [`resolve`](Self::resolve).
     pub fn pull(&self, name: &str) -> Result<Resolved> {
         let name = Name::parse(name, &self.hub.settings().endpoint)?;
-        if let Some(path) = own_directory(&name)? {
-            return Ok(local(path));
+        match own_directory(&name)? {
+            Some(dir) => Ok(local(dir)),
+            None => self.pull_named(&name),
         }
+    }
+
+    fn pull_named(&self, name: &Name) -> Result<Resolved> {
         let mut tried = vec![];
-        for place in self.places(&name)? {
-            match self.fetch(&name, &place) {
-                Ok(dir) => return Ok(resolved(&name, &place, dir, false)),
+        for place in self.places(name)? {
+            match self.fetch(name, &place) {
+                Ok(dir) => return Ok(resolved(name, &place, dir, false)),
                 Err(crate::Error::Zoo(error)) => tried.push(error),
                 Err(error) => return Err(error),
             }
         }
-        Err(match (tried.len(), tried.pop()) {
-            (1, Some(only)) => only,
-            (_, last) => {
-                tried.extend(last);
-                let model = if let Name::Model(model) = name { model.id.into() } else { String::new() };
-                Error::NoSource { model, tried }
+        let error = match (name, tried.pop()) {
+            (Name::Model(model), Some(last)) if !tried.is_empty() => {
+                tried.push(last);
+                Error::NoSource { model: model.id.into(), tried }
             }
-        }
-        .into())
+            (_, Some(only)) => only,
+            (_, None) => Error::NoSource { model: String::new(), tried },
+        };
+        Err(error.into())
     }
 
     /// Where a name's model may be, the first choice first.
@@ -246,7 +263,7 @@ impl<'a> Zoo<'a> {
         match place {
             Place::Ours { repo, revision } => self.fetch_ours(name, repo, revision),
             Place::Foreign { from, hints, name: label } => {
-                let model = if let Name::Model(model) = name { Some(model.id) } else { None };
+                let model = if let Name::Model(model) = name { Some(*model) } else { None };
                 self.fetch_foreign(from, hints, label, model)
             }
         }
@@ -277,7 +294,7 @@ impl<'a> Zoo<'a> {
         Err(Error::Name { name: repo.to_string(), reason }.into())
     }
 
-    fn fetch_foreign(&self, from: &From, hints: &Hints, name: &str, model: Option<&str>) -> Result<PathBuf> {
+    fn fetch_foreign(&self, from: &From, hints: &Hints, name: &str, model: Option<&'static Model>) -> Result<PathBuf> {
         let key = key(from, hints, name)?;
         let Some(importer) = self.importer else {
             if let Some(dir) = self.store.find(&key, None, None)? {
@@ -288,17 +305,16 @@ impl<'a> Zoo<'a> {
             return Err(Error::Foreign { file: key.source, way_out }.into());
         };
         let progress = self.hub.progress();
-        let convert = |file: &Path, out: &Path| {
-            let failed = |source| Error::Import { file: key.source.clone(), source };
-            importer.import(file, hints, out).map_err(failed)
+        let import = |source: &Path, out: &Path| {
+            progress(Event::Converting { what: &key.source });
+            importer.import(&Import { source, out, hints, model }).map_err(|error| failed(error, &key.source, out))
         };
         // A branch may have moved on, a file here may have changed: the digest says whether it was this one.
         let convert_file = |file: &Path| {
             let sha256 = sha256_of(file)?;
             let about = About { model, importer, sha256: Some(&sha256) };
             self.store.convert(&key, &about, progress, |_, out| {
-                progress(Event::Converting { what: &key.source });
-                convert(file, out)?;
+                import(file, out)?;
                 Ok(sha256.clone())
             })
         };
@@ -306,22 +322,20 @@ impl<'a> Zoo<'a> {
             From::Hub { repo, revision, file } => convert_file(&self.hub.file(repo, revision, file)?),
             From::File(path) => convert_file(path),
             From::Url { url, member, digest } => {
+                let downloads = self.store.download(url);
                 let about = About { model, importer, sha256: None };
-                // What was fetched is of no use once it is converted.
-                let mut fetched = None;
                 let dir = self.store.convert(&key, &about, progress, |work, out| {
-                    let file = self.hub.download(url, digest.as_ref(), &self.store.downloads())?;
-                    fetched = file.parent().map(Path::to_owned);
-                    progress(Event::Converting { what: &key.source });
+                    let file = self.hub.download(url, digest.as_ref(), &downloads)?;
                     let sha256 = sha256_of(&file)?;
                     let file = match archive::is_archive(&file)? {
                         true => archive::extract(&file, member.as_deref().unwrap_or(archive::USUAL_MEMBER), work)?,
                         false => file,
                     };
-                    convert(&file, out)?;
+                    import(&file, out)?;
                     Ok(sha256)
                 })?;
-                fetched.map_or(Ok(()), |folder| super::store::remove_folder(&folder))?;
+                // What was fetched is of no use once it is converted.
+                super::store::remove_folder(&downloads)?;
                 Ok(dir)
             }
         }
@@ -393,7 +407,21 @@ fn own_directory(name: &Name) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Whether a `config.json` is a recipe of ours; other programs call theirs the same.
-fn is_ours(config: &Path) -> bool {
-    Config::from_file(config).is_ok()
+/// Whether a `config.json` is a recipe of ours, of whatever version; other programs call theirs the same.
+pub(super) fn is_ours(config: &Path) -> bool {
+    let text = crate::file::read_text(config, MAX_CONFIG_BYTES).ok().flatten().unwrap_or_default();
+    let recipe: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    recipe.get("format_version").is_some() && recipe.get("network").is_some()
+}
+
+/// The error of an importer, which may be the disk's.
+fn failed(source: Box<dyn std::error::Error + Send + Sync>, file: &str, out: &Path) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*source);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>().filter(|io| io.kind() == ErrorKind::StorageFull) {
+            return unwritable_at(out)(io.kind().into());
+        }
+        cause = error.source();
+    }
+    Error::Import { file: file.into(), source }
 }

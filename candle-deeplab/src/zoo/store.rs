@@ -1,6 +1,6 @@
 //! Models that were converted here, beside the Hub's cache: a folder each, with a manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hub::{Lock, Progress, make_folder_of, sha256, sha256_of, unwritable_at, with_suffix};
 use super::importer::{Hints, Importer};
+use super::registry::Model;
 use crate::error::{Error as CrateError, Result};
 use crate::model::{CONFIG_FILE, WEIGHTS_FILE};
 
@@ -58,8 +59,7 @@ impl Key {
 
 /// What is known of a conversion before it begins.
 pub(super) struct About<'a> {
-    /// The model's id in the registry.
-    pub(super) model: Option<&'a str>,
+    pub(super) model: Option<&'static Model>,
     pub(super) importer: &'a dyn Importer,
     /// The digest of the file that is to be converted.
     pub(super) sha256: Option<&'a str>,
@@ -70,9 +70,9 @@ impl Store {
         Self { root }
     }
 
-    /// Where downloads wait to be converted.
-    pub(super) fn downloads(&self) -> PathBuf {
-        self.root.join("downloads")
+    /// Where the file of an address waits to be converted.
+    pub(super) fn download(&self, url: &str) -> PathBuf {
+        self.root.join("downloads").join(&sha256(url.as_bytes())[..16])
     }
 
     /// The converted model of a source, if it is there and as this importer would make it, of a file with this digest
@@ -116,7 +116,7 @@ impl Store {
         }
         let converted = convert(&work, &out).and_then(|sha256| {
             let manifest = Manifest {
-                model: model.map(str::to_owned),
+                model: model.map(|model| model.id.to_owned()),
                 source: key.source.clone(),
                 sha256,
                 converter: importer.name(),
@@ -166,10 +166,13 @@ fn manifest(folder: &Path) -> Result<Option<Manifest>> {
     Ok(serde_json::from_str(&text).ok())
 }
 
-/// The digests of a model directory's files.
+/// The digests of a model directory's files, which must be one.
 fn digests(folder: &Path) -> Result<BTreeMap<String, String>> {
-    let digest = |name: &str| Ok((name.to_owned(), sha256_of(&folder.join(name))?));
-    [CONFIG_FILE, WEIGHTS_FILE].into_iter().map(digest).collect()
+    let mut names: BTreeSet<String> = [CONFIG_FILE, WEIGHTS_FILE].map(String::from).into();
+    for entry in std::fs::read_dir(folder).map_err(CrateError::io(folder))? {
+        names.insert(entry.map_err(CrateError::io(folder))?.file_name().to_string_lossy().into_owned());
+    }
+    names.into_iter().map(|name| Ok((name.clone(), sha256_of(&folder.join(name))?))).collect()
 }
 
 pub(super) fn remove_folder(folder: &Path) -> Result<()> {

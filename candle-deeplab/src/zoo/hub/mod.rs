@@ -224,22 +224,20 @@ impl Hub {
         if self.settings.offline {
             return Err(Error::Offline { what: url.into() }.into());
         }
+        let _lock = Lock::acquire(&with_suffix(folder, ".lock"), url, &self.progress)?;
         let (size, validator) = self.http.retry(|| self.version(url))?;
         // A partial file goes on only where the server still has the same one.
-        let version = digest.map(Digest::wanted).or(validator.as_deref()).unwrap_or("");
-        let key = sha256(format!("{url}\n{version}").as_bytes());
-        let target = folder.join(&key[..16]).join(url::file_name(url));
+        let version = digest.map(Digest::wanted).or(validator.as_deref());
+        let target = folder.join(&sha256(version.unwrap_or("").as_bytes())[..16]).join(url::file_name(url));
         make_folder_of(&target)?;
-        let _lock = Lock::acquire(&folder.join(format!("{}.lock", &key[..16])), url, &self.progress)?;
-        let known = digest.is_some() || validator.is_some();
-        if target.is_file() && known && digest.is_none_or(|digest| digest.check(&target).is_ok_and(|(_, same)| same)) {
-            return Ok(target);
+        match digest {
+            Some(digest) if target.is_file() && digest.check(&target)?.1 => return Ok(target),
+            None if target.is_file() && version.is_some() => return Ok(target),
+            _ => {}
         }
-        if !known {
-            let partial = with_suffix(&target, ".incomplete");
-            if partial.exists() {
-                std::fs::remove_file(&partial).map_err(unwritable_at(&partial))?;
-            }
+        let partial = with_suffix(&target, ".incomplete");
+        if version.is_none() && partial.exists() {
+            std::fs::remove_file(&partial).map_err(unwritable_at(&partial))?;
         }
         let (http, what, progress) = (&self.http, url, &self.progress);
         Download { http, url, what, size, digest, validator: validator.as_deref(), progress }.run(&target)?;

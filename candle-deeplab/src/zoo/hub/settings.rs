@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn folders_are_where_huggingface_hub_has_them() {
-        let folders = |variables| {
+        let folders = |variables: &[(&str, &str)]| {
             let Settings { cache, models, .. } = settings(variables).unwrap();
             [cache, models].map(|path| path.display().to_string())
         };
