@@ -26,7 +26,7 @@ pub struct Cached {
     pub converted: Option<Manifest>,
 }
 
-/// What [`Zoo::verify`] found of one model.
+/// What [`Zoo::cache_verify`] found of one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verified {
     /// As in [`Cached`].

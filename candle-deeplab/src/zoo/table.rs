@@ -31,12 +31,13 @@ const fn url(url: &'static str, sha256: Option<&'static str>) -> Source {
     Source { location: Location::Url { url, member: None, sha256 }, hints: Hints::NONE }
 }
 
-/// A tarball of TensorFlow's model zoo, of which the frozen graph tells everything about the network.
+/// A tarball of TensorFlow's model zoo, of which the frozen graph tells everything about the network. The zoo's page has
+/// the addresses with http; its host answers to https as well, and there is no digest to compare.
 macro_rules! tensorflow {
     ($tarball:literal) => {
         &[Source {
             location: Location::Url {
-                url: concat!("http://download.tensorflow.org/models/", $tarball, ".tar.gz"),
+                url: concat!("https://download.tensorflow.org/models/", $tarball, ".tar.gz"),
                 member: Some("frozen_inference_graph.pb"),
                 sha256: None,
             },
