@@ -307,21 +307,27 @@ fn whatever_is_killed_the_next_run_completes() {
     let (mut killed, mut seed) = (0, 20_180_104_u64);
     let world = World::new();
     let url = world.tarball();
-    for _ in 0..rounds {
+    let dir = PathBuf::from(world.json(&["pull", &url])["dir"].as_str().unwrap());
+    let files = ["config.json", "model.safetensors"].map(|name| (name, std::fs::read(dir.join(name)).unwrap()));
+    world.server.put("org/narrow", &files.each_ref().map(|(name, content)| (*name, &content[..])));
+    for round in 0..rounds {
+        // In turn an author's archive, which is converted, and a repo of ours.
+        let name = if round % 2 == 0 { url.as_str() } else { "org/narrow" };
         world.run(&["cache", "remove", &url]);
+        world.run(&["cache", "remove", "org/narrow"]);
         world.server.reset();
-        world.server.fault("GET cdn", 3, How::Slow(60_000, 20));
+        world.server.fault("GET cdn", 3, How::Slow(if round % 2 == 0 { 60_000 } else { 20_000 }, 20));
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let moment = Duration::from_millis(20 + (seed >> 33) % 600);
-        let mut child = world.command(&["pull", &url]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = world.command(&["pull", name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(moment);
         killed += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
         let left = world.left_over();
         world.server.reset();
-        world.good(&["pull", &url]);
-        eprintln!("killed after {moment:?}; it left {left:?}; {} request(s) then", world.downloads());
+        world.good(&["pull", name]);
+        eprintln!("{name}: killed after {moment:?}; it left {left:?}; {} request(s) then", world.downloads());
         world.verified(1);
         assert_eq!(world.left_over(), [""; 0]);
     }
@@ -329,9 +335,9 @@ fn whatever_is_killed_the_next_run_completes() {
 }
 
 impl World {
-    /// What an interrupted process left in the folder of converted models.
+    /// What an interrupted process left.
     fn left_over(&self) -> Vec<String> {
-        let (mut found, mut folders) = (vec![], vec![self.home.path().join("assets")]);
+        let (mut found, mut folders) = (vec![], vec![self.home.path().to_owned()]);
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
                 let name = entry.file_name().into_string().unwrap();

@@ -8,9 +8,10 @@ mod hub;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use candle_core::Device;
 use candle_deeplab::Error;
-use candle_deeplab::zoo;
 use candle_deeplab::zoo::hub::{Hub, RepoId, Settings, Token};
+use candle_deeplab::zoo::{self, Import, Importer, Zoo};
 use hub::{How, Server, TOKEN, git_hash, noise, sha256};
 use tempfile::TempDir;
 
@@ -372,13 +373,57 @@ fn a_cache_that_cannot_be_written_says_so() {
     assert!(error.contains("hub/models--org--model"), "{error}");
 }
 
+// ---- foreign files ----
+
+/// The converter as it will be when it has learned something.
+struct Later(u32);
+
+impl Importer for Later {
+    fn name(&self) -> String {
+        "later".into()
+    }
+
+    fn revision(&self) -> u32 {
+        self.0
+    }
+
+    fn import(&self, import: &Import) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        weights_convert::WeightsConvert.import(import)
+    }
+}
+
+#[test]
+fn a_model_is_converted_again_by_a_converter_that_knows_better() {
+    let world = World::new();
+    let graph = std::fs::read(narrow().join("frozen_inference_graph.pb")).unwrap();
+    let url = world.server.author("graph.pb", &graph);
+    let zoo = || Zoo::new(world.settings()).unwrap();
+    let error = zoo().load(&url, &Device::Cpu).unwrap_err();
+    assert!(error.to_string().contains("weights-convert convert"), "{error}");
+    assert!(matches!(error, Error::Zoo(zoo::Error::Foreign { .. })));
+    for (revision, requests) in [(1, true), (1, false), (2, true)] {
+        world.server.reset();
+        zoo().with_importer(&Later(revision)).load(&url, &Device::Cpu).unwrap();
+        assert_eq!(!world.server.requests().is_empty(), requests, "revision {revision}");
+    }
+    // Who only wants to use it need not be able to convert it.
+    assert_eq!(zoo().load(&url, &Device::Cpu).unwrap().config().network.classes, 21);
+    let cached = zoo().cache_list().unwrap();
+    assert_eq!(cached.len(), 1);
+    let manifest = cached[0].converted.as_ref().unwrap();
+    assert_eq!((manifest.revision, manifest.sha256.as_str()), (2, sha256(&graph).as_str()));
+}
+
 // ---- the other direction ----
+
+fn narrow() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/xception65_narrow")).to_owned()
+}
 
 /// A model directory, from the small one of the tests' own data.
 fn model_dir(folder: &Path) -> PathBuf {
     let out = folder.join("narrow");
-    let graph = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/xception65_narrow"));
-    weights_convert::convert(&graph.join("frozen_inference_graph.pb"), &out, &Default::default(), false).unwrap();
+    weights_convert::convert(&narrow().join("frozen_inference_graph.pb"), &out, &Default::default(), false).unwrap();
     std::fs::write(out.join("README.md"), "# A card\n").unwrap();
     out
 }
@@ -390,17 +435,13 @@ fn a_model_is_published_and_loads_from_there() {
     let hub = world.hub_with(|settings| settings.token = Some(Token::new(TOKEN, "a test").unwrap()));
     let repo = RepoId::new("org/narrow").unwrap();
     let weights = std::fs::metadata(dir.join(WEIGHTS)).unwrap().len();
-    for (part_size, name) in [(usize::MAX, "org/narrow"), (100_000, "org/in-parts")] {
-        world.server.set_part_size(part_size);
-        // Another model each time, since the store has the first one by now.
-        std::fs::write(dir.join("README.md"), name).unwrap();
-        let published = hub.publish(&dir, &RepoId::new(name).unwrap(), true, "A model").unwrap();
-        assert_eq!(published.files, ["config.json", WEIGHTS, "README.md"]);
-        let there = world.server.repo(name).unwrap();
-        assert_eq!((there.commit.as_str(), there.private), (published.commit.as_str(), true));
-        for (path, content) in &there.files {
-            assert_eq!(content, &std::fs::read(dir.join(path)).unwrap(), "{path}");
-        }
+    let published = hub.publish(&dir, &repo, true, "A model").unwrap();
+    assert_eq!(published.files, ["config.json", WEIGHTS, "README.md"]);
+    assert!(published.sent > weights);
+    let there = world.server.repo("org/narrow").unwrap();
+    assert_eq!((there.commit.as_str(), there.private), (published.commit.as_str(), true));
+    for (path, content) in &there.files {
+        assert_eq!(content, &std::fs::read(dir.join(path)).unwrap(), "{path}");
     }
     // What the store has is not sent again.
     let again = hub.publish(&dir, &repo, false, "The same").unwrap();
@@ -408,8 +449,8 @@ fn a_model_is_published_and_loads_from_there() {
     // The token stays at the Hub.
     let leaked = world.server.requests().into_iter().any(|r| r.on_cdn && r.headers.contains_key("authorization"));
     assert!(!leaked);
-    let zoo = zoo::Zoo::new(hub.settings().clone()).unwrap();
-    let model = zoo.load("org/narrow", &candle_core::Device::Cpu).unwrap();
+    let zoo = Zoo::new(hub.settings().clone()).unwrap();
+    let model = zoo.load("org/narrow", &Device::Cpu).unwrap();
     assert_eq!(model.config().network.classes, 21);
 }
 

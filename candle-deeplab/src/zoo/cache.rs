@@ -70,13 +70,17 @@ impl Zoo<'_> {
             Ok(Name::Model(model)) => {
                 names.insert(model.id.into());
                 names.extend(self.namespaced(model.id));
-                names.extend(model.sources.iter().filter_map(|source| match source.location {
-                    Location::Hub { repo, .. } => Some(repo.to_owned()),
-                    Location::Url { .. } => None,
+                names.extend(model.sources.iter().map(|source| match source.location {
+                    Location::Hub { repo, .. } => repo.to_owned(),
+                    Location::Url { url, .. } => url.to_owned(),
                 }));
             }
             Ok(Name::Repo { repo, .. }) => drop(names.insert(repo.to_string())),
             _ => {}
+        }
+        // What an interrupted download left goes too.
+        for url in names.iter().filter(|name| name.contains("://")) {
+            remove_folder(&self.store().download(url))?;
         }
         let of_repo = |source: &str| source.split_once('@').is_some_and(|(repo, _)| names.contains(repo));
         let meant = |cached: &Cached| {

@@ -260,7 +260,8 @@ fn no_answer(url: &str, error: &ureq::Error) -> Failure {
         ureq::Error::Io(source) if source.kind() == io::ErrorKind::ConnectionRefused => {
             "nobody answers there: check the address, HF_ENDPOINT and the proxy".into()
         }
-        ureq::Error::Rustls(source) => format!(
+        // rustls's own errors come in an `io::Error`.
+        ureq::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => format!(
             "the connection is not safe ({source}): where a company's proxy signs connections itself, set \
              SSL_CERT_FILE to its certificates"
         ),
@@ -300,7 +301,7 @@ fn is_exception(host: &str, exceptions: &str) -> bool {
 
 /// Mozilla's certificates, or those of a file that the environment names.
 fn root_certs() -> Result<RootCerts> {
-    const VARIABLES: [&str; 3] = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"];
+    const VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
     let named = |variable| env::var_os(variable).filter(|path| !path.is_empty()).map(|path| (variable, path));
     let Some((variable, path)) = VARIABLES.into_iter().find_map(named) else { return Ok(RootCerts::WebPki) };
     let shown = path.to_string_lossy().into_owned();
