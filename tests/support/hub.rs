@@ -155,7 +155,11 @@ impl Server {
         let mut state = self.state();
         let entry = state.repos.entry(repo.into()).or_default();
         change(entry);
-        entry.commit = hex(&Sha1::digest(format!("{}{repo}{:?}", entry.commit, entry.files)));
+        let mut hash = Sha1::new().chain_update(repo).chain_update(&entry.commit);
+        for (path, content) in &entry.files {
+            hash.update(format!("{path} {}", git_hash(content)));
+        }
+        entry.commit = hex(&hash.finalize());
     }
 
     pub(crate) fn repo(&self, repo: &str) -> Option<Repo> {
