@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 
-/// The exit codes. 2 is clap's for wrong usage too.
+/// The exit codes. 2 is clap's for wrong usage, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Everything was done.
     Success = 0,
     /// Some of the inputs failed; the others were done.
-    Partial = 1,
+    SomeFailed = 1,
     /// Wrong usage or input; nothing was done.
     Failure = 2,
     /// The Hub or the network failed.

@@ -40,7 +40,7 @@ fn remove(args: &CacheRemoveArgs) -> Result<Exit> {
     let some = !removed.is_empty();
     Output::of(args.output).print(&Removed { removed }).context("cannot print the result")?;
     Ok(match failed {
-        Some(_) if some => Exit::Partial,
+        Some(_) if some => Exit::SomeFailed,
         Some(exit) => exit,
         None => Exit::Success,
     })
@@ -50,7 +50,7 @@ fn verify(args: &CacheListArgs) -> Result<Exit> {
     let models = resolve::zoo(&args.zoo, false)?.cache_verify()?;
     let bad = models.iter().any(|model| !model.bad.is_empty());
     Output::of(args.output).print(&Checked { models }).context("cannot print the result")?;
-    Ok(if bad { Exit::Partial } else { Exit::Success })
+    Ok(if bad { Exit::SomeFailed } else { Exit::Success })
 }
 
 #[derive(Debug, Serialize)]

@@ -26,7 +26,7 @@ pub(crate) fn run(args: PullArgs) -> Result<Exit> {
         }
     }
     Ok(match failed {
-        Some(_) if done > 0 => Exit::Partial,
+        Some(_) if done > 0 => Exit::SomeFailed,
         Some(exit) => exit,
         None => Exit::Success,
     })
