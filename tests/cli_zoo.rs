@@ -129,7 +129,9 @@ fn a_tarball_is_fetched_and_converted_once() {
     assert_eq!(model["converted"]["source"], url.as_str());
     assert!(model["converted"]["converter"].as_str().unwrap().starts_with("weights-convert "));
     let dir = PathBuf::from(model["path"].as_str().unwrap());
-    assert_eq!(names_in(&dir), ["config.json", "manifest.json", "model.safetensors"]);
+    let names = names_in(&dir);
+    assert!(["config.json", "manifest.json", "model.safetensors"].iter().all(|name| names.contains(&(*name).into())));
+    assert!(!names.iter().any(|name| name.contains("ckpt") || name.ends_with(".pb")), "{names:?}");
     // Neither the tarball nor anything else of it is left.
     assert_eq!(names_in(&world.home.path().join("assets/candle-deeplab/downloads")).len(), 1);
     world.verified(1);
@@ -265,7 +267,7 @@ fn a_bad_cache_is_told_and_mended() {
     let verify = world.run(&["cache", "verify"]);
     assert_eq!(verify.status.code(), Some(1), "{verify:?}");
     let said = String::from_utf8(verify.stdout).unwrap();
-    assert!(said.contains("1 good, 1 bad") && said.contains("its content has changed"), "{said}");
+    assert!(said.contains(" good, 1 bad\n") && said.contains("its content has changed"), "{said}");
     world.good(&["cache", "remove", &url]);
     assert!(!dir.exists());
     world.good(&["pull", &url]);
