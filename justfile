@@ -16,6 +16,6 @@ fix:
     cargo fmt --all
     cargo clippy --workspace --all-targets --fix --allow-dirty
 
-# Segment a photograph with a model directory, e.g. `just segment photo.jpg model`
-segment image weights:
-    cargo run --release -- segment {{image}} --weights {{weights}}
+# Segment a photograph, e.g. `just segment photo.jpg deeplabv3plus-xception65-voc`
+segment image model:
+    cargo run --release -- segment {{image}} --model {{model}}

@@ -5,13 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 
-/// The exit codes. 1 is kept for "some of the inputs failed", 2 is clap's for wrong usage too.
+/// The exit codes. 2 is clap's for wrong usage, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Everything was done.
     Success = 0,
+    /// Some of the inputs failed; the others were done.
+    SomeFailed = 1,
     /// Wrong usage or input; nothing was done.
     Failure = 2,
+    /// The Hub or the network failed.
+    Remote = 3,
 }
 
 impl From<Exit> for ExitCode {
@@ -27,7 +31,12 @@ pub(crate) fn report(error: &Error) -> Exit {
     }
     // With standard error closed as well there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{}", message(error));
-    Exit::Failure
+    if is_remote(error) { Exit::Remote } else { Exit::Failure }
+}
+
+fn is_remote(error: &Error) -> bool {
+    let ours = error.chain().filter_map(|cause| cause.downcast_ref::<candle_deeplab::Error>());
+    ours.into_iter().any(|error| matches!(error, candle_deeplab::Error::Zoo(error) if error.is_remote()))
 }
 
 fn is_closed_pipe(error: &Error) -> bool {
@@ -65,6 +74,13 @@ mod tests {
         let error = Error::new(not_found()).context("cannot read\n  the image");
         assert_eq!(message(&error), "error: cannot read the image\n  because: a.jpg: no such file");
         assert_eq!(message(&anyhow::anyhow!("alone")), "error: alone");
+    }
+
+    #[test]
+    fn the_network_is_told_from_the_user() {
+        let offline = candle_deeplab::zoo::Error::Offline { what: "x".into() };
+        let remote = Error::new(candle_deeplab::Error::from(offline)).context("cannot load");
+        assert_eq!((report(&remote), report(&Error::new(not_found()))), (Exit::Remote, Exit::Failure));
     }
 
     #[test]

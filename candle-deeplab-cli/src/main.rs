@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod output;
 mod resolve;
+mod transfer;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::args::OutputArgs;
+
 /// Something that a command has to say.
 pub(crate) trait Report: Serialize {
     /// For people.
@@ -26,6 +28,10 @@ impl Output {
             (false, true) => Self::Quiet,
             (false, false) => Self::Text,
         }
+    }
+
+    pub(crate) fn of(args: OutputArgs) -> Self {
+        Self::new(args.json, args.quiet)
     }
 
     pub(crate) fn print(self, report: &impl Report) -> io::Result<()> {

@@ -8,8 +8,12 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use candle_deeplab::Error;
 use candle_deeplab::atomic;
+use candle_deeplab::zoo::Zoo;
+use candle_deeplab::zoo::hub::Settings;
+use weights_convert::WeightsConvert;
 
-use crate::args::{DeviceName, Format, SegmentArgs};
+use crate::args::{DeviceName, Format, ModelArgs, SegmentArgs, ZooArgs};
+use crate::transfer;
 
 /// A checked `segment` job.
 pub(crate) struct Segment {
@@ -25,13 +29,14 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn resolve(args: SegmentArgs) -> Result<Self> {
-        let weights = weights(args.weights)?;
         let path = args.output.unwrap_or_else(|| default_output(&args.image, args.format));
+        let output = Target::resolve(path, &args.image, args.force)?;
         Ok(Self {
-            output: Target::resolve(path, &args.image, args.force)?,
+            output,
             device: device(args.device)?,
             image: args.image,
-            weights,
+            // Last: it may have to be fetched.
+            weights: model(&args.model, !args.quiet)?,
             format: args.format,
             opacity: args.opacity,
             device_name: args.device,
@@ -40,28 +45,26 @@ impl Segment {
     }
 }
 
-/// A model directory.
-pub(crate) fn weights(dir: Option<PathBuf>) -> Result<PathBuf> {
-    let Some(dir) = dir else {
+/// The zoo, which converts what is foreign.
+pub(crate) fn zoo(args: &ZooArgs, show_progress: bool) -> Result<Zoo<'static>> {
+    let settings = Settings::from_env()?;
+    let progress = transfer::progress(show_progress && !settings.no_progress);
+    let zoo = Zoo::new(settings)?.with_importer(&WeightsConvert).with_progress(progress);
+    Ok(match &args.namespace {
+        Some(namespace) => zoo.with_namespace(namespace),
+        None => zoo,
+    })
+}
+
+/// The directory of the model that was asked for, which is fetched and converted if it is not there yet.
+pub(crate) fn model(args: &ModelArgs, show_progress: bool) -> Result<PathBuf> {
+    let Some(name) = &args.model else {
         bail!(
-            "no weights: convert a checkpoint with \
-             `cargo run --release -p weights-convert -- convert FILE --out DIR`, then pass `--weights DIR`"
+            "no model: name one with `--model`, e.g. `--model deeplabv3plus-xception65-voc` \
+             (`candle-deeplab models` lists them), or give a directory that `weights-convert` wrote"
         );
     };
-    let shown = dir.display();
-    if let Some(parent) =
-        dir.parent().filter(|parent| dir.is_file() && parent.join(candle_deeplab::CONFIG_FILE).is_file())
-    {
-        bail!("`{shown}` is a file of a model directory: pass `--weights {}`", parent.join("").display());
-    }
-    if dir.is_file() {
-        bail!(
-            "`{shown}` is a file: convert it with `weights-convert convert {shown} --out DIR`, \
-             then pass `--weights DIR`"
-        );
-    }
-    ensure!(dir.is_dir(), "there is no directory `{shown}`");
-    Ok(dir)
+    Ok(zoo(&args.zoo, show_progress)?.resolve(name)?.dir)
 }
 
 /// `photos/cat.jpg` → `cat.overlay.png`, in the current directory.
@@ -123,7 +126,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-fn device(name: DeviceName) -> Result<Device> {
+pub(crate) fn device(name: DeviceName) -> Result<Device> {
     let built_with = |available: bool, feature: &str| {
         ensure!(
             available,
@@ -193,16 +196,5 @@ mod tests {
         assert!(wrong("out.jpg").contains(".png"));
         assert!(wrong("out").contains(".png"));
         assert!(wrong("no/such/dir/out.png").contains("`no/such/dir` does not exist"));
-    }
-
-    #[test]
-    fn weights_must_be_a_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("model.pth");
-        std::fs::write(&file, "").unwrap();
-        assert_eq!(weights(Some(dir.path().into())).unwrap(), dir.path());
-        assert!(weights(None).unwrap_err().to_string().starts_with("no weights: convert a checkpoint"));
-        assert!(weights(Some(file)).unwrap_err().to_string().contains("weights-convert convert"));
-        assert!(weights(Some("no/such".into())).unwrap_err().to_string().contains("no/such"));
     }
 }

@@ -16,7 +16,7 @@ use crate::labels::Labels;
 pub const FORMAT_VERSION: u32 = 1;
 
 /// `config.json` is small; a larger file is not one, and is refused before it is read.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The whole recipe of a model, as stored in `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

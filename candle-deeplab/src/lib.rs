@@ -15,6 +15,7 @@ pub mod onnx;
 pub mod ops;
 pub mod segment;
 mod weights;
+pub mod zoo;
 
 pub use config::Config;
 pub use error::{Error, Result};

@@ -37,6 +37,7 @@ mod layout;
 pub mod read;
 mod report;
 mod verify;
+mod zoo;
 
 pub use card::CARD_FILE;
 pub use convert::{convert, convert_checkpoint};
@@ -47,3 +48,4 @@ pub use layout::Layout;
 pub use read::{Checkpoint, ConvGeometry, DType, Format, Geometry, RawTensor, TensorInfo};
 pub use report::{Listed, Renamed, Report};
 pub use verify::{Comparison, verify};
+pub use zoo::WeightsConvert;

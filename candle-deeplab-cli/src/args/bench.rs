@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::{ModelArgs, size};
+
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// A model directory, as `weights-convert` writes them
-    #[arg(long, value_name = "DIR")]
-    pub(crate) weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 
     /// Height and width of the input
     #[arg(long, value_name = "HxW", default_value = "513x513", value_parser = size)]
@@ -56,11 +57,6 @@ pub(crate) enum ExecutorName {
     Portable,
     /// candle's operations, one by one
     Eager,
-}
-
-pub(super) fn size(text: &str) -> Result<(usize, usize), String> {
-    let sides = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
-    sides.filter(|(h, w)| *h > 0 && *w > 0).ok_or_else(|| "it must be HEIGHTxWIDTH, e.g. 513x513".into())
 }
 
 fn count(text: &str) -> Result<usize, String> {

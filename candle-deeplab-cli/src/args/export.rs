@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::bench::size;
+use super::{ModelArgs, size};
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
@@ -20,9 +20,8 @@ pub(crate) enum ExportFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct OnnxArgs {
-    /// A model directory, as `weights-convert` writes them
-    #[arg(long, value_name = "DIR")]
-    pub(crate) weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 
     /// Height and width of the input [default: the model's own]
     #[arg(long, value_name = "HxW", value_parser = size)]

@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::DeviceName;
+use super::{DeviceName, ModelArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct SegmentArgs {
     /// The image: JPEG, PNG, WebP, BMP or TIFF
     pub(crate) image: PathBuf,
 
-    /// A model directory, as `weights-convert` writes them
-    #[arg(long, value_name = "DIR")]
-    pub(crate) weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 
     /// The PNG to write [default: IMAGE.FORMAT.png in the current directory, without the image's own extension]
     #[arg(short, long, value_name = "FILE")]

@@ -19,7 +19,7 @@ use crate::resolve;
 pub(crate) fn run(args: BenchArgs) -> Result<Exit> {
     let start = process_start().unwrap_or_else(Instant::now);
     let output = Output::new(args.json, false);
-    let weights = resolve::weights(args.weights.clone())?;
+    let weights = resolve::model(&args.model, true)?;
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")?;
     }

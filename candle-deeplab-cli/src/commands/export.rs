@@ -23,7 +23,7 @@ pub(crate) fn run(args: ExportArgs) -> Result<Exit> {
 }
 
 fn onnx(args: OnnxArgs) -> Result<Exported> {
-    let weights = resolve::weights(args.weights)?;
+    let weights = resolve::model(&args.model, !args.json)?;
     let model = DeepLab::load(&weights, &Device::Cpu)
         .with_context(|| format!("cannot load the model in `{}`", weights.display()))?;
     let size = args.size.unwrap_or_else(|| model.config().preprocessing.size.network_size());

@@ -1,8 +1,15 @@
 //! The subcommands, one a file.
 
 mod bench;
+mod cache;
+mod doctor;
 mod export;
+mod info;
+mod models;
+mod publish;
+mod pull;
 mod segment;
+mod table;
 
 use anyhow::Result;
 
@@ -14,5 +21,11 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
         Command::Segment(args) => segment::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Export(args) => export::run(args),
+        Command::Models(args) => models::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Pull(args) => pull::run(args),
+        Command::Publish(args) => publish::run(args),
+        Command::Cache(args) => cache::run(args),
+        Command::Doctor(args) => doctor::run(args),
     }
 }

@@ -1,0 +1,57 @@
+//! What is fetched, as it is seen on a terminal.
+
+use std::io::{IsTerminal, stderr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_deeplab::zoo::hub::{Event, Progress};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Draws a bar for each transfer, on a terminal only: nothing of it gets into a pipe or a log.
+pub(crate) fn progress(wanted: bool) -> Progress {
+    if !wanted || !stderr().is_terminal() {
+        return Arc::new(|_| {});
+    }
+    let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    Arc::new(move |event| {
+        let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Begin { what, done, total } => *bar = Some(begin(what, done, total)),
+            Event::Advance { done } => {
+                if let Some(bar) = &*bar {
+                    bar.set_position(done);
+                }
+            }
+            Event::End => {
+                if let Some(bar) = bar.take() {
+                    bar.finish_and_clear();
+                }
+            }
+            Event::Waiting { what } => eprintln!("waiting for another process that is fetching {}", plain(what)),
+            Event::Converting { what } => eprintln!("converting {}", plain(what)),
+            _ => {}
+        }
+    })
+}
+
+fn begin(what: &str, done: u64, total: Option<u64>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+    let template = match total {
+        Some(_) => "{msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        None => "{msg} {spinner} {bytes} {bytes_per_sec}",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    let what = plain(what);
+    // The end of an address says more than its beginning.
+    let name: Vec<char> = what.rsplit('/').next().unwrap_or(&what).chars().take(40).collect();
+    bar.set_message(name.into_iter().collect::<String>());
+    bar.set_position(done);
+    bar.reset_eta();
+    bar
+}
+
+/// Names may hold anything, and a terminal obeys.
+fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}

@@ -1,0 +1,207 @@
+//! What is on this machine: models as the Hub has them, and models that were converted here.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::hub::{Digest, RepoId, sha256_of};
+use super::registry::{Location, list};
+use super::resolve::{Zoo, is_ours};
+use super::store::{Manifest, remove_folder};
+use super::{Error, Name};
+use crate::error::{Error as CrateError, Result};
+use crate::model::CONFIG_FILE;
+
+/// A model, or files of one, on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cached {
+    /// `org/name`, the id of a converted model, or the source of one that has none.
+    pub name: String,
+    /// Its folder.
+    pub path: PathBuf,
+    /// How many bytes it takes.
+    pub bytes: u64,
+    /// How it was converted; `None` for a repo of the Hub.
+    pub converted: Option<Manifest>,
+}
+
+/// What [`Zoo::cache_verify`] found of one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// As in [`Cached`].
+    pub name: String,
+    /// How many files are what they should be.
+    pub good: usize,
+    /// Files that cannot be checked, since the server gave no digest.
+    pub unknown: usize,
+    /// Interrupted downloads, which the next one of the same file goes on with.
+    pub incomplete: usize,
+    /// Files that are not what they should be, and why.
+    pub bad: Vec<String>,
+}
+
+impl Zoo<'_> {
+    /// The models on this machine: repos in our format, those that the registry or the namespace names, and what was
+    /// converted. Other people's repos in the Hub's cache are none of our business.
+    ///
+    /// # Errors
+    /// [`CrateError::Io`] where a folder cannot be read.
+    pub fn cache_list(&self) -> Result<Vec<Cached>> {
+        let mut found = vec![];
+        for (repo, path) in self.repos()? {
+            found.push(Cached { name: repo.to_string(), bytes: size_of(&path)?, path, converted: None });
+        }
+        for (path, manifest) in self.store().list()? {
+            let name = manifest.model.clone().unwrap_or_else(|| manifest.source.clone());
+            found.push(Cached { name, bytes: size_of(&path)?, path, converted: Some(manifest) });
+        }
+        Ok(found)
+    }
+
+    /// Removes a model from this machine, by the name that [`cache_list`](Self::cache_list) gives it or by any name that
+    /// [`resolve`](Self::resolve) knows. Gives what was removed.
+    ///
+    /// # Errors
+    /// [`Error::Name`] where there is no such model here.
+    pub fn cache_remove(&self, name: &str) -> Result<Vec<Cached>> {
+        let mut names = BTreeSet::from([name.to_owned()]);
+        match Name::parse(name, &self.hub().settings().endpoint) {
+            Ok(Name::Model(model)) => {
+                names.insert(model.id.into());
+                names.extend(self.namespaced(model.id));
+                names.extend(model.sources.iter().map(|source| match source.location {
+                    Location::Hub { repo, .. } => repo.to_owned(),
+                    Location::Url { url, .. } => url.to_owned(),
+                }));
+            }
+            Ok(Name::Repo { repo, .. }) => drop(names.insert(repo.to_string())),
+            _ => {}
+        }
+        // What an interrupted download left goes too.
+        for url in names.iter().filter(|name| name.contains("://")) {
+            remove_folder(&self.store().download(url))?;
+        }
+        let of_repo = |source: &str| source.split_once('@').is_some_and(|(repo, _)| names.contains(repo));
+        let meant = |cached: &Cached| {
+            let source = cached.converted.as_ref().map(|manifest| manifest.source.as_str());
+            names.contains(&cached.name) || source.is_some_and(|source| names.contains(source) || of_repo(source))
+        };
+        let meant: Vec<Cached> = self.cache_list()?.into_iter().filter(meant).collect();
+        if meant.is_empty() {
+            let reason = "there is no such model in the cache (`candle-deeplab cache list` lists all)".into();
+            return Err(Error::Name { name: name.into(), reason }.into());
+        }
+        for cached in &meant {
+            remove_folder(&cached.path)?;
+        }
+        Ok(meant)
+    }
+
+    /// Reads all models on this machine and compares them with their digests.
+    ///
+    /// # Errors
+    /// [`CrateError::Io`] where a folder cannot be read; a file that cannot be is `bad`.
+    pub fn cache_verify(&self) -> Result<Vec<Verified>> {
+        self.cache_list()?.into_iter().map(|cached| verify(&cached)).collect()
+    }
+
+    fn namespaced(&self, id: &str) -> Option<String> {
+        Some(format!("{}/{id}", self.namespace()?))
+    }
+
+    /// The repos of the Hub's cache that are DeepLab's, with their folders.
+    fn repos(&self) -> Result<Vec<(RepoId, PathBuf)>> {
+        let cache = &self.hub().settings().cache;
+        let entries = match std::fs::read_dir(cache) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(error) => return Err(CrateError::io(cache)(error)),
+        };
+        let mut known: BTreeSet<String> = list().iter().filter_map(|model| self.namespaced(model.id)).collect();
+        for source in list().iter().flat_map(|model| model.sources) {
+            if let Location::Hub { repo, .. } = source.location {
+                known.insert(repo.into());
+            }
+        }
+        for (_, manifest) in self.store().list()? {
+            known.extend(manifest.source.split_once('@').map(|(repo, _)| repo.to_owned()));
+        }
+        let mut repos = vec![];
+        for entry in entries {
+            let path = entry.map_err(CrateError::io(cache))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let Some(repo) = RepoId::of_folder(name) else { continue };
+            if known.contains(repo.as_str()) || has_our_recipe(&path) {
+                repos.push((repo, path));
+            }
+        }
+        repos.sort();
+        Ok(repos)
+    }
+}
+
+fn has_our_recipe(repo: &Path) -> bool {
+    let Ok(snapshots) = std::fs::read_dir(repo.join("snapshots")) else { return false };
+    snapshots.filter_map(|entry| entry.ok()).any(|entry| is_ours(&entry.path().join(CONFIG_FILE)))
+}
+
+/// Calls `with` for each file of a folder and its folders; links are files.
+fn each_file(folder: &Path, with: &mut impl FnMut(&Path) -> Result<()>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(CrateError::io(folder))? {
+        let entry = entry.map_err(CrateError::io(folder))?;
+        match entry.file_type().map_err(CrateError::io(folder))?.is_dir() {
+            true => each_file(&entry.path(), with)?,
+            false => with(&entry.path())?,
+        }
+    }
+    Ok(())
+}
+
+fn size_of(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    each_file(folder, &mut |path| {
+        let metadata = path.symlink_metadata().map_err(CrateError::io(path))?;
+        bytes += if metadata.is_file() { metadata.len() } else { 0 };
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+fn verify(cached: &Cached) -> Result<Verified> {
+    let mut report = Verified { name: cached.name.clone(), good: 0, unknown: 0, incomplete: 0, bad: vec![] };
+    match &cached.converted {
+        Some(manifest) => {
+            for (name, wanted) in &manifest.files {
+                let path = cached.path.join(name);
+                report.count(&path, sha256_of(&path).map(|found| found == *wanted));
+            }
+        }
+        None => each_file(&cached.path, &mut |path| {
+            let in_blobs = path.parent().is_some_and(|folder| folder.ends_with("blobs"));
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if in_blobs && name.ends_with(".incomplete") {
+                report.incomplete += 1;
+            } else if in_blobs {
+                match Digest::of_etag(name) {
+                    Some(digest) => report.count(path, digest.check(path).map(|(_, same)| same)),
+                    None => report.unknown += 1,
+                }
+            } else if path.symlink_metadata().is_ok_and(|link| link.is_symlink()) && !path.exists() {
+                report.bad.push(format!("{}: the link leads nowhere", path.display()));
+            }
+            Ok(())
+        })?,
+    }
+    Ok(report)
+}
+
+impl Verified {
+    fn count(&mut self, path: &Path, same: Result<bool>) {
+        match same {
+            Ok(true) => self.good += 1,
+            Ok(false) => self.bad.push(format!("{}: its content has changed", path.display())),
+            Err(error) => self.bad.push(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Is this the file that was promised?
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result};
+
+/// What a file must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Digest {
+    /// The beginning of its SHA-256, or all of it: what the Hub has for large files (LFS), and what authors put into names.
+    Sha256(String),
+    /// Its hash in git: what the Hub has for all others.
+    Git(String),
+}
+
+impl Digest {
+    /// What the Hub's ETag says, which is also the name in the cache; `None` for a server that counts otherwise.
+    pub(crate) fn of_etag(etag: &str) -> Option<Self> {
+        let hex = etag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        match etag.len() {
+            64 if hex => Some(Self::Sha256(etag.into())),
+            40 if hex => Some(Self::Git(etag.into())),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Sha256(_) => "SHA-256",
+            Self::Git(_) => "git hash",
+        }
+    }
+
+    pub(crate) fn wanted(&self) -> &str {
+        match self {
+            Self::Sha256(wanted) | Self::Git(wanted) => wanted,
+        }
+    }
+
+    /// The digest that the file has, and whether it is this one.
+    pub(crate) fn check(&self, path: &Path) -> Result<(String, bool)> {
+        let found = match self {
+            Self::Sha256(_) => sha256_of(path)?,
+            Self::Git(_) => git_hash_of(path)?,
+        };
+        let same = found.starts_with(self.wanted());
+        Ok((found, same))
+    }
+}
+
+/// SHA-256 of a file, in hex.
+pub(crate) fn sha256_of(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    read_through(path, |bytes| hash.update(bytes))?;
+    Ok(hex(&hash.finalize()))
+}
+
+/// SHA-256 of some bytes, in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// What `git hash-object` says.
+fn git_hash_of(path: &Path) -> Result<String> {
+    let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
+    let mut hash = Sha1::new();
+    hash.update(format!("blob {length}\0"));
+    read_through(path, |bytes| hash.update(bytes))?;
+    Ok(hex(&hash.finalize()))
+}
+
+fn read_through(path: &Path, mut with: impl FnMut(&[u8])) -> Result<()> {
+    let mut read = || -> io::Result<()> {
+        let mut file = File::open(path)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => with(&buffer[..n]),
+            }
+        }
+    };
+    read().map_err(Error::io(path))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_is_a_digest_where_it_looks_like_one() {
+        let (sha, git) = ("a".repeat(64), "0".repeat(40));
+        assert_eq!(Digest::of_etag(&sha), Some(Digest::Sha256(sha)));
+        assert_eq!(Digest::of_etag(&git), Some(Digest::Git(git)));
+        for other in ["", "1234-5678", &"A".repeat(64), &"g".repeat(40), &"a".repeat(63)] {
+            assert_eq!(Digest::of_etag(other), None);
+        }
+    }
+
+    #[test]
+    fn files_have_the_digests_that_others_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hello");
+        std::fs::write(&path, "hello\n").unwrap();
+        // `sha256sum` and `git hash-object`
+        let sha = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+        let git = "ce013625030ba8dba906f756967f9e9ca394464a";
+        for wanted in [Digest::Sha256(sha.into()), Digest::Git(git.into()), Digest::Sha256(sha[..8].into())] {
+            assert!(wanted.check(&path).unwrap().1, "{wanted:?}");
+        }
+        assert_eq!(Digest::Sha256("00".into()).check(&path).unwrap(), (sha.into(), false));
+        assert_eq!(sha256(b"hello\n"), sha);
+    }
+}

@@ -1,0 +1,338 @@
+//! The models that are known by name.
+
+use serde::Serialize;
+
+use super::error::Error;
+use super::importer::Hints;
+use super::table::MODELS;
+use crate::error::Result;
+
+/// A published model: a row of the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Model {
+    /// What it is called here.
+    pub id: &'static str,
+    /// Other names for it, such as its publisher's.
+    pub aliases: &'static [&'static str],
+    /// What it is for.
+    pub kind: Kind,
+    /// A line about it.
+    pub description: &'static str,
+    /// Its feature extractor, e.g. `xception65`.
+    pub backbone: &'static str,
+    /// What it was trained for: `voc`, `cityscapes`, `ade20k` or, for a backbone, `imagenet`.
+    pub dataset: &'static str,
+    /// Number of classes, background included.
+    pub classes: usize,
+    /// Input size over feature size as its weights are published; 32 for a backbone.
+    pub output_stride: usize,
+    /// Height and width of the input that [`macs`](Self::macs) is about.
+    pub input: (usize, usize),
+    /// Number of weights, batch norm's statistics included; `None` where only the file tells.
+    pub params: Option<u64>,
+    /// Multiply-adds of the convolutions for one input; `None` where only the file tells.
+    pub macs: Option<u64>,
+    /// Published results; none for a backbone.
+    pub evaluations: &'static [Evaluation],
+    /// The licence of the repository that publishes the weights, as that says.
+    pub licence: &'static str,
+    /// The paper that describes the network.
+    pub paper: &'static str,
+    /// Where the weights are, the first choice first.
+    pub sources: &'static [Source],
+}
+
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Segments images.
+    Segmentation,
+    /// A feature extractor to start training from.
+    Backbone,
+}
+
+/// A published result and how it was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Mean intersection over union in percent.
+    pub miou: f64,
+    /// The part of the data set, `val` or `test`.
+    pub split: &'static str,
+    /// The output stride that the network ran at.
+    pub output_stride: usize,
+    /// The scales that each image was looked at.
+    pub scales: &'static [f64],
+    /// Whether mirror images were looked at too.
+    pub flip: bool,
+    /// Multiply-adds of all looks as published, in 1e9.
+    pub gmacs: Option<f64>,
+}
+
+/// Where a model's weights are, and what to know to read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// Where.
+    #[serde(flatten)]
+    pub location: Location,
+    /// What the file does not tell.
+    pub hints: Hints,
+}
+
+/// Where a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "at", rename_all = "snake_case")]
+pub enum Location {
+    /// A file in a repo on the Hub.
+    Hub {
+        /// `organisation/name`.
+        repo: &'static str,
+        /// A branch, a tag, or (the beginning of) a commit's hash.
+        revision: &'static str,
+        /// The file's path in the repo.
+        file: &'static str,
+    },
+    /// The author's own file.
+    Url {
+        /// Its address.
+        url: &'static str,
+        /// Where it is a `.tar.gz`: the name of the file in it that is wanted.
+        member: Option<&'static str>,
+        /// The beginning of the file's SHA-256 in hex, where it is known.
+        sha256: Option<&'static str>,
+    },
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Hub { repo, revision, file } => write!(f, "{repo}@{revision}:{file}"),
+            Self::Url { url, .. } => f.write_str(url),
+        }
+    }
+}
+
+/// All models, those for segmentation first.
+///
+/// ```
+/// let street: Vec<_> = candle_deeplab::zoo::list().iter().filter(|model| model.dataset == "cityscapes").collect();
+/// assert!(street.iter().any(|model| model.backbone == "xception65"));
+/// ```
+pub fn list() -> &'static [Model] {
+    MODELS
+}
+
+/// The model of an id or an alias.
+///
+/// # Errors
+/// [`Error::Name`] with the names that come closest.
+pub fn get(name: &str) -> Result<&'static Model> {
+    find(name).ok_or_else(|| unknown(name).into())
+}
+
+pub(super) fn find(name: &str) -> Option<&'static Model> {
+    MODELS.iter().find(|model| model.id == name || model.aliases.contains(&name))
+}
+
+/// The error for a name that is none, with those that come closest.
+pub(super) fn unknown(name: &str) -> Error {
+    /// A suggestion further off is a surprise.
+    const FARTHEST: usize = 6;
+    let mut near: Vec<(usize, &str)> =
+        MODELS.iter().map(|model| (edits(name, model.id), model.id)).filter(|(edits, _)| *edits <= FARTHEST).collect();
+    near.sort_unstable();
+    let near: Vec<&str> = near.into_iter().take(3).map(|(_, id)| id).collect();
+    let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+    let reason = format!(
+        "there is no model of that name, nor such a path{hint} (`candle-deeplab models` lists all; \
+         a repo on the Hub is given as ORG/NAME)"
+    );
+    Error::Name { name: name.into(), reason }
+}
+
+/// How many letters have to be changed, added or left out (Levenshtein).
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(100).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(100).enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::arch::{DilationStart, MobileNetV2, MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit, Xception};
+    use crate::config::{Aspp, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization};
+
+    #[test]
+    fn ids_are_unique_and_aliases_unambiguous() {
+        let mut seen = BTreeSet::new();
+        for name in MODELS.iter().flat_map(|model| model.aliases.iter().chain([&model.id])) {
+            assert!(seen.insert(*name), "{name} stands twice");
+            assert!(!name.contains(['/', ':', '@', '\\']) && !name.starts_with('.'), "{name} could be something else");
+        }
+    }
+
+    #[test]
+    fn a_model_is_found_by_any_of_its_names() {
+        let xception = get("deeplabv3plus-xception65-voc").unwrap();
+        assert_eq!(get("xception65_coco_voc_trainaug").unwrap(), xception);
+        let error = get("deeplabv3plus-xception65-vok").unwrap_err().to_string();
+        assert!(error.contains("did you mean deeplabv3plus-xception65-voc"), "{error}");
+        assert!(!get("something else").unwrap_err().to_string().contains("did you mean"));
+        assert_eq!(
+            (edits("", "abc"), edits("abc", "abd"), edits("abc", "ac"), edits("kitten", "sitting")),
+            (3, 1, 1, 3)
+        );
+    }
+
+    /// torchvision's and mmsegmentation's file names end in the beginning of their digest.
+    #[test]
+    fn digests_agree_with_the_names_of_the_files() {
+        let mut known = 0;
+        for model in MODELS {
+            for source in model.sources {
+                let Location::Url { url, sha256, member } = source.location else { continue };
+                let name = url.rsplit('/').next().unwrap();
+                let in_name =
+                    name.strip_suffix(".pth").and_then(|stem| stem.rsplit_once('-')).map(|(_, digest)| digest);
+                assert_eq!(sha256, in_name, "{url}");
+                assert_eq!(member.is_some(), name.ends_with(".tar.gz"), "{url}");
+                known += usize::from(sha256.is_some());
+            }
+        }
+        assert!(known >= 2);
+    }
+
+    #[test]
+    fn every_row_says_where_its_weights_are_and_what_they_reach() {
+        for model in MODELS {
+            assert!(!model.sources.is_empty(), "{}", model.id);
+            assert_eq!(model.evaluations.is_empty(), model.kind == Kind::Backbone, "{}", model.id);
+            assert!(model.evaluations.iter().all(|e| (0.0..=100.0).contains(&e.miou) && !e.scales.is_empty()));
+            let classes = match model.dataset {
+                "imagenet" => 1000,
+                dataset => crate::Labels::builtin(dataset).unwrap().names.len(),
+            };
+            assert_eq!(model.classes, classes, "{}", model.id);
+        }
+    }
+
+    #[test]
+    fn the_readmes_table_is_in_step() {
+        let readme = include_str!("../../../README.md");
+        for model in MODELS.iter().filter(|model| model.kind == Kind::Segmentation) {
+            let row = readme.lines().find(|line| line.starts_with(&format!("| `{}` |", model.id))).unwrap_or_default();
+            for evaluation in model.evaluations {
+                assert!(row.contains(&format!("{} {}", evaluation.miou, evaluation.split)), "{}: {row}", model.id);
+            }
+            let params = model.params.map_or("–".into(), |params| format!("{:.1} M", params as f64 / 1e6));
+            assert!(row.contains(&params), "{}: {row}", model.id);
+        }
+    }
+
+    fn aspp(rates: &[usize], convolution: Convolution) -> Aspp {
+        Aspp {
+            width: 256,
+            rates: rates.to_vec(),
+            image_pooling: ImagePooling::First,
+            convolution,
+            projection_kernel: 1,
+            refine: None,
+            batch_norm_eps: 1e-5,
+        }
+    }
+
+    fn decoder(low_level: &str) -> Decoder {
+        Decoder {
+            low_level: low_level.into(),
+            low_level_width: 48,
+            concat: ConcatOrder::AsppFirst,
+            widths: vec![256, 256],
+            convolution: Convolution::Separable,
+        }
+    }
+
+    fn resnet(units: [u8; 4], stem: Stem) -> Backbone {
+        Backbone::Resnet(ResNet {
+            stem,
+            pool_padding: PoolPadding::Symmetric,
+            strided_unit: StridedUnit::First,
+            dilation_start: DilationStart::NextUnit,
+            unit: Unit::Bottleneck,
+            multi_grid: MultiGrid::Factors,
+            units,
+            widths: [256, 512, 1024, 2048],
+            batch_norm_eps: 1e-5,
+        })
+    }
+
+    /// The network that a row's file holds: what conversion must give.
+    fn network(model: &Model) -> Network {
+        let xception = |layout: Xception| (layout.low_level_tap(), Backbone::Xception(layout));
+        let mobilenet = |width| ("", Backbone::MobilenetV2(MobileNetV2::tensorflow(width)));
+        let single = Stem::Single { width: 64 };
+        let (low_level, backbone) = match model.backbone {
+            "xception41" => xception(Xception::xception41()),
+            "xception65" => xception(Xception::xception65()),
+            "xception71" => xception(Xception::xception71()),
+            "mobilenetv2" => mobilenet(1.0),
+            "mobilenetv2-0.5" => mobilenet(0.5),
+            "resnet101" if model.id.contains("cityscapes") => {
+                ("block1", resnet([3, 4, 23, 3], Stem::Deep { widths: [32, 32, 64] }))
+            }
+            "resnet101" => ("block1", resnet([3, 4, 23, 3], single)),
+            "resnet50" => ("block1", resnet([3, 4, 6, 3], single)),
+            other => panic!("{other}"),
+        };
+        let (aspp, decoder) = match (model.backbone, model.id.starts_with("deeplabv3plus")) {
+            ("mobilenetv2" | "mobilenetv2-0.5", false) => (aspp(&[], Convolution::Separable), None),
+            // torchvision's
+            (_, false) => {
+                let refine = Some(Convolution::Dense);
+                let image_pooling = ImagePooling::Last;
+                (Aspp { refine, image_pooling, ..aspp(&[12, 24, 36], Convolution::Dense) }, None)
+            }
+            // mmsegmentation's
+            ("resnet101", true) => {
+                let aspp = Aspp { width: 512, projection_kernel: 3, ..aspp(&[12, 24, 36], Convolution::Separable) };
+                (aspp, Some(Decoder { widths: vec![512, 512], ..decoder(low_level) }))
+            }
+            (_, true) => (aspp(&[6, 12, 18], Convolution::Separable), Some(decoder(low_level))),
+        };
+        Network {
+            backbone,
+            output_stride: model.output_stride,
+            multi_grid: [1, 1, 1],
+            normalization: Normalization::BatchNorm,
+            align_corners: true,
+            aspp: (model.kind == Kind::Segmentation).then_some(aspp),
+            decoder: decoder.filter(|_| model.kind == Kind::Segmentation),
+            auxiliary: None,
+            classes: model.classes,
+        }
+    }
+
+    #[test]
+    fn parameters_and_multiply_adds_are_what_the_graph_has() {
+        let mut checked = 0;
+        for model in MODELS {
+            let (Some(params), Some(macs)) = (model.params, model.macs) else { continue };
+            let summary = network(model).graph().unwrap().summary(model.input.0, model.input.1).unwrap();
+            let counted = |count: fn(&crate::graph::LayerSummary) -> u64| summary.layers.iter().map(count).sum::<u64>();
+            assert_eq!((counted(|l| l.params), counted(|l| l.macs)), (params, macs), "{}", model.id);
+            checked += 1;
+        }
+        assert!(checked + 1 >= MODELS.len(), "only {checked} rows have numbers");
+    }
+}

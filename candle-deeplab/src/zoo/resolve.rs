@@ -1,0 +1,427 @@
+//! From a name to a model directory: first the cache, then the namespace on the Hub, then the sources in order.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+
+use super::hub::{Digest, Event, Hub, Progress, RepoId, Settings, sha256_of, unwritable_at};
+use super::importer::{Hints, Import, Importer};
+use super::registry::{Location, Model};
+use super::store::{About, Key, Store};
+use super::{Error, Name, archive};
+use crate::config::MAX_CONFIG_BYTES;
+use crate::error::Result;
+use crate::model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
+
+/// Files of weights that a repo may hold in another's format, the first choice first.
+const FOREIGN_FILES: [&str; 2] = [WEIGHTS_FILE, "pytorch_model.bin"];
+
+/// Finds models, and fetches and converts what is not there yet.
+///
+/// ```no_run
+/// use candle_core::Device;
+/// use candle_deeplab::zoo::Zoo;
+///
+/// let zoo = Zoo::from_env()?;
+/// let model = zoo.load("some-org/deeplabv3plus-xception65-voc", &Device::Cpu)?;
+/// # Ok::<(), candle_deeplab::Error>(())
+/// ```
+pub struct Zoo<'a> {
+    hub: Hub,
+    namespace: Option<String>,
+    importer: Option<&'a dyn Importer>,
+    store: Store,
+}
+
+/// Where a model is, and how it got there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// The model directory.
+    pub dir: PathBuf,
+    /// Its row in the registry, if that is what was asked for.
+    pub model: Option<&'static Model>,
+    /// Where it comes from: an address, `org/name@revision`, or a path.
+    pub source: String,
+    /// Whether nothing had to be fetched.
+    pub cached: bool,
+}
+
+/// A place where a model may be.
+enum Place {
+    /// A repo in our format.
+    Ours { repo: RepoId, revision: String },
+    /// A file that has to be converted.
+    Foreign { from: From, hints: Hints, name: String },
+}
+
+enum From {
+    Hub { repo: RepoId, revision: String, file: String },
+    Url { url: String, member: Option<String>, digest: Option<Digest> },
+    File(PathBuf),
+}
+
+impl<'a> Zoo<'a> {
+    /// A zoo as the environment says: see [`Settings::from_env`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming a variable that makes no sense.
+    pub fn from_env() -> Result<Self> {
+        Self::new(Settings::from_env()?)
+    }
+
+    /// A zoo with these settings.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    pub fn new(settings: Settings) -> Result<Self> {
+        let (namespace, store) = (settings.namespace.clone(), Store::new(settings.models.clone()));
+        Ok(Self { hub: Hub::new(settings)?, namespace, importer: None, store })
+    }
+
+    /// The one who converts foreign files; without, a model is found only where somebody has it in our format.
+    pub fn with_importer<'b>(self, importer: &'b dyn Importer) -> Zoo<'b> {
+        Zoo { hub: self.hub, namespace: self.namespace, importer: Some(importer), store: self.store }
+    }
+
+    /// Prefers the repos of our ids of a user or an organisation on the Hub to the authors' files.
+    pub fn with_namespace(self, namespace: impl Into<String>) -> Self {
+        Self { namespace: Some(namespace.into()), ..self }
+    }
+
+    /// Tells somebody what is going on.
+    pub fn with_progress(self, progress: Progress) -> Self {
+        Self { hub: self.hub.with_progress(progress), ..self }
+    }
+
+    /// The Hub's client.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Loads a model by any of its names.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve) and [`DeepLab::load`].
+    pub fn load(&self, name: &str, device: &Device) -> Result<DeepLab> {
+        DeepLab::load(self.resolve(name)?.dir, device)
+    }
+
+    /// Loads a model of the registry.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_model(&self, model: &'static Model, device: &Device) -> Result<DeepLab> {
+        let found = match self.find_model(model)? {
+            Some(found) => found,
+            None => self.pull_named(&Name::Model(model))?,
+        };
+        DeepLab::load(found.dir, device)
+    }
+
+    /// The model directory of a name, which is fetched and converted where it is not in the cache. The network is not
+    /// asked about what is there.
+    ///
+    /// # Errors
+    /// [`Error::Name`] for what is no name; [`Error::NoSource`] with what each of several sources said; otherwise as
+    /// [`Hub::file`], and [`Error::Foreign`], [`Error::Archive`] and [`Error::Import`] on the way of a foreign file.
+    pub fn resolve(&self, name: &str) -> Result<Resolved> {
+        match self.find(name)? {
+            Some(found) => Ok(found),
+            None => self.pull(name),
+        }
+    }
+
+    /// The model directory of a name, if nothing has to be fetched for it.
+    ///
+    /// # Errors
+    /// [`Error::Name`] for what is no name.
+    pub fn find(&self, name: &str) -> Result<Option<Resolved>> {
+        let name = Name::parse(name, &self.hub.settings().endpoint)?;
+        match own_directory(&name)? {
+            Some(dir) => Ok(Some(local(dir))),
+            None => self.find_named(&name),
+        }
+    }
+
+    /// A model of the registry, if nothing has to be fetched for it.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn find_model(&self, model: &'static Model) -> Result<Option<Resolved>> {
+        self.find_named(&Name::Model(model))
+    }
+
+    fn find_named(&self, name: &Name) -> Result<Option<Resolved>> {
+        for place in self.places(name)? {
+            if let Some(dir) = self.find_at(&place)? {
+                return Ok(Some(resolved(name, &place, dir, true)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// As [`resolve`](Self::resolve), but asks the Hub whether a branch has moved on.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn pull(&self, name: &str) -> Result<Resolved> {
+        let name = Name::parse(name, &self.hub.settings().endpoint)?;
+        match own_directory(&name)? {
+            Some(dir) => Ok(local(dir)),
+            None => self.pull_named(&name),
+        }
+    }
+
+    fn pull_named(&self, name: &Name) -> Result<Resolved> {
+        let mut tried = vec![];
+        for place in self.places(name)? {
+            match self.fetch(name, &place) {
+                Ok(dir) => return Ok(resolved(name, &place, dir, false)),
+                Err(crate::Error::Zoo(error)) => tried.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let error = match (name, tried.pop()) {
+            (Name::Model(model), Some(last)) if !tried.is_empty() => {
+                tried.push(last);
+                Error::NoSource { model: model.id.into(), tried }
+            }
+            (_, Some(only)) => only,
+            (_, None) => Error::NoSource { model: String::new(), tried },
+        };
+        Err(error.into())
+    }
+
+    /// Where a name's model may be, the first choice first.
+    fn places(&self, name: &Name) -> Result<Vec<Place>> {
+        let foreign = |from, name: &str| Place::Foreign { from, hints: Hints::NONE, name: name.into() };
+        Ok(match name {
+            Name::Model(model) => {
+                let mut places = vec![];
+                if let Some(namespace) = &self.namespace {
+                    let repo = RepoId::new(&format!("{namespace}/{}", model.id))?;
+                    places.push(Place::Ours { repo, revision: "main".into() });
+                }
+                for source in model.sources {
+                    let from = match source.location {
+                        Location::Hub { repo, revision, file } => {
+                            From::Hub { repo: RepoId::new(repo)?, revision: revision.into(), file: file.into() }
+                        }
+                        Location::Url { url, member, sha256 } => From::Url {
+                            url: url.into(),
+                            member: member.map(str::to_owned),
+                            digest: sha256.map(|prefix| Digest::Sha256(prefix.into())),
+                        },
+                    };
+                    places.push(Place::Foreign { from, hints: source.hints, name: model.id.into() });
+                }
+                places
+            }
+            Name::Repo { repo, revision, file } => {
+                let (repo, revision) = (repo.clone(), revision.clone());
+                match file {
+                    Some(file) => {
+                        let name = repo.as_str().to_owned();
+                        vec![foreign(From::Hub { repo, revision, file: file.clone() }, &name)]
+                    }
+                    None => vec![Place::Ours { repo, revision }],
+                }
+            }
+            Name::Url(url) => {
+                let name = url.rsplit('/').next().unwrap_or(url);
+                vec![foreign(From::Url { url: url.clone(), member: None, digest: None }, name)]
+            }
+            Name::Path(path) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                vec![foreign(From::File(path.clone()), &name)]
+            }
+        })
+    }
+
+    fn find_at(&self, place: &Place) -> Result<Option<PathBuf>> {
+        match place {
+            Place::Ours { repo, revision } => {
+                let [config, weights] = [CONFIG_FILE, WEIGHTS_FILE].map(|file| self.hub.cached(repo, revision, file));
+                match (config?, weights?) {
+                    (Some(config), Some(_)) if is_ours(&config) => Ok(config.parent().map(Path::to_owned)),
+                    _ => {
+                        for file in FOREIGN_FILES {
+                            if let Some(dir) = self.find_at(&foreign_in(repo, revision, file))? {
+                                return Ok(Some(dir));
+                            }
+                        }
+                        Ok(None)
+                    }
+                }
+            }
+            Place::Foreign { from, hints, name } => self.store.find(&key(from, hints, name)?, self.importer, None),
+        }
+    }
+
+    fn fetch(&self, name: &Name, place: &Place) -> Result<PathBuf> {
+        match place {
+            Place::Ours { repo, revision } => self.fetch_ours(name, repo, revision),
+            Place::Foreign { from, hints, name: label } => {
+                let model = if let Name::Model(model) = name { Some(*model) } else { None };
+                self.fetch_foreign(from, hints, label, model)
+            }
+        }
+    }
+
+    fn fetch_ours(&self, name: &Name, repo: &RepoId, revision: &str) -> Result<PathBuf> {
+        let ours = match self.hub.file(repo, revision, CONFIG_FILE) {
+            Ok(config) if is_ours(&config) => Some(config),
+            Ok(_) => None,
+            // The repo is there, without a recipe: its weights may still be somebody's.
+            Err(crate::Error::Zoo(Error::NoSuchFile { .. })) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(config) = ours {
+            // Of the same commit, whatever happens to the branch meanwhile.
+            let dir = config.parent().map(Path::to_owned).unwrap_or_default();
+            let commit = dir.file_name().and_then(|name| name.to_str()).unwrap_or(revision).to_owned();
+            self.hub.file(repo, &commit, WEIGHTS_FILE)?;
+            return Ok(dir);
+        }
+        for file in FOREIGN_FILES {
+            match self.fetch(name, &foreign_in(repo, revision, file)) {
+                Err(crate::Error::Zoo(Error::NoSuchFile { .. })) => {}
+                done => return done,
+            }
+        }
+        let reason = format!("it has none of {}: name the file of weights, {repo}:FILE", FOREIGN_FILES.join(", "));
+        Err(Error::Name { name: repo.to_string(), reason }.into())
+    }
+
+    fn fetch_foreign(&self, from: &From, hints: &Hints, name: &str, model: Option<&'static Model>) -> Result<PathBuf> {
+        let key = key(from, hints, name)?;
+        let Some(importer) = self.importer else {
+            if let Some(dir) = self.store.find(&key, None, None)? {
+                return Ok(dir);
+            }
+            let way_out = "`weights-convert convert FILE --out DIR` makes a model directory of it; a program gives an \
+                           importer, `zoo.with_importer(&weights_convert::WeightsConvert)`";
+            return Err(Error::Foreign { file: key.source, way_out }.into());
+        };
+        let progress = self.hub.progress();
+        let import = |source: &Path, out: &Path| {
+            progress(Event::Converting { what: &key.source });
+            importer.import(&Import { source, out, hints, model }).map_err(|error| failed(error, &key.source, out))
+        };
+        // A branch may have moved on, a file here may have changed: the digest says whether it was this one.
+        let convert_file = |file: &Path| {
+            let sha256 = sha256_of(file)?;
+            let about = About { model, importer, sha256: Some(&sha256) };
+            self.store.convert(&key, &about, progress, |_, out| {
+                import(file, out)?;
+                Ok(sha256.clone())
+            })
+        };
+        match from {
+            From::Hub { repo, revision, file } => convert_file(&self.hub.file(repo, revision, file)?),
+            From::File(path) => convert_file(path),
+            From::Url { url, member, digest } => {
+                let downloads = self.store.download(url);
+                let about = About { model, importer, sha256: None };
+                let dir = self.store.convert(&key, &about, progress, |work, out| {
+                    let file = self.hub.download(url, digest.as_ref(), &downloads)?;
+                    let sha256 = sha256_of(&file)?;
+                    let file = match archive::is_archive(&file)? {
+                        true => archive::extract(&file, member.as_deref().unwrap_or(archive::USUAL_MEMBER), work)?,
+                        false => file,
+                    };
+                    import(&file, out)?;
+                    Ok(sha256)
+                })?;
+                // What was fetched is of no use once it is converted.
+                super::store::remove_folder(&downloads)?;
+                Ok(dir)
+            }
+        }
+    }
+
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// What is on this machine already.
+fn local(dir: PathBuf) -> Resolved {
+    Resolved { source: dir.display().to_string(), dir, model: None, cached: true }
+}
+
+fn resolved(name: &Name, place: &Place, dir: PathBuf, cached: bool) -> Resolved {
+    let model = if let Name::Model(model) = name { Some(*model) } else { None };
+    let source = match place {
+        Place::Ours { repo, revision } => format!("{repo}@{revision}"),
+        Place::Foreign { from, .. } => describe(from),
+    };
+    Resolved { dir, model, source, cached }
+}
+
+fn describe(from: &From) -> String {
+    match from {
+        From::Hub { repo, revision, file } => format!("{repo}@{revision}:{file}"),
+        From::Url { url, .. } => url.clone(),
+        From::File(path) => path.display().to_string(),
+    }
+}
+
+fn foreign_in(repo: &RepoId, revision: &str, file: &str) -> Place {
+    let from = From::Hub { repo: repo.clone(), revision: revision.into(), file: file.into() };
+    Place::Foreign { from, hints: Hints::NONE, name: repo.as_str().into() }
+}
+
+/// Where a foreign file's model is in the store. A file here is known by its content, and may change.
+fn key(from: &From, hints: &Hints, name: &str) -> Result<Key> {
+    let source = match from {
+        From::File(path) => format!("{} ({})", path.display(), &sha256_of(path)?[..16]),
+        other => describe(other),
+    };
+    Ok(Key::new(name, source, hints))
+}
+
+/// The model directory that a path means: it, or the folder of one of its files.
+fn own_directory(name: &Name) -> Result<Option<PathBuf>> {
+    let Name::Path(path) = name else { return Ok(None) };
+    let own_file = path.file_name().is_some_and(|name| name == CONFIG_FILE || name == WEIGHTS_FILE);
+    let folder = if own_file && path.is_file() { path.parent().map(|folder| folder.join("")) } else { None };
+    for candidate in [Some(path.clone()), folder].into_iter().flatten() {
+        if candidate.join(CONFIG_FILE).is_file() {
+            return Ok(Some(candidate));
+        }
+    }
+    if path.is_dir() {
+        let shown = path.display();
+        let reason = format!(
+            "this directory has no {CONFIG_FILE}; where it holds a checkpoint, \
+             `weights-convert convert {shown} --out MODEL` makes a model directory of that"
+        );
+        return Err(Error::Name { name: shown.to_string(), reason }.into());
+    }
+    Ok(None)
+}
+
+/// Whether a `config.json` is a recipe of ours, of whatever version; other programs call theirs the same.
+pub(super) fn is_ours(config: &Path) -> bool {
+    let text = crate::file::read_text(config, MAX_CONFIG_BYTES).ok().flatten().unwrap_or_default();
+    let recipe: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    recipe.get("format_version").is_some() && recipe.get("network").is_some()
+}
+
+/// The error of an importer, which may be the disk's.
+fn failed(source: Box<dyn std::error::Error + Send + Sync>, file: &str, out: &Path) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*source);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>().filter(|io| io.kind() == ErrorKind::StorageFull) {
+            return unwritable_at(out)(io.kind().into());
+        }
+        cause = error.source();
+    }
+    Error::Import { file: file.into(), source }
+}
