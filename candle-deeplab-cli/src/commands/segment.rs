@@ -27,7 +27,10 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let segmented = start.elapsed() - loaded;
 
     job.output.write(|file| match job.format {
-        Format::Overlay => segmentation.write_overlay(file, job.opacity),
+        Format::Overlay => segmentation
+            .overlay(job.opacity)
+            .write_with_encoder(image::codecs::png::PngEncoder::new(file))
+            .map_err(io::Error::other),
         Format::Mask => segmentation.write_mask(file),
         Format::Ids => segmentation.write_ids(file),
     })?;
@@ -104,7 +107,7 @@ mod tests {
     use super::*;
 
     fn summary() -> Summary {
-        let found = |class, name: &str, pixels, share| Found { class, name: name.into(), pixels, share };
+        let found = |class, name: &str, pixels, share| Found { class, name: name.into(), pixels, share, bbox: [0; 4] };
         Summary {
             image: "in/cat.jpg".into(),
             width: 4000,
@@ -144,7 +147,7 @@ wrote cat.overlay.png (1.50 s on cpu, 0.12 s to load the model)
         assert_eq!(value["format"], "overlay");
         assert_eq!(
             value["found"][1],
-            serde_json::json!({"class": 8, "name": "cat", "pixels": 1_000_000, "share": 0.25})
+            serde_json::json!({"class": 8, "name": "cat", "pixels": 1_000_000, "share": 0.25, "bbox": [0, 0, 0, 0]})
         );
         assert_eq!(value["seconds"]["segment"], 1.5);
     }
