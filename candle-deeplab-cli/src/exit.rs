@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 
-/// The exit codes. 1 is kept for "some of the inputs failed", 2 is clap's for wrong usage too.
+/// The exit codes. 2 is clap's for wrong usage, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Everything was done.
     Success = 0,
+    /// Some of the inputs failed; the others were done.
+    SomeFailed = 1,
     /// Wrong usage or input; nothing was done.
     Failure = 2,
 }
@@ -25,9 +27,13 @@ pub(crate) fn report(error: &Error) -> Exit {
     if is_closed_pipe(error) {
         return Exit::Success;
     }
-    // With standard error closed as well there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "{}", message(error));
+    say(&message(error));
     Exit::Failure
+}
+
+/// Says something on standard error. Where that is closed there is nobody left to tell.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn is_closed_pipe(error: &Error) -> bool {
@@ -36,7 +42,7 @@ fn is_closed_pipe(error: &Error) -> bool {
 }
 
 /// The error and its causes, one a line. Many errors repeat their cause in their own words; it is not said twice.
-fn message(error: &Error) -> String {
+pub(crate) fn message(error: &Error) -> String {
     let mut lines: Vec<String> = vec![];
     for cause in error.chain() {
         // Names in a file may hold anything, and a terminal obeys.

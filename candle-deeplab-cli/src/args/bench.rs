@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::number::{count, size};
+
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// A model directory, as `weights-convert` writes them
@@ -52,25 +54,4 @@ pub(crate) enum ExecutorName {
     Portable,
     /// candle's operations, one by one
     Eager,
-}
-
-fn size(text: &str) -> Result<(usize, usize), String> {
-    let sides = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
-    sides.filter(|(h, w)| *h > 0 && *w > 0).ok_or_else(|| "it must be HEIGHTxWIDTH, e.g. 513x513".into())
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "it must be a number from 1 up".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_checked() {
-        assert_eq!((size("513x1025"), count("3")), (Ok((513, 1025)), Ok(3)));
-        assert!(["", "513", "0x5", "5x0", "axb", "-1x3"].into_iter().all(|text| size(text).is_err()));
-        assert!(["", "0", "-1", "x"].into_iter().all(|text| count(text).is_err()));
-    }
 }

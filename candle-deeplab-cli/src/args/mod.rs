@@ -2,17 +2,26 @@
 
 mod bench;
 mod device;
+mod docs;
+mod number;
 mod segment;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use bench::{BenchArgs, ExecutorName};
 pub(crate) use device::DeviceName;
-pub(crate) use segment::{Format, SegmentArgs};
+pub(crate) use docs::{CompletionsArgs, ManArgs};
+pub(crate) use segment::{Format, Precision, SegmentArgs};
+
+/// The program's name.
+pub(crate) const NAME: &str = "candle-deeplab";
 
 /// Semantic segmentation with DeepLabv3+: what is where in a photograph.
+///
+/// A network says of each pixel what it belongs to: a person, a car, the background. `segment` draws that over the
+/// photograph, or writes it as masks, polygons or numbers for other programs.
 #[derive(Debug, Parser)]
-#[command(name = "candle-deeplab", version, arg_required_else_help = true)]
+#[command(name = NAME, version, arg_required_else_help = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -20,14 +29,20 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say what is in an image, and draw where
+    /// Say what is in images or videos, and draw where
     Segment(SegmentArgs),
     /// Measure how fast a network runs on this machine's CPU
     Bench(BenchArgs),
+    /// Print a script that lets a shell complete this program's arguments
+    Completions(CompletionsArgs),
+    /// Print or write manual pages
+    Man(ManArgs),
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -35,5 +50,22 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    /// `UPDATE_DOCS=1 cargo test -p candle-deeplab-cli docs_cli` writes the page anew.
+    #[test]
+    fn docs_cli_is_what_help_says() {
+        let title = "<!-- Made from the program: UPDATE_DOCS=1 cargo test -p candle-deeplab-cli docs_cli -->\n\n";
+        let options = clap_markdown::MarkdownOptions::new().title("The command line".into()).show_footer(false);
+        let page = title.to_owned() + &clap_markdown::help_markdown_custom::<Args>(&options);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written.replace('\r', "") == page,
+            "docs/cli.md is out of date: run `UPDATE_DOCS=1 cargo test -p candle-deeplab-cli docs_cli`"
+        );
     }
 }
