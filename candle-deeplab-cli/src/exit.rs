@@ -41,8 +41,14 @@ fn is_closed_pipe(error: &Error) -> bool {
     kinds.into_iter().any(|kind| kind == io::ErrorKind::BrokenPipe)
 }
 
-/// The error and its causes, one a line. Many errors repeat their cause in their own words; it is not said twice.
+/// The error and its causes, one a line.
 pub(crate) fn message(error: &Error) -> String {
+    format!("error: {}", causes(error).join("\n  because: "))
+}
+
+/// The error and what caused it, each on one line. Many errors repeat their cause in their own words; it is not said
+/// twice.
+pub(crate) fn causes(error: &Error) -> Vec<String> {
     let mut lines: Vec<String> = vec![];
     for cause in error.chain() {
         // Names in a file may hold anything, and a terminal obeys.
@@ -52,7 +58,7 @@ pub(crate) fn message(error: &Error) -> String {
             lines.push(text);
         }
     }
-    format!("error: {}", lines.join("\n  because: "))
+    lines
 }
 
 #[cfg(test)]

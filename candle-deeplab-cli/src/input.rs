@@ -1,5 +1,6 @@
 //! What there is to segment: from arguments to a list, and from its entries to images.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -23,7 +24,7 @@ const OURS: [Format; 6] = [Format::Overlay, Format::Mask, Format::Ids, Format::C
 const MAX_BYTES: u64 = 512 << 20;
 
 /// Where an image or a video comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     File(PathBuf),
     Stdin,
@@ -107,13 +108,10 @@ pub(crate) fn fetch(url: &str) -> Result<Vec<u8>> {
 /// twice is taken once. Nothing is looked for in `except`, the folder for outputs.
 pub(crate) fn expand(arguments: &[PathBuf], except: Option<&Path>) -> Result<Vec<Input>> {
     let except = except.and_then(|dir| dir.canonicalize().ok());
-    let mut inputs: Vec<Input> = vec![];
+    let (mut inputs, mut known) = (vec![], HashSet::new());
     for argument in arguments {
-        for input in expand_one(argument, except.as_deref())? {
-            if !inputs.iter().any(|known| known.source == input.source) {
-                inputs.push(input);
-            }
-        }
+        let found = expand_one(argument, except.as_deref())?;
+        inputs.extend(found.into_iter().filter(|input| known.insert(input.source.clone())));
     }
     Ok(inputs)
 }

@@ -52,11 +52,52 @@ pub(crate) fn tiles(model: &DeepLab, image: Size, scales: &[f64], overlap: usize
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use candle_core::Device;
+
     use super::*;
 
     #[cfg(target_os = "linux")]
     #[test]
     fn the_system_says_how_much_is_free() {
         assert!(budget().unwrap() > 1 << 20);
+    }
+
+    /// The narrow network of the goldens, as it is or seeing images at full size.
+    fn model(native: bool) -> DeepLab {
+        let dir = tempfile::tempdir().unwrap();
+        let graph =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/xception65_narrow/frozen_inference_graph.pb");
+        weights_convert::convert(&graph, dir.path(), &weights_convert::Options::default(), true).unwrap();
+        if native {
+            let path = dir.path().join(candle_deeplab::CONFIG_FILE);
+            let config = std::fs::read_to_string(&path).unwrap();
+            assert!(config.contains(r#""fit""#));
+            std::fs::write(path, config.replace(r#""fit""#, r#""native""#)).unwrap();
+        }
+        DeepLab::load(dir.path(), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn an_image_is_cut_where_it_does_not_fit_and_only_there() {
+        let (model, image) = (model(true), Size::new(3000, 4000));
+        let whole = model.memory(image, None, &[]).unwrap();
+        assert!(whole > (3 + 21) * 4 * 12_000_000, "{whole}");
+        assert_eq!(tiles(&model, image, &[], 64, whole), None);
+        let largest = tiles(&model, image, &[], 64, whole - 1).unwrap();
+        assert_eq!((largest.size(), largest.overlap()), (Size::new(513, 513), 64));
+        let needed = model.memory(image, Some(largest), &[]).unwrap();
+        assert!(needed < whole);
+        assert_eq!(tiles(&model, image, &[], 64, needed), Some(largest));
+        assert_eq!(tiles(&model, image, &[], 64, needed - 1).unwrap().size(), Size::new(257, 257));
+        // There is no end to what is needed, but one to what makes sense.
+        assert_eq!(tiles(&model, image, &[], 64, 0).unwrap().size(), Size::new(257, 257));
+        assert!(model.memory(image, None, &[0.5, 1.75]).unwrap() > whole);
+    }
+
+    #[test]
+    fn a_model_that_scales_images_needs_no_tiles() {
+        assert_eq!(tiles(&model(false), Size::new(30_000, 40_000), &[], 64, 0), None);
     }
 }

@@ -11,7 +11,7 @@ pub(crate) fn write_header(to: &mut impl Write, descr: &str, shape: &[usize]) ->
     let sides = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sides}), }}");
     // Data begin at a multiple of 64 bytes, after a line feed.
-    while (PREFIX + header.len() + 1) % 64 != 0 {
+    while !(PREFIX + header.len() + 1).is_multiple_of(64) {
         header.push(' ');
     }
     header.push('\n');

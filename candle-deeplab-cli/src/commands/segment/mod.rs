@@ -159,7 +159,7 @@ impl Run<'_> {
                 brief: many,
             })
         };
-        write().map_err(|error: anyhow::Error| failure(job, &error))
+        write().map_err(|error| failure(job, error))
     }
 
     /// The number of videos that failed.
@@ -171,7 +171,7 @@ impl Run<'_> {
                 Ok(film) => self.print(&film)?,
                 Err(error) => {
                     failed += 1;
-                    self.fail(&failure(job, &error))?;
+                    self.fail(&failure(job, error))?;
                 }
             }
         }
@@ -183,7 +183,7 @@ impl Run<'_> {
     }
 
     fn fail(&self, failure: &Failure) -> Result<()> {
-        exit::say(&failure.error);
+        exit::say(&failure.message);
         self.print(failure)
     }
 }
@@ -195,9 +195,10 @@ fn read(job: &Job) -> Read {
     Ok((image, start.elapsed()))
 }
 
-fn failure(job: &Job, error: &anyhow::Error) -> Failure {
-    let (image, error) = (job.input.shown(), exit::message(error));
-    // Most errors name the file.
-    let error = if error.contains(&image) { error } else { error.replacen("error: ", &format!("error: {image}: "), 1) };
-    Failure { image, error }
+/// Says which input it is about; most errors name the file by themselves.
+fn failure(job: &Job, error: anyhow::Error) -> Failure {
+    let image = job.input.shown();
+    let named = exit::causes(&error).iter().any(|cause| cause.contains(&image));
+    let error = if named { error } else { error.context(image.clone()) };
+    Failure { image, error: exit::causes(&error).join(": "), message: exit::message(&error) }
 }

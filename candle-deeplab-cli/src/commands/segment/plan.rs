@@ -32,11 +32,11 @@ enum Place<'a> {
 
 /// Decides on every output. Those that exist are an error without `force`, and one that would replace an input always.
 pub(super) fn plan(inputs: Vec<Input>, formats: &[Format], output: Option<&Path>, force: bool) -> Result<Vec<Job>> {
-    if let Some(input) = inputs.iter().find(|input| input.is_moving()) {
-        if let Some(format) = formats.iter().find(|format| !format.is_picture()) {
-            let format = format.suffix();
-            bail!("`{}` is a video, which can become overlay, color or contours, but not {format}", input.shown());
-        }
+    let moving = inputs.iter().find(|input| input.is_moving());
+    let unfit = formats.iter().find(|format| !format.is_picture());
+    if let (Some(input), Some(format)) = (moving, unfit) {
+        let (input, format) = (input.shown(), format.suffix());
+        bail!("`{input}` is a video, which can become overlay, color or contours, but not {format}");
     }
     let place = place(output, &inputs, formats)?;
     let mut stems: HashMap<PathBuf, usize> = HashMap::new();

@@ -116,6 +116,9 @@ fn percent(share: f64) -> String {
 pub(super) struct Failure {
     pub(super) image: String,
     pub(super) error: String,
+    /// The same for people.
+    #[serde(skip)]
+    pub(super) message: String,
 }
 
 impl Report for Failure {
