@@ -19,7 +19,8 @@ static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static RECORDING: AtomicBool = AtomicBool::new(false);
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// From now on Ctrl-C (and a polite kill) ends the program with no half-written file.
+/// From now on Ctrl-C (and a polite kill) ends the program with no half-written file. Where whoever started us has
+/// decided about signals already, as `nohup` does, it stays so.
 pub(crate) fn install() -> Result<()> {
     let handler = || {
         if RECORDING.load(Ordering::SeqCst) && !STOPPED.swap(true, Ordering::SeqCst) {
@@ -32,7 +33,10 @@ pub(crate) fn install() -> Result<()> {
         }
         process::exit(EXIT_CODE);
     };
-    ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
+    match ctrlc::try_set_handler(handler) {
+        Err(ctrlc::Error::MultipleHandlers) => Ok(()),
+        set => set.context("cannot listen for Ctrl-C"),
+    }
 }
 
 /// Held while a file is being written.

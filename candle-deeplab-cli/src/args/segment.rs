@@ -40,7 +40,8 @@ pub(crate) struct SegmentArgs {
     ///
     /// Images are JPEG, PNG, WebP, BMP or TIFF, and are turned upright as their EXIF data say. Of a folder all images
     /// are taken, also in folders within it, except pictures that this program has written (NAME.overlay.png and so
-    /// on) and hidden files.
+    /// on) and hidden files. A video keeps its frame rate and its sound; odd sides get a row or column more, since
+    /// players want even ones.
     #[arg(required = true, value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
 

@@ -10,6 +10,7 @@ use embedded_graphics::prelude::{DrawTarget, Drawable, OriginDimensions, Point, 
 use embedded_graphics::text::{Baseline, Text};
 use image::{Rgb, RgbImage};
 
+use super::Found;
 use crate::segment::Segmentation;
 
 /// How much of the photograph the panel hides.
@@ -20,14 +21,14 @@ impl Segmentation {
     /// the lower left corner of a picture. Where there is no room for all, the last line says how many are missing; where
     /// there are none, nothing is drawn. Letters beyond Latin-1 are shown as question marks.
     pub fn draw_legend(&self, picture: &mut RgbImage) {
-        let found = self.found().into_iter().filter(|found| self.draws(found.class));
+        let found: Vec<Found> = self.found().into_iter().filter(|found| self.draws(found.class)).collect();
         let palette = self.labels().png_palette();
-        let mut lines: Vec<Line> = found
-            .map(|found| Line {
-                color: Some(palette[usize::from(found.class)]),
-                text: format!("{}  {}", found.name, percent(found.share)),
-            })
-            .collect();
+        let widest = found.iter().map(|found| found.name.chars().count()).max().unwrap_or(0);
+        let line = |found: &Found| Line {
+            color: Some(palette[usize::from(found.class)]),
+            text: format!("{:widest$} {:>7}", found.name, percent(found.share)),
+        };
+        let mut lines: Vec<Line> = found.iter().map(line).collect();
         let layout = Layout::of(picture);
         layout.shorten(&mut lines, picture.height());
         if !lines.is_empty() {

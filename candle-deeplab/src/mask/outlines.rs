@@ -103,6 +103,6 @@ mod tests {
     fn the_edge_of_the_image_is_no_border() {
         assert_eq!(picture(&["######"; 4]), ["......"; 4]);
         assert_eq!(picture(&["#####."; 4]), ["..-oo."; 4]);
-        assert_eq!(picture(&["#", "#", "#", "."]), [".", "o", "o", "."]);
+        assert_eq!(picture(&["#", "#", "#", "."]), ["-", "o", "o", "."]);
     }
 }

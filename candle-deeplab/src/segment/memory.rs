@@ -22,7 +22,7 @@ impl DeepLab {
         let scale = scales.iter().copied().fold(1.0, f64::max);
         let scaled = |side: usize| (side as f64 * scale).ceil() as usize;
         let network = self.graph().peak_bytes(scaled(input.height), scaled(input.width))?;
-        // With several looks, the sum of the earlier ones, the new one resized, and its softmax.
+        // Executors keep their maps while the answer is made at the input's size. With several looks, the sum of the earlier ones, the new one resized, and its softmax.
         let looks = if scales.is_empty() { 0 } else { 3 };
         let beside = answers(input).saturating_mul(1 + looks).saturating_add(kept);
         Ok(network.saturating_add(beside).saturating_add(bytes(3, input)))
