@@ -1,41 +1,112 @@
-//! `candle-deeplab segment` as its user meets it, up to where a model is needed.
+//! `candle-deeplab segment` as its user meets it.
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-use std::process::Output;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use image::{Rgb, RgbImage};
+use serde_json::Value;
 use tempfile::TempDir;
 
-/// A directory with an image, a model directory without a model in it, and files that are neither.
+/// A whole network of narrow layers for images of 129×129 pixels, whose weights mean nothing.
+fn model() -> &'static Path {
+    static MODEL: OnceLock<TempDir> = OnceLock::new();
+    let convert = || {
+        let dir = tempfile::tempdir().unwrap();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/xception65_narrow");
+        let graph = golden.join("frozen_inference_graph.pb");
+        weights_convert::convert(&graph, dir.path(), &weights_convert::Options::default(), true).unwrap();
+        dir
+    };
+    MODEL.get_or_init(convert).path()
+}
+
+/// A directory with an image, an empty model directory and files that are neither.
 fn place() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    RgbImage::from_pixel(9, 7, Rgb([200, 30, 30])).save(dir.path().join("photo.png")).unwrap();
+    photo(60, 40).save(dir.path().join("photo.png")).unwrap();
     std::fs::write(dir.path().join("notes.txt"), "not an image").unwrap();
     std::fs::create_dir(dir.path().join("model")).unwrap();
     std::fs::write(dir.path().join("model/config.json"), "{}").unwrap();
     dir
 }
 
+fn photo(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| Rgb([(x * 5) as u8, (y * 7) as u8, (x * y / 9) as u8]))
+}
+
+/// A folder of images, one of which is none.
+fn folder() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("in/sub")).unwrap();
+    for (name, width) in [("in/a.png", 60), ("in/c.jpg", 50), ("in/sub/d.png", 300)] {
+        photo(width, 40).save(dir.path().join(name)).unwrap();
+    }
+    std::fs::write(dir.path().join("in/b.jpg"), "not an image").unwrap();
+    dir
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_candle-deeplab"));
+    // Far longer than anything here takes: a program that hangs has failed.
+    command.env("HF_HOME", env!("CARGO_TARGET_TMPDIR"));
+    command.current_dir(dir).arg("segment").args(args).timeout(Duration::from_secs(300));
+    command
+}
+
 fn segment(dir: &Path, args: &[&str]) -> Output {
-    let mut program = Command::cargo_bin("candle-deeplab").unwrap();
-    program.current_dir(dir).env("HF_HOME", env!("CARGO_TARGET_TMPDIR")).arg("segment").args(args).output().unwrap()
+    command(dir, args).output().unwrap()
+}
+
+fn with_model<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    [args, &["--weights", model().to_str().unwrap()]].concat()
+}
+
+/// Runs what must succeed; gives standard output.
+fn success(dir: &Path, args: &[&str]) -> String {
+    let output = segment(dir, &with_model(args));
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs what must fail: exit code 2, nothing on standard output, no new file. Returns what it says.
 fn error(args: &[&str]) -> String {
     let dir = place();
-    let files = || std::fs::read_dir(dir.path()).unwrap().count();
-    let before = files();
+    let before = names(dir.path());
     let output = segment(dir.path(), args);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
     assert!(output.stdout.is_empty());
-    assert_eq!(files(), before);
+    assert_eq!(names(dir.path()), before);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.starts_with("error: "), "{said}");
     said
+}
+
+/// Everything below a folder, in order.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names = vec![];
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                names.push(path.strip_prefix(dir).unwrap().to_str().unwrap().replace('\\', "/"));
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
@@ -62,11 +133,10 @@ fn a_model_directory_without_a_model_is_named() {
 }
 
 #[test]
-fn what_is_no_image_is_named() {
-    for image in ["notes.txt", "missing.jpg", "model"] {
-        let said = error(&[image, "--model", "model"]);
-        assert!(said.contains("cannot read the image") && said.contains(image), "{said}");
-        assert_eq!(said.lines().count(), 2, "{said}");
+fn inputs_that_are_not_there_are_named_before_anything_is_done() {
+    for (input, reason) in [("missing.jpg", "no input"), ("model", "no images"), ("*.jpg", "nothing matches")] {
+        let said = error(&["photo.png", input, "--weights", "model"]);
+        assert!(said.contains(input) && said.contains(reason), "{said}");
     }
 }
 
@@ -74,9 +144,9 @@ fn what_is_no_image_is_named() {
 fn nothing_is_overwritten_unasked() {
     let dir = place();
     for (existing, args) in [
-        ("photo.overlay.png", &["photo.png", "--model", "model"][..]),
-        ("photo.mask.png", &["photo.png", "--model", "model", "--format", "mask"]),
-        ("out.png", &["photo.png", "--model", "model", "-o", "out.png"]),
+        ("photo.overlay.png", &["photo.png", "--weights", "model"][..]),
+        ("photo.mask.png", &["photo.png", "--weights", "model", "--format", "json,mask"]),
+        ("out.png", &["photo.png", "--weights", "model", "-o", "out.png"]),
     ] {
         std::fs::write(dir.path().join(existing), "mine").unwrap();
         let output = segment(dir.path(), args);
@@ -85,6 +155,8 @@ fn nothing_is_overwritten_unasked() {
         assert!(said.contains(existing) && said.contains("--force"), "{said}");
         assert_eq!(std::fs::read_to_string(dir.path().join(existing)).unwrap(), "mine");
     }
+    success(dir.path(), &["photo.png", "--force"]);
+    assert_eq!(image::open(dir.path().join("photo.overlay.png")).unwrap().width(), 60);
 }
 
 #[test]
@@ -108,8 +180,299 @@ fn wrong_arguments_are_usage_errors() {
         &["photo.png", "--output-stride", "4"],
         &["photo.png", "--json", "--quiet"],
         &["photo.png", "--format", "jpeg"],
+        &["photo.png", "--scales", "0"],
+        &["photo.png", "--tile", "5"],
+        &["photo.png", "--probs"],
+        &["photo.png", "--format", "npy", "--legend"],
+        &["photo.png", "--dtype", "bf16", "--weights", "model"],
         &[],
     ] {
         error(args);
     }
+}
+
+#[test]
+fn classes_that_the_model_does_not_know_are_refused_with_those_it_does() {
+    for flag in ["--classes", "--cutout"] {
+        let said = error(&["photo.png", flag, "Person,unicorn", "--weights", model().to_str().unwrap()]);
+        assert!(said.contains("`unicorn`") && said.contains("aeroplane, bicycle"), "{said}");
+    }
+    let said = error(&["photo.png", "--tile", "65x65", "--overlap", "65", "--weights", model().to_str().unwrap()]);
+    assert!(said.contains("overlap"), "{said}");
+}
+
+#[test]
+fn an_image_becomes_a_file_of_each_format() {
+    let dir = place();
+    let formats = "overlay,mask,ids,color,contours,json,rle,geojson,npy";
+    let args = ["photo.png", "--format", formats, "--cutout", "background", "--legend", "-o", "out", "--json"];
+    let lines = json_lines(&success(dir.path(), &args));
+    assert_eq!(lines.len(), 1);
+    assert_eq!((&lines[0]["width"], &lines[0]["height"]), (&60.into(), &40.into()));
+    let written: Vec<&str> =
+        lines[0]["outputs"].as_array().unwrap().iter().map(|output| output["path"].as_str().unwrap()).collect();
+    assert_eq!(written.len(), 10);
+    let out = |suffix: &str| dir.path().join("out").join(format!("photo.{suffix}"));
+    for name in ["overlay", "mask", "ids", "color", "contours", "cutout"] {
+        let picture = image::open(out(&format!("{name}.png"))).unwrap();
+        assert_eq!((picture.width(), picture.height()), (60, 40), "{name}");
+    }
+    let ids = image::open(out("ids.png")).unwrap().into_luma8();
+    assert_eq!(std::fs::read(out("npy")).unwrap()[128..], ids.as_raw()[..]);
+    let json = |suffix| serde_json::from_slice::<Value>(&std::fs::read(out(suffix)).unwrap()).unwrap();
+    assert_eq!(
+        (json("json")["image"].as_str(), json("geojson")["type"].as_str()),
+        (Some("photo.png"), Some("FeatureCollection"))
+    );
+    assert!(json("rle.json").is_array());
+    assert_eq!(names(dir.path()).len(), 2 + 10);
+}
+
+#[test]
+fn one_image_gets_a_table() {
+    let dir = place();
+    let said = success(dir.path(), &["photo.png"]);
+    assert!(said.starts_with("photo.png: 60×40\n"), "{said}");
+    assert!(said.contains(" %\n") && said.contains("wrote photo.overlay.png ("), "{said}");
+    assert_eq!(success(dir.path(), &["photo.png", "--quiet", "-o", "x.png"]), "");
+}
+
+/// Several looks, tiles and probabilities go together.
+#[test]
+fn looks_tiles_and_probabilities_combine() {
+    let dir = place();
+    let args = ["photo.png", "--scales", "0.5,1", "--flip", "--tile", "33x33", "--overlap", "8"];
+    success(dir.path(), &[&args[..], &["--format", "npy", "--probs", "--threads", "1"]].concat());
+    let npy = std::fs::read(dir.path().join("photo.npy")).unwrap();
+    assert!(String::from_utf8_lossy(&npy[..128]).contains("'shape': (40, 60, 21)"));
+    let values: Vec<f32> = npy[128..].chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect();
+    assert_eq!(values.len(), 40 * 60 * 21);
+    assert!(values.chunks_exact(21).all(|pixel| (pixel.iter().sum::<f32>() - 1.0).abs() < 1e-4));
+}
+
+#[test]
+fn of_a_folder_the_bad_file_is_named_and_the_rest_is_done() {
+    let dir = folder();
+    let output = segment(dir.path(), &with_model(&["in", "-o", "out", "--json"]));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("cannot read the image") && said.contains("b.jpg"), "{said}");
+    let lines = json_lines(&String::from_utf8(output.stdout).unwrap());
+    let name = |line: &Value| Path::new(line["image"].as_str().unwrap()).file_name().unwrap().to_owned();
+    assert_eq!(lines.iter().map(name).collect::<Vec<_>>(), ["a.png", "b.jpg", "c.jpg", "d.png"]);
+    assert!(lines[1]["error"].as_str().unwrap().contains("cannot read") && lines[0].get("error").is_none());
+    let out = names(&dir.path().join("out"));
+    assert_eq!(out, ["a.overlay.png", "c.overlay.png", "sub/d.overlay.png"]);
+    assert_eq!(image::open(dir.path().join("out/sub/d.overlay.png")).unwrap().width(), 300);
+}
+
+#[test]
+fn several_images_get_a_line_each_and_a_last_one() {
+    let dir = folder();
+    std::fs::remove_file(dir.path().join("in/b.jpg")).unwrap();
+    let output = segment(dir.path(), &with_model(&["in/a.png", "in/c.jpg"]));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().count(), 2);
+    assert!(said.lines().all(|line| line.contains("; wrote ")), "{said}");
+    // The bar is for terminals.
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.starts_with("2 images in ") && told.lines().count() == 1, "{told}");
+    assert_eq!(names(dir.path()), ["a.overlay.png", "c.overlay.png", "in/a.png", "in/c.jpg", "in/sub/d.png"]);
+}
+
+#[test]
+fn standard_input_is_an_input() {
+    let dir = place();
+    let photo = std::fs::read(dir.path().join("photo.png")).unwrap();
+    let run = |bytes: Vec<u8>| command(dir.path(), &with_model(&["-"])).write_stdin(bytes).output().unwrap();
+    assert_eq!(run(photo).status.code(), Some(0));
+    assert_eq!(image::open(dir.path().join("stdin.overlay.png")).unwrap().width(), 60);
+    std::fs::remove_file(dir.path().join("stdin.overlay.png")).unwrap();
+    assert_eq!(run(b"nonsense".to_vec()).status.code(), Some(1));
+}
+
+/// Answers each request with what there is at its path, else with 404.
+fn serve(path: &'static str, content: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = String::new();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while reader.read_line(&mut request).unwrap() > 2 {}
+            let found = request.starts_with(&format!("GET {path} "));
+            let (status, body) = if found { ("200 OK", &content[..]) } else { ("404 Not Found", &b"no"[..]) };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn addresses_are_fetched_and_one_that_fails_is_an_input_that_failed() {
+    let dir = place();
+    let address = serve("/pictures/cat.png", std::fs::read(dir.path().join("photo.png")).unwrap());
+    let (good, bad) = (format!("{address}/pictures/cat.png"), format!("{address}/dog.png"));
+    let mut command = command(dir.path(), &with_model(&[&good, &bad]));
+    let output = command.env("NO_PROXY", "127.0.0.1").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot fetch") && said.contains("dog.png") && said.contains("404"), "{said}");
+    assert!(dir.path().join("cat.overlay.png").is_file());
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    let dir = folder();
+    let mut child = start(dir.path(), &["in/a.png", "in/c.jpg", "in/sub/d.png"]);
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(!said.contains("error") && !said.contains("panicked"), "{said}");
+}
+
+fn start(dir: &Path, args: &[&str]) -> Child {
+    std::process::Command::new(env!("CARGO_BIN_EXE_candle-deeplab"))
+        .current_dir(dir)
+        .arg("segment")
+        .args(with_model(args))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// At whatever moment it comes.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_whole_files_only() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    photo(900, 700).save(dir.path().join("in/0.png")).unwrap();
+    for copy in 1..400 {
+        std::fs::hard_link(dir.path().join("in/0.png"), dir.path().join(format!("in/{copy}.png"))).unwrap();
+    }
+    for finished in [1, 4, 7] {
+        let out = dir.path().join(format!("out{finished}"));
+        let mut child = start(dir.path(), &["in", "-o", out.to_str().unwrap(), "--format", "overlay,npy", "--quiet"]);
+        let begin = Instant::now();
+        while !out.is_dir() || names(&out).len() < finished {
+            assert!(begin.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none());
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        let left = names(&out);
+        assert!(left.len() >= finished && left.len() < 800);
+        for name in left {
+            let bytes = std::fs::read(out.join(&name)).unwrap();
+            match name.rsplit_once('.') {
+                Some((_, "npy")) => assert_eq!(bytes.len(), 128 + 900 * 700, "{name}"),
+                _ => assert_eq!(image::load_from_memory(&bytes).unwrap().width(), 900, "{name}"),
+            }
+        }
+    }
+}
+
+/// A folder with programs that behave like `ffprobe` and `ffmpeg` as far as we call them: a film of three frames of
+/// 4×2 pixels, and a writer that keeps what it is given.
+#[cfg(unix)]
+fn ffmpeg() -> TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let scripts = [
+        (
+            "ffprobe",
+            r#"echo '{"streams": [{"width": 4, "height": 2, "avg_frame_rate": "25/1"}], "format": {"duration": "0.12"}}'"#,
+        ),
+        (
+            "ffmpeg",
+            r#"for last in "$@"; do :; done
+case "$*" in
+  *broken*) echo "moov atom not found" >&2; exit 1;;
+esac
+if [ "$last" = pipe:1 ]; then
+  head -c 72 /dev/zero
+else
+  cat > "${last#file:}"
+  echo "$*" > "$(dirname "$0")/arguments"
+fi"#,
+        ),
+    ];
+    for (name, script) in scripts {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    dir
+}
+
+#[cfg(unix)]
+fn with_path(dir: &Path, args: &[&str], path: &Path) -> Output {
+    let path = std::env::join_paths([path, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    command(dir, &with_model(args)).env("PATH", path).output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_video_goes_through_ffmpeg_frame_by_frame() {
+    let (dir, programs) = (tempfile::tempdir().unwrap(), ffmpeg());
+    std::fs::write(dir.path().join("film.mp4"), "").unwrap();
+    let output = with_path(dir.path(), &["film.mp4", "--format", "color", "--json"], programs.path());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let line = &json_lines(&String::from_utf8(output.stdout).unwrap())[0];
+    assert_eq!((&line["frames"], &line["width"], &line["height"]), (&3.into(), &4.into(), &2.into()));
+    assert_eq!(names(dir.path()), ["film.color.mp4", "film.mp4"]);
+    // Every frame of black pixels is of one class, so of one colour.
+    let frames = std::fs::read(dir.path().join("film.color.mp4")).unwrap();
+    assert_eq!(frames.len(), 3 * 4 * 2 * 3);
+    assert!(frames.chunks_exact(24).all(|frame| frame == &frames[..24]));
+    let arguments = std::fs::read_to_string(programs.path().join("arguments")).unwrap();
+    for expected in ["-s 4x2 -r 25/1", "-i file:film.mp4", "-map 1:a? -c:a copy"] {
+        assert!(arguments.contains(expected), "{arguments}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_video_that_ffmpeg_cannot_read_leaves_nothing() {
+    let (dir, programs) = (tempfile::tempdir().unwrap(), ffmpeg());
+    std::fs::write(dir.path().join("broken.mp4"), "").unwrap();
+    let output = with_path(dir.path(), &["broken.mp4"], programs.path());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("broken.mp4") && said.contains("moov atom not found"), "{said}");
+    assert_eq!(names(dir.path()), ["broken.mp4"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn without_ffmpeg_it_is_said_where_to_get_it() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("film.mp4"), "").unwrap();
+    let output = command(dir.path(), &with_model(&["film.mp4"])).env("PATH", dir.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("install ffmpeg"), "{said}");
+}
+
+#[test]
+fn shells_and_man_are_served() {
+    let print = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_candle-deeplab")).args(args).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(print(&["completions", shell]).contains("cutout"), "{shell}");
+    }
+    assert!(print(&["man"]).contains(".TH candle-deeplab-segment"));
+    let dir = tempfile::tempdir().unwrap();
+    let pages: PathBuf = dir.path().join("man1");
+    print(&["man", "--output", pages.to_str().unwrap()]);
+    assert!(names(&pages).contains(&"candle-deeplab-segment.1".into()));
 }

@@ -29,8 +29,7 @@ pub(crate) fn report(error: &Error) -> Exit {
     if is_closed_pipe(error) {
         return Exit::Success;
     }
-    // With standard error closed as well there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "{}", message(error));
+    say(&message(error));
     if is_remote(error) { Exit::Remote } else { Exit::Failure }
 }
 
@@ -39,13 +38,24 @@ fn is_remote(error: &Error) -> bool {
     ours.into_iter().any(|error| matches!(error, candle_deeplab::Error::Zoo(error) if error.is_remote()))
 }
 
+/// Says something on standard error. Where that is closed there is nobody left to tell.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 fn is_closed_pipe(error: &Error) -> bool {
     let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
     kinds.into_iter().any(|kind| kind == io::ErrorKind::BrokenPipe)
 }
 
-/// The error and its causes, one a line. Many errors repeat their cause in their own words; it is not said twice.
-fn message(error: &Error) -> String {
+/// The error and its causes, one a line.
+pub(crate) fn message(error: &Error) -> String {
+    format!("error: {}", causes(error).join("\n  because: "))
+}
+
+/// The error and what caused it, each on one line. Many errors repeat their cause in their own words; it is not said
+/// twice.
+pub(crate) fn causes(error: &Error) -> Vec<String> {
     let mut lines: Vec<String> = vec![];
     for cause in error.chain() {
         // Names in a file may hold anything, and a terminal obeys.
@@ -55,7 +65,7 @@ fn message(error: &Error) -> String {
             lines.push(text);
         }
     }
-    format!("error: {}", lines.join("\n  because: "))
+    lines
 }
 
 #[cfg(test)]

@@ -6,7 +6,13 @@
 mod args;
 mod commands;
 mod exit;
+mod ffmpeg;
+mod input;
+mod interrupt;
+mod memory;
 mod output;
+mod pipeline;
+mod progress;
 mod resolve;
 mod transfer;
 

@@ -78,6 +78,16 @@ pub enum Error {
         /// What was asked for.
         scales: Vec<f64>,
     },
+    /// Tiles that cannot cover an image.
+    #[error("tiles of {height}×{width} pixels cannot overlap by {overlap}: make the overlap less than both sides")]
+    Tiles {
+        /// Rows of a tile.
+        height: usize,
+        /// Columns of a tile.
+        width: usize,
+        /// Rows and columns that neighbours share.
+        overlap: usize,
+    },
     /// The executor that was asked for cannot run this model here.
     #[error("{0}")]
     Executor(String),

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{ModelArgs, size};
+use super::ModelArgs;
+use super::number::{count, size};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -57,20 +58,4 @@ pub(crate) enum ExecutorName {
     Portable,
     /// candle's operations, one by one
     Eager,
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "it must be a number from 1 up".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_checked() {
-        assert_eq!((size("513x1025"), count("3")), (Ok((513, 1025)), Ok(3)));
-        assert!(["", "513", "0x5", "5x0", "axb", "-1x3"].into_iter().all(|text| size(text).is_err()));
-        assert!(["", "0", "-1", "x"].into_iter().all(|text| count(text).is_err()));
-    }
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{ModelArgs, size};
+use super::ModelArgs;
+use super::number::size;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {

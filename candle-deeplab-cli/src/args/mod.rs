@@ -2,8 +2,10 @@
 
 mod bench;
 mod device;
+mod docs;
 mod export;
 mod model;
+mod number;
 mod segment;
 mod zoo;
 
@@ -11,17 +13,24 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use bench::{BenchArgs, ExecutorName};
 pub(crate) use device::DeviceName;
+pub(crate) use docs::{CompletionsArgs, ManArgs};
 pub(crate) use export::{ExportArgs, ExportFormat, HeadName, OnnxArgs};
 pub(crate) use model::{ModelArgs, ZooArgs};
-pub(crate) use segment::{Format, SegmentArgs};
+pub(crate) use segment::{Format, Precision, SegmentArgs};
 pub(crate) use zoo::{
     CacheArgs, CacheCommand, CacheListArgs, CacheRemoveArgs, DoctorArgs, InfoArgs, ModelsArgs, OutputArgs, PublishArgs,
     PullArgs,
 };
 
+/// The program's name.
+pub(crate) const NAME: &str = "candle-deeplab";
+
 /// Semantic segmentation with DeepLabv3+: what is where in a photograph.
+///
+/// A network says of each pixel what it belongs to: a person, a car, the background. `segment` draws that over the
+/// photograph, or writes it as masks, polygons or numbers for other programs.
 #[derive(Debug, Parser)]
-#[command(name = "candle-deeplab", version, arg_required_else_help = true)]
+#[command(name = NAME, version, arg_required_else_help = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -29,7 +38,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say what is in an image, and draw where
+    /// Say what is in images or videos, and draw where
     Segment(SegmentArgs),
     /// Measure how fast a network runs on this machine's CPU
     Bench(BenchArgs),
@@ -47,15 +56,16 @@ pub(crate) enum Command {
     Cache(CacheArgs),
     /// Say what this machine has: devices, instructions, cache, token, network
     Doctor(DoctorArgs),
-}
-
-fn size(text: &str) -> Result<(usize, usize), String> {
-    let sides = text.split_once('x').and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
-    sides.filter(|(h, w)| *h > 0 && *w > 0).ok_or_else(|| "it must be HEIGHTxWIDTH, e.g. 513x513".into())
+    /// Print a script that lets a shell complete this program's arguments
+    Completions(CompletionsArgs),
+    /// Print or write manual pages
+    Man(ManArgs),
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -63,5 +73,22 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    /// `UPDATE_DOCS=1 cargo test -p candle-deeplab-cli docs_cli` writes the page anew.
+    #[test]
+    fn docs_cli_is_what_help_says() {
+        let title = "<!-- Made from the program: UPDATE_DOCS=1 cargo test -p candle-deeplab-cli docs_cli -->\n\n";
+        let options = clap_markdown::MarkdownOptions::new().title("The command line".into()).show_footer(false);
+        let page = title.to_owned() + &clap_markdown::help_markdown_custom::<Args>(&options);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written.replace('\r', "") == page,
+            "docs/cli.md is out of date: run `UPDATE_DOCS=1 cargo test -p candle-deeplab-cli docs_cli`"
+        );
     }
 }

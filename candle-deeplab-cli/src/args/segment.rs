@@ -5,51 +5,135 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::number::{count, size};
 use super::{DeviceName, ModelArgs};
 
+const EXAMPLES: &str = "\
+Examples:
+
+    # One photograph; writes photo.overlay.png here
+    candle-deeplab segment photo.jpg --model xception65-voc
+
+    # A folder, with all in it, into another
+    candle-deeplab segment photos -o out --model xception65-voc
+
+    # Several files of each, with a legend in the pictures
+    candle-deeplab segment 'trip/*.jpg' --format overlay,mask,geojson --legend -o out --model xception65-voc
+
+    # Only people, cut out of the picture
+    candle-deeplab segment photo.jpg --cutout person --model xception65-voc
+
+    # As good as it gets, and slow
+    candle-deeplab segment photo.jpg --output-stride 8 --scales 0.5,0.75,1,1.25,1.5,1.75 --flip --model xception65-voc
+
+    # A film, and a webcam for ten seconds (both need the program ffmpeg)
+    candle-deeplab segment film.mp4 --model xception65-voc
+    candle-deeplab segment /dev/video0 --seconds 10 -o me.mp4 --model xception65-voc
+
+Exit codes: 0 everything was done, 1 some inputs failed, 2 wrong usage or nothing could be done, 130 interrupted.";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct SegmentArgs {
-    /// The image: JPEG, PNG, WebP, BMP or TIFF
-    pub(crate) image: PathBuf,
+    /// Images, folders, patterns such as 'trip/*.jpg', http(s) addresses, videos, a camera (/dev/video0); - reads one
+    /// image from standard input
+    ///
+    /// Images are JPEG, PNG, WebP, BMP or TIFF, and are turned upright as their EXIF data say. Of a folder all images
+    /// are taken, also in folders within it, except pictures that this program has written (NAME.overlay.png and so
+    /// on) and hidden files. A video keeps its frame rate and its sound; odd sides get a row or column more, since
+    /// players want even ones.
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
 
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// The PNG to write [default: IMAGE.FORMAT.png in the current directory, without the image's own extension]
-    #[arg(short, long, value_name = "FILE")]
+    /// The file to write, or the folder for all files [default: the current directory]
+    ///
+    /// A file is called after its input and its format: photo.jpg becomes photo.overlay.png. What lies in folders within
+    /// an input folder goes into folders of the same names. Where two inputs would give one file (a.jpg and a.png), both
+    /// keep their extension: a.jpg.overlay.png.
+    #[arg(short, long, value_name = "PATH", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
 
-    /// What to write
-    #[arg(long, value_enum, default_value_t = Format::Overlay)]
-    pub(crate) format: Format,
+    /// What to write, one or several with commas between them [default: overlay, or only the cutout with --cutout]
+    #[arg(long, value_name = "FORMAT", value_enum, value_delimiter = ',', help_heading = "Output")]
+    pub(crate) format: Vec<Format>,
+
+    /// Let npy hold the probability of each class at each pixel, f32 [height, width, classes]
+    #[arg(long, help_heading = "Output")]
+    pub(crate) probs: bool,
 
     /// How much the overlay's colours cover the photograph, from 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.6, value_parser = opacity)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.6, value_parser = opacity, help_heading = "Output")]
     pub(crate) opacity: f32,
 
+    /// Keep only these classes, e.g. person,dog; the rest becomes background
+    #[arg(long, value_name = "CLASSES", value_delimiter = ',', help_heading = "Output")]
+    pub(crate) classes: Vec<String>,
+
+    /// Draw the classes' names and colours into overlay, color and contours
+    #[arg(long, help_heading = "Output")]
+    pub(crate) legend: bool,
+
+    /// Write the pixels of these classes before a transparent background, as NAME.cutout.png
+    #[arg(long, value_name = "CLASSES", value_delimiter = ',', help_heading = "Output")]
+    pub(crate) cutout: Vec<String>,
+
+    /// Replace outputs that are there already
+    #[arg(long, help_heading = "Output")]
+    pub(crate) force: bool,
+
     /// Where the network runs: cpu, cuda, cuda:N or metal
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    #[arg(long, value_name = "NAME", default_value = "cpu", help_heading = "Model")]
     pub(crate) device: DeviceName,
 
     /// Run the network at another output stride, 8, 16 or 32: less is finer and slower [default: the model's own]
-    #[arg(long, value_name = "STRIDE", value_parser = output_stride)]
+    #[arg(long, value_name = "STRIDE", value_parser = output_stride, help_heading = "Model")]
     pub(crate) output_stride: Option<usize>,
 
-    /// Replace the output if it is there already
-    #[arg(long)]
-    pub(crate) force: bool,
+    /// Look at the image at several scales and average, e.g. 0.5,0.75,1,1.25,1.5,1.75: better and slower
+    #[arg(long, value_name = "SCALES", value_delimiter = ',', value_parser = scale, help_heading = "Model")]
+    pub(crate) scales: Vec<f64>,
 
-    /// Print one line of JSON instead of a table
-    #[arg(long, conflicts_with = "quiet")]
+    /// Look at the mirror image, too, and average
+    #[arg(long, help_heading = "Model")]
+    pub(crate) flip: bool,
+
+    /// Cut images into tiles that go through the network at their own size, about that of its training images
+    ///
+    /// Without it the model's size rule holds: most models see an image scaled to 513 pixels or so. Models that see
+    /// images at full size (Cityscapes) get tiles by themselves where memory would not do; it is then said.
+    #[arg(long, value_name = "HxW", value_parser = size, help_heading = "Model")]
+    pub(crate) tile: Option<(usize, usize)>,
+
+    /// Pixels that neighbouring tiles share; their answers are averaged there
+    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Model")]
+    pub(crate) overlap: usize,
+
+    /// Threads for the network [default: one a core, or RAYON_NUM_THREADS]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
+    pub(crate) threads: Option<usize>,
+
+    /// The numbers that the network computes in
+    #[arg(long, value_enum, default_value_t = Precision::F32, help_heading = "Model")]
+    pub(crate) dtype: Precision,
+
+    /// Stop a video or a camera after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Video")]
+    pub(crate) seconds: Option<f64>,
+
+    /// Print one line of JSON for each image instead of text
+    #[arg(long, conflicts_with = "quiet", help_heading = "Output")]
     pub(crate) json: bool,
 
     /// Print nothing but errors
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
 }
 
-/// What is made of a segmentation; its name is part of the default output's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+/// What is made of a segmentation; its name is part of the output's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Format {
     /// The photograph with the classes' colours over it
@@ -58,16 +142,61 @@ pub(crate) enum Format {
     Mask,
     /// A grey PNG: class ids as grey values, for other programs
     Ids,
+    /// A PNG of the classes' colours alone
+    Color,
+    /// The photograph with the classes' outlines
+    Contours,
+    /// What is in the image, and how much of it
+    Json,
+    /// COCO results: compressed run lengths, as pycocotools reads them
+    Rle,
+    /// Polygons along the pixels' edges, in pixels from the upper left corner
+    Geojson,
+    /// A numpy array: class ids, or probabilities with --probs
+    Npy,
+    /// Written where --cutout asks for it.
+    #[value(skip)]
+    Cutout,
 }
 
 impl Format {
-    pub(crate) fn name(self) -> &'static str {
+    /// What an output is called after its input's name.
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
-            Self::Overlay => "overlay",
-            Self::Mask => "mask",
-            Self::Ids => "ids",
+            Self::Overlay => "overlay.png",
+            Self::Mask => "mask.png",
+            Self::Ids => "ids.png",
+            Self::Color => "color.png",
+            Self::Contours => "contours.png",
+            Self::Json => "json",
+            Self::Rle => "rle.json",
+            Self::Geojson => "geojson",
+            Self::Npy => "npy",
+            Self::Cutout => "cutout.png",
         }
     }
+
+    /// The extension that such a file must have.
+    pub(crate) fn extension(self) -> &'static str {
+        let suffix = self.suffix();
+        suffix.rsplit_once('.').map_or(suffix, |(_, extension)| extension)
+    }
+
+    /// What the frames of a video can be made of.
+    pub(crate) fn is_picture(self) -> bool {
+        matches!(self, Self::Overlay | Self::Color | Self::Contours)
+    }
+}
+
+/// The numbers that a network computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    /// 32 bits
+    F32,
+    /// 16 bits: no executor here computes in them yet
+    F16,
+    /// 16 bits with the range of 32: no executor here computes in them yet
+    Bf16,
 }
 
 fn opacity(text: &str) -> Result<f32, String> {
@@ -80,6 +209,16 @@ fn output_stride(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| "it must be 8, 16 or 32".into())
 }
 
+fn scale(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|scale: &f64| *scale > 0.0 && *scale <= 8.0);
+    number.ok_or_else(|| "each must be a number above 0, at most 8".into())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds > 0.0);
+    number.ok_or_else(|| "it must be a number above 0".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,12 +229,14 @@ mod tests {
         assert!(["-0.1", "1.1", "nan", "60%", ""].into_iter().all(|text| opacity(text).is_err()));
         assert_eq!(output_stride("8"), Ok(8));
         assert!(["4", "0", "x", "-8"].into_iter().all(|text| output_stride(text).is_err()));
+        assert_eq!((scale("0.5"), seconds("1.5")), (Ok(0.5), Ok(1.5)));
+        assert!(["0", "-1", "nan", "inf", "9", ""].into_iter().all(|text| scale(text).is_err()));
+        assert!(["0", "-1", "nan", "inf", ""].into_iter().all(|text| seconds(text).is_err()));
     }
 
     #[test]
-    fn formats_have_the_names_that_are_typed() {
-        for format in Format::value_variants() {
-            assert_eq!(format.to_possible_value().map(|value| value.get_name().to_owned()), Some(format.name().into()));
-        }
+    fn extensions_are_the_last_part_of_suffixes() {
+        assert_eq!(Format::Overlay.extension(), "png");
+        assert_eq!((Format::Rle.extension(), Format::Geojson.extension()), ("json", "geojson"));
     }
 }

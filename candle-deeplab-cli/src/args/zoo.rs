@@ -33,7 +33,7 @@ pub(crate) struct InfoArgs {
     pub(crate) model: String,
 
     /// Height and width of the input that costs and shapes are about [default: the model's own]
-    #[arg(long, value_name = "HxW", value_parser = super::size)]
+    #[arg(long, value_name = "HxW", value_parser = super::number::size)]
     pub(crate) size: Option<(usize, usize)>,
 
     /// Say what each layer is and costs, too

@@ -2,9 +2,11 @@
 
 mod bench;
 mod cache;
+mod completions;
 mod doctor;
 mod export;
 mod info;
+mod man;
 mod models;
 mod publish;
 mod pull;
@@ -27,5 +29,7 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
         Command::Publish(args) => publish::run(args),
         Command::Cache(args) => cache::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }

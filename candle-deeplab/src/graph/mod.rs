@@ -4,6 +4,7 @@
 //! [`Builder`]; what the nodes compute is defined by the eager executor ([`exec::eager`](crate::exec::eager)).
 
 mod builder;
+mod memory;
 mod params;
 mod shape;
 mod summary;

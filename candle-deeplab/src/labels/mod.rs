@@ -100,6 +100,12 @@ impl Labels {
         }
     }
 
+    /// The classes of a name, without regard to case. Data sets may give a name more than once.
+    pub fn classes_named(&self, name: &str) -> Vec<u8> {
+        let same = |(_, known): &(u8, &String)| known.to_lowercase() == name.to_lowercase();
+        (0..=u8::MAX).zip(&self.names).filter(same).map(|(class, _)| class).collect()
+    }
+
     /// How the class is drawn: black where it has no colour.
     pub fn color(&self, class: u8) -> [u8; 3] {
         self.palette.get(usize::from(class)).copied().unwrap_or_default()
@@ -196,6 +202,12 @@ mod tests {
         assert_eq!((tf.name(150), tf.color(150)), ("flag".into(), [92, 0, 255]));
         assert_eq!(tf.names[1..], torch.names);
         assert_eq!((tf.background, torch.background), (Some(0), None));
+    }
+
+    #[test]
+    fn classes_are_found_by_name() {
+        let voc = Labels::voc();
+        assert_eq!((voc.classes_named("Person"), voc.classes_named("tree")), (vec![15], vec![]));
     }
 
     #[test]

@@ -1,11 +1,8 @@
 //! The classes' colours over the photograph.
 
-use std::io::{self, Write};
-
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::indexed::write_png;
 use crate::labels::MAX_CLASSES;
 use crate::segment::Segmentation;
 
@@ -16,10 +13,8 @@ impl Segmentation {
     /// Pixels of the background class, where the labels have one, and ignored pixels stay as they are.
     pub fn overlay(&self, opacity: f32) -> RgbImage {
         let opacity = if opacity.is_nan() { 0.0 } else { opacity.clamp(0.0, 1.0) };
-        let labels = self.labels();
-        let palette = labels.png_palette();
-        let drawn: [bool; MAX_CLASSES] =
-            std::array::from_fn(|id| ![labels.background, labels.ignore].contains(&Some(id as u8)));
+        let palette = self.labels().png_palette();
+        let drawn: [bool; MAX_CLASSES] = std::array::from_fn(|id| self.draws(id as u8));
 
         let mut picture = self.image().clone();
         let width = self.width() as usize;
@@ -33,14 +28,6 @@ impl Segmentation {
             }
         });
         picture
-    }
-
-    /// Writes [`Segmentation::overlay`] as a PNG.
-    ///
-    /// # Errors
-    /// Those of `to`.
-    pub fn write_overlay(&self, to: impl Write, opacity: f32) -> io::Result<()> {
-        write_png(to, self.overlay(opacity).as_raw(), self, png::ColorType::Rgb, None)
     }
 }
 
@@ -87,14 +74,5 @@ mod tests {
         ] {
             assert_eq!(overlaid(Labels::voc(), vec![15], opacity), [expected], "{opacity}");
         }
-    }
-
-    #[test]
-    fn the_png_holds_the_overlay() {
-        let photo = RgbImage::from_fn(5, 4, |x, y| Rgb([(x * 50) as u8, (y * 60) as u8, 9]));
-        let segmentation = Segmentation::new((0..20).collect(), Labels::voc(), photo).unwrap();
-        let mut bytes = vec![];
-        segmentation.write_overlay(&mut bytes, 0.6).unwrap();
-        assert_eq!(image::load_from_memory(&bytes).unwrap().into_rgb8(), segmentation.overlay(0.6));
     }
 }

@@ -16,21 +16,51 @@ pub struct Found {
     pub pixels: u64,
     /// Its pixels over all pixels, above 0 and at most 1.
     pub share: f64,
+    /// The smallest box around its pixels: x, y, width, height.
+    pub bbox: [u32; 4],
+}
+
+/// Where a class is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) pixels: u64,
+    /// x, y, width and height of the smallest box around its pixels.
+    pub(super) bbox: [u32; 4],
 }
 
 impl Segmentation {
+    /// Whether overlays, outlines, polygons and run lengths show a class: all but the background and ignored pixels.
+    pub fn draws(&self, class: u8) -> bool {
+        ![self.labels().background, self.labels().ignore].contains(&Some(class))
+    }
+
+    /// Where each class is, by its id; `None` where it is not in the image.
+    pub(super) fn extents(&self) -> [Option<Extent>; MAX_CLASSES] {
+        let mut extents = [None; MAX_CLASSES];
+        for (ids, y) in self.ids().chunks_exact(self.width() as usize).zip(0..) {
+            for (&id, x) in ids.iter().zip(0..) {
+                let Extent { pixels, bbox: [left, top, width, height] } =
+                    extents[usize::from(id)].get_or_insert(Extent { pixels: 0, bbox: [x, y, 1, 1] });
+                *pixels += 1;
+                // Rows come from above, so only the sides may move outwards, and the bottom.
+                if x < *left {
+                    (*left, *width) = (x, *width + *left - x);
+                }
+                *width = (*width).max(x - *left + 1);
+                *height = y - *top + 1;
+            }
+        }
+        extents
+    }
+
     /// The classes that are in the image, the largest first. The background counts as a class.
     pub fn found(&self) -> Vec<Found> {
-        let mut histogram = [0u64; MAX_CLASSES];
-        for &id in self.ids() {
-            histogram[usize::from(id)] += 1;
-        }
         let all = self.ids().len() as f64;
-        let row = |(class, pixels): (u8, u64)| {
-            let name = self.labels().name(class);
-            Found { class, name, pixels, share: pixels as f64 / all }
+        let row = |(class, extent): (u8, Option<Extent>)| {
+            let Extent { pixels, bbox } = extent?;
+            Some(Found { class, name: self.labels().name(class), pixels, share: pixels as f64 / all, bbox })
         };
-        let mut found: Vec<_> = (0..=u8::MAX).zip(histogram).filter(|(_, pixels)| *pixels > 0).map(row).collect();
+        let mut found: Vec<_> = (0..=u8::MAX).zip(self.extents()).filter_map(row).collect();
         found.sort_by_key(|found| std::cmp::Reverse(found.pixels));
         found
     }
@@ -45,9 +75,10 @@ mod tests {
 
     #[test]
     fn the_largest_comes_first_and_equals_keep_the_order_of_the_classes() {
-        let ids = vec![9, 15, 15, 15, 15, 7, 255, 0];
+        let ids = vec![9, 15, 15, 15, 7, 15, 255, 0];
         let found = Segmentation::new(ids, Labels::voc(), RgbImage::new(4, 2)).unwrap().found();
         let rows: Vec<_> = found.iter().map(|f| (f.name.as_str(), f.class, f.pixels, f.share)).collect();
+        assert_eq!(found[0].bbox, [1, 0, 3, 2]);
         assert_eq!(
             rows,
             [
@@ -58,5 +89,27 @@ mod tests {
                 ("ignored", 255, 1, 0.125),
             ]
         );
+    }
+
+    #[test]
+    fn boxes_are_tight() {
+        for ids in 0..1u32 << 12 {
+            let ids: Vec<u8> = (0..12).map(|bit| (ids >> bit & 1) as u8).collect();
+            let found = Segmentation::new(ids.clone(), Labels::voc(), RgbImage::new(4, 3)).unwrap().found();
+            for Found { class, bbox: [left, top, width, height], .. } in found {
+                let at = |i: &usize| ids[*i] == class;
+                let columns: Vec<u32> = (0..12).filter(at).map(|i| i as u32 % 4).collect();
+                let rows: Vec<u32> = (0..12).filter(at).map(|i| i as u32 / 4).collect();
+                assert_eq!(Some(&left), columns.iter().min());
+                assert_eq!(Some(left + width - 1), columns.iter().max().copied());
+                assert_eq!((Some(&top), Some(top + height - 1)), (rows.iter().min(), rows.iter().max().copied()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_background_and_ignored_pixels_are_not_drawn() {
+        let segmentation = Segmentation::new(vec![0], Labels::voc(), RgbImage::new(1, 1)).unwrap();
+        assert_eq!([0, 1, 20, 255].map(|class| segmentation.draws(class)), [false, true, true, false]);
     }
 }

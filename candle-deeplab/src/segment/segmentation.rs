@@ -48,6 +48,27 @@ impl Segmentation {
         Ok(Self { ids, labels, image })
     }
 
+    /// Keeps some of the classes; what belonged to others becomes background, or where that has no value or is kept
+    /// itself, ignored (255 where the labels have no value for that). Kept background counts as a class like others.
+    ///
+    /// # Errors
+    /// [`Error::Mask`] where no value is left for what is not kept.
+    pub fn keep(&self, classes: &[u8]) -> Result<Self> {
+        let mut labels = self.labels.clone();
+        labels.background = labels.background.filter(|class| !classes.contains(class));
+        labels.ignore = labels.ignore.filter(|class| !classes.contains(class));
+        let free = || (labels.names.len() <= 255).then_some(u8::MAX);
+        let Some(rest) = labels.background.or(labels.ignore).or_else(free) else {
+            let reason = "a label map of 256 classes has no value for pixels that are not kept";
+            return Err(Error::Mask(reason.into()));
+        };
+        if labels.background.is_none() {
+            labels.ignore = Some(rest);
+        }
+        let ids = self.ids.iter().map(|id| if classes.contains(id) { *id } else { rest }).collect();
+        Ok(Self { ids, labels, image: self.image.clone() })
+    }
+
     /// Columns of the label map and of the image.
     pub fn width(&self) -> u32 {
         self.image.width()
@@ -107,5 +128,21 @@ mod tests {
         assert!(matches!(new(3, Labels::voc(), 2), Err(Error::Mask(_))));
         assert!(matches!(new(0, Labels::voc(), 0), Err(Error::Mask(_))));
         assert!(matches!(new(4, Labels::numbered(300), 2), Err(Error::Mask(_))));
+    }
+
+    #[test]
+    fn what_is_not_kept_becomes_background_or_is_ignored() {
+        let kept = |labels: Labels, classes: &[u8]| {
+            let ids = vec![0, 1, 2, 3];
+            let kept = Segmentation::new(ids, labels, RgbImage::new(4, 1)).unwrap().keep(classes).unwrap();
+            (kept.ids().to_vec(), kept.labels.background, kept.labels.ignore)
+        };
+        assert_eq!(kept(Labels::voc(), &[1, 3]), (vec![0, 1, 0, 3], Some(0), Some(255)));
+        assert_eq!(kept(Labels::voc(), &[0, 3]), (vec![0, 255, 255, 3], None, Some(255)));
+        assert_eq!(kept(Labels::cityscapes(), &[0]), (vec![0, 255, 255, 255], None, Some(255)));
+        assert_eq!(kept(Labels::ade20k(), &[0, 1]), (vec![0, 1, 255, 255], None, Some(255)));
+        assert_eq!(kept(Labels::numbered(4), &[2]), (vec![255, 255, 2, 255], None, Some(255)));
+        let full = Segmentation::new(vec![7], Labels::numbered(256), RgbImage::new(1, 1)).unwrap();
+        assert!(full.keep(&[7]).is_err());
     }
 }

@@ -1,13 +1,13 @@
 //! A network with everything around it: image in, label map out.
 
-use candle_core::{DType, Device, IndexOp, Module, Storage, Tensor};
-use image::DynamicImage;
+use candle_core::{Device, Module};
+use image::{DynamicImage, RgbImage};
 
-use super::upsample::{Logits, label_map};
-use super::{MultiScale, Segmentation};
+use super::{Answer, MultiScale, Scores, Segmentation, Tiles};
 use crate::config::Preprocessing;
-use crate::error::{Error, Result};
-use crate::image::Geometry;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::labels::Labels;
 use crate::model::DeepLab;
 
@@ -16,17 +16,19 @@ use crate::model::DeepLab;
 /// `M` is the network, usually [`DeepLab`]; any candle [`Module`] from `[1, 3, H, W]` to `[1, classes, H, W]` will do.
 #[derive(Debug, Clone)]
 pub struct Segmenter<M = DeepLab> {
-    model: M,
-    preprocessing: Preprocessing,
-    labels: Labels,
-    device: Device,
+    pub(super) model: M,
+    pub(super) answer: Answer,
+    pub(super) preprocessing: Preprocessing,
+    pub(super) labels: Labels,
+    pub(super) device: Device,
+    tiles: Option<Tiles>,
 }
 
 impl Segmenter {
     /// A segmenter that preprocesses and names classes as the model's config says, on the model's device.
     pub fn new(model: DeepLab) -> Self {
         let (preprocessing, labels, device) = surroundings(&model);
-        Self { model, preprocessing, labels, device }
+        Self::from_parts(model, preprocessing, labels, device)
     }
 }
 
@@ -34,7 +36,7 @@ impl Segmenter<MultiScale> {
     /// A segmenter that looks at several scales.
     pub fn multi_scale(model: MultiScale) -> Self {
         let (preprocessing, labels, device) = surroundings(model.model());
-        Self { model, preprocessing, labels, device }
+        Self { answer: Answer::Probabilities, ..Self::from_parts(model, preprocessing, labels, device) }
     }
 }
 
@@ -48,7 +50,7 @@ impl<M: Module> Segmenter<M> {
     /// A segmenter around any network: from preprocessed pixels `[1, 3, H, W]` on `device` to logits
     /// `[1, classes, H, W]`.
     pub fn from_parts(model: M, preprocessing: Preprocessing, labels: Labels, device: Device) -> Self {
-        Self { model, preprocessing, labels, device }
+        Self { model, answer: Answer::Logits, preprocessing, labels, device, tiles: None }
     }
 
     /// The network.
@@ -59,6 +61,11 @@ impl<M: Module> Segmenter<M> {
     /// Names and colours of the classes.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// Cuts images into tiles from now on, or no more; see [`Tiles`].
+    pub fn with_tiles(self, tiles: Option<Tiles>) -> Self {
+        Self { tiles, ..self }
     }
 
     /// Finds the class of each of the image's pixels. Transparency is dropped: what it hides is segmented too.
@@ -72,44 +79,42 @@ impl<M: Module> Segmenter<M> {
     /// logit for each label and input pixel, [`Error::NotANumber`] where one is none, [`Error::Candle`] where it fails.
     pub fn segment(&self, image: &DynamicImage) -> Result<Segmentation> {
         let image = image.to_rgb8();
-        let prepared = self.preprocessing.prepare(&image, &self.device)?;
-        let logits = self.model.forward(&prepared.pixels)?;
-        let ids = self.label_map(&logits, &prepared.geometry)?;
+        let ids = match self.tiles {
+            Some(tiles) => self.tiled_label_map(&image, tiles)?,
+            None => self.scores(&image)?.label_map()?,
+        };
         Segmentation::new(ids, self.labels.clone(), image)
     }
 
-    fn label_map(&self, logits: &Tensor, geometry: &Geometry) -> Result<Vec<u8>> {
-        let Geometry { input, valid, image } = *geometry;
-        let expected = [1, self.labels.names.len(), input.height, input.width];
-        if logits.dims() != expected {
-            return Err(Error::Output { expected, actual: logits.dims().to_vec() });
-        }
-        // On a GPU only the image's part comes over the bus; on the CPU the logits are read where they lie.
-        let logits = logits.i((0, .., ..valid.height, ..valid.width))?;
-        let mut logits = logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
-        if logits.stride()[2] != 1 {
-            logits = logits.contiguous()?;
-        }
-        let (storage, layout) = logits.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else {
-            return Err(candle_core::Error::Msg("the logits are not on the CPU".into()).into());
+    /// Does what [`segment`](Self::segment) does, and gives the probabilities, too. With [tiles](Self::with_tiles) they
+    /// are kept at the image's size.
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment).
+    pub fn segment_with_scores(&self, image: &DynamicImage) -> Result<(Segmentation, Scores)> {
+        let image = image.to_rgb8();
+        let scores = match self.tiles {
+            Some(tiles) => self.tiled_scores(&image, tiles)?,
+            None => self.scores(&image)?,
         };
-        let data = &storage.as_slice::<f32>()?[layout.start_offset()..];
-        let (class_stride, row_stride) = (layout.stride()[0], layout.stride()[1]);
-        if data.iter().any(|logit| logit.is_nan()) {
-            return Err(Error::NotANumber);
-        }
-        let logits = Logits { data, classes: expected[1], size: valid, class_stride, row_stride };
-        Ok(label_map(&logits, image))
+        Ok((Segmentation::new(scores.label_map()?, self.labels.clone(), image)?, scores))
+    }
+
+    fn scores(&self, image: &RgbImage) -> Result<Scores> {
+        let prepared = self.preprocessing.prepare(image, &self.device)?;
+        let answer = self.model.forward(&prepared.pixels)?;
+        Scores::new(&answer, self.answer, self.labels.names.len(), &prepared.geometry)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use image::{Rgb, RgbImage};
+    use candle_core::{DType, Tensor};
+    use image::Rgb;
 
     use super::*;
     use crate::config::{Filter, SizeRule};
+    use crate::error::Error;
 
     fn preprocessing(size: SizeRule) -> Preprocessing {
         let (mean, std) = ([0.0; 3], [255.0; 3]);

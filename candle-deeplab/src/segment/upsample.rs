@@ -5,6 +5,8 @@
 //! corners; where one class is the greatest at all corners it is the greatest everywhere between them, and nothing needs
 //! to be computed. That is most of an image: all but the outlines.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::image::Size;
@@ -44,6 +46,22 @@ pub(super) fn label_map(logits: &Logits, to: Size) -> Vec<u8> {
         },
     );
     ids
+}
+
+/// The logits of some rows of an image of the size `to`: `[rows, width, classes]`.
+pub(super) fn rows(logits: &Logits, to: Size, wanted: Range<usize>) -> Vec<f32> {
+    let (rows, columns) = (taps(logits.size.height, to.height), taps(logits.size.width, to.width));
+    let mut values = vec![0.0; wanted.len() * to.width * logits.classes];
+    values.par_chunks_exact_mut(to.width * logits.classes).zip(&rows[wanted]).for_each_init(
+        || Blend::new(logits),
+        |blend, (values, row)| {
+            blend.start(*row);
+            for (values, column) in values.chunks_exact_mut(logits.classes).zip(&columns) {
+                blend.pixel(*column, values);
+            }
+        },
+    );
+    values
 }
 
 /// The class with the greatest logit at each of the logits' own pixels.
@@ -125,6 +143,16 @@ impl<'a> Blend<'a> {
         winner
     }
 
+    /// All logits of a pixel.
+    fn pixel(&mut self, column: Tap, values: &mut [f32]) {
+        self.prepare(column.near);
+        self.prepare(column.far);
+        let (near, far) = (self.column(column.near), self.column(column.far));
+        for (value, (&near, &far)) in values.iter_mut().zip(near.iter().zip(far)) {
+            *value = lerp(near, far, column.weight);
+        }
+    }
+
     fn column(&self, x: usize) -> &[f32] {
         &self.columns[x * self.logits.classes..][..self.logits.classes]
     }
@@ -141,8 +169,9 @@ impl<'a> Blend<'a> {
     }
 }
 
+/// An infinite `far` without weight counts for nothing.
 fn lerp(near: f32, far: f32, weight: f32) -> f32 {
-    near + (far - near) * weight
+    if weight == 0.0 { near } else { near + (far - near) * weight }
 }
 
 #[cfg(test)]

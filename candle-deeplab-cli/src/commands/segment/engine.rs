@@ -1,0 +1,133 @@
+//! The network, ready to look at images as the arguments say.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use candle_deeplab::image::Size;
+use candle_deeplab::segment::{MultiScale, Scores, Segmentation, Segmenter, Tiles};
+use candle_deeplab::{DeepLab, Labels};
+use image::DynamicImage;
+
+use crate::args::SegmentArgs;
+use crate::memory;
+
+pub(super) struct Engine {
+    network: Network,
+    scales: Vec<f64>,
+    tiles: Option<Tiles>,
+    overlap: usize,
+    /// Bytes that feature maps may take, where that is known.
+    budget: Option<u64>,
+    /// Whether probabilities are wanted.
+    probs: bool,
+    /// The classes that are kept, if not all.
+    keep: Option<Vec<u8>>,
+}
+
+enum Network {
+    Once(Segmenter),
+    Several(Segmenter<MultiScale>),
+}
+
+/// An image's answer.
+pub(super) struct Answer {
+    pub(super) segmentation: Segmentation,
+    pub(super) scores: Option<Scores>,
+    /// The tiles that the image was cut into for want of memory, and how many they were.
+    pub(super) tiled: Option<(Tiles, usize)>,
+}
+
+impl Engine {
+    pub(super) fn load(weights: &Path, device: &Device, args: &SegmentArgs) -> Result<Self> {
+        let mut model = DeepLab::load(weights, device)
+            .with_context(|| format!("cannot load the model in `{}`", weights.display()))?;
+        if let Some(stride) = args.output_stride {
+            model = model.at_output_stride(stride)?;
+        }
+        let labels = &model.config().labels;
+        let keep = if args.classes.is_empty() { None } else { Some(classes(labels, &args.classes)?) };
+        let scales = match (&args.scales[..], args.flip) {
+            ([], false) => vec![],
+            ([], true) => vec![1.0],
+            (scales, _) => scales.to_vec(),
+        };
+        let network = match &scales[..] {
+            [] => Network::Once(Segmenter::new(model)),
+            scales => Network::Several(Segmenter::multi_scale(MultiScale::new(model, scales, args.flip)?)),
+        };
+        let tiles = args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?;
+        // On a GPU another memory counts, of which nobody knows anything here.
+        let budget = if device.is_cpu() { memory::budget() } else { None };
+        Ok(Self { network, scales, tiles, overlap: args.overlap, budget, probs: args.probs, keep })
+    }
+
+    pub(super) fn labels(&self) -> &Labels {
+        match &self.network {
+            Network::Once(segmenter) => segmenter.labels(),
+            Network::Several(segmenter) => segmenter.labels(),
+        }
+    }
+
+    fn model(&self) -> &DeepLab {
+        match &self.network {
+            Network::Once(segmenter) => segmenter.model(),
+            Network::Several(segmenter) => segmenter.model().model(),
+        }
+    }
+
+    pub(super) fn segment(&self, image: &DynamicImage) -> Result<Answer> {
+        let size = Size::new(image.height() as usize, image.width() as usize);
+        let enough = |budget| memory::tiles(self.model(), size, &self.scales, self.overlap, budget);
+        let of_need = if self.tiles.is_none() { self.budget.and_then(enough) } else { None };
+        let tiles = self.tiles.or(of_need);
+        if let (true, Some(_), Some(budget)) = (self.probs, tiles, self.budget) {
+            // With tiles the probabilities of the whole image are in memory.
+            let bytes = (self.labels().names.len() * size_of::<f32>()) as u64 * size.area() as u64;
+            ensure!(
+                bytes <= budget,
+                "the probabilities of {} classes at {}×{} pixels take {} MiB, more than there is: leave `--probs` out, \
+                 or make the image smaller",
+                self.labels().names.len(),
+                size.width,
+                size.height,
+                bytes >> 20
+            );
+        }
+        let (segmentation, scores) = match (&self.network, self.probs) {
+            (Network::Once(segmenter), false) => (segmenter.clone().with_tiles(tiles).segment(image)?, None),
+            (Network::Several(segmenter), false) => (segmenter.clone().with_tiles(tiles).segment(image)?, None),
+            (Network::Once(segmenter), true) => {
+                with_some(segmenter.clone().with_tiles(tiles).segment_with_scores(image)?)
+            }
+            (Network::Several(segmenter), true) => {
+                with_some(segmenter.clone().with_tiles(tiles).segment_with_scores(image)?)
+            }
+        };
+        let segmentation = match &self.keep {
+            Some(classes) => segmentation.keep(classes)?,
+            None => segmentation,
+        };
+        Ok(Answer { segmentation, scores, tiled: of_need.map(|tiles| (tiles, tiles.count(size))) })
+    }
+}
+
+fn with_some((segmentation, scores): (Segmentation, Scores)) -> (Segmentation, Option<Scores>) {
+    (segmentation, Some(scores))
+}
+
+/// The ids of classes by their names.
+pub(super) fn classes(labels: &Labels, names: &[String]) -> Result<Vec<u8>> {
+    let mut classes = vec![];
+    for name in names {
+        let found = labels.classes_named(name.trim());
+        ensure!(
+            !found.is_empty(),
+            "the model knows no class `{name}`; the classes of `{}` are {}",
+            labels.dataset,
+            labels.names.join(", ")
+        );
+        classes.extend(found);
+    }
+    Ok(classes)
+}

@@ -1,0 +1,53 @@
+//! What a network needs of memory.
+
+use super::{Graph, Op};
+use crate::error::Result;
+
+impl Graph {
+    /// The most bytes of f32 feature maps that are needed at once for one image of `height` × `width`, each from where it
+    /// is computed to where it is last used. Weights and what kernels need besides are not counted.
+    ///
+    /// # Errors
+    /// As [`Graph::sizes`].
+    pub fn peak_bytes(&self, height: usize, width: usize) -> Result<u64> {
+        let sizes = self.sizes(height, width)?;
+        let mut last_use: Vec<usize> = (0..self.nodes().len()).collect();
+        for (index, node) in self.nodes().iter().enumerate() {
+            // A resize only asks the second one for its size.
+            let read = if matches!(node.op, Op::Resize { .. }) { &node.inputs[..1] } else { &node.inputs };
+            read.iter().for_each(|input| last_use[input.index()] = index);
+        }
+        let bytes = |index: usize| {
+            let (height, width) = sizes[index];
+            let floats = (self.nodes()[index].channels as u64).saturating_mul((height * width) as u64);
+            floats.saturating_mul(size_of::<f32>() as u64)
+        };
+        let mut freed_after: Vec<Vec<usize>> = vec![vec![]; self.nodes().len()];
+        last_use.iter().enumerate().for_each(|(index, last)| freed_after[*last].push(index));
+        let (mut now, mut peak) = (0u64, 0);
+        for (index, freed) in freed_after.iter().enumerate() {
+            now = now.saturating_add(bytes(index));
+            peak = peak.max(now);
+            now = freed.iter().fold(now, |now, index| now.saturating_sub(bytes(*index)));
+        }
+        Ok(peak)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Builder, Conv};
+    use crate::config::Normalization;
+
+    #[test]
+    fn a_value_counts_until_its_last_use() {
+        let (mut g, x) = Builder::new(3, Normalization::Folded);
+        let a = g.conv("a", x, Conv::pointwise(10));
+        let b = g.conv("b", a, Conv::pointwise(1));
+        let c = g.conv("c", b, Conv::pointwise(2));
+        let d = g.add(c, c);
+        let graph = g.finish(d).unwrap();
+        // While `a` (10 channels) is made from the input (3), and while `b` (1) is made from it.
+        assert_eq!(graph.peak_bytes(2, 5).unwrap(), 4 * 10 * 13);
+    }
+}

@@ -1,0 +1,118 @@
+//! Polygons in GeoJSON (RFC 7946).
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::regions::{Polygon, Ring};
+use crate::segment::Segmentation;
+
+#[derive(Serialize)]
+struct Collection {
+    r#type: &'static str,
+    features: Vec<Feature>,
+}
+
+/// One class.
+#[derive(Serialize)]
+struct Feature {
+    r#type: &'static str,
+    properties: Properties,
+    geometry: MultiPolygon,
+}
+
+#[derive(Serialize)]
+struct Properties {
+    class: u8,
+    name: String,
+    color: String,
+    pixels: u64,
+}
+
+#[derive(Serialize)]
+struct MultiPolygon {
+    r#type: &'static str,
+    coordinates: Vec<Vec<Ring>>,
+}
+
+impl Segmentation {
+    /// Writes the drawn classes ([`Segmentation::draws`]) as a GeoJSON feature collection: a MultiPolygon a class, with
+    /// `class`, `name`, `color` and `pixels` as properties.
+    ///
+    /// Coordinates are the image's, not the globe's: pixels from its upper left corner, y down, exact along the pixels'
+    /// edges ([`Polygon`]). Outer rings run counterclockwise and holes clockwise by these numbers, as RFC 7946 asks for.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn write_geojson(&self, mut to: impl Write) -> io::Result<()> {
+        let mut features: Vec<Feature> = vec![];
+        for region in self.regions().into_iter().filter(|region| self.draws(region.class)) {
+            let position = features.iter().position(|feature| feature.properties.class == region.class);
+            let index = position.unwrap_or_else(|| {
+                features.push(self.feature(region.class));
+                features.len() - 1
+            });
+            features[index].properties.pixels += region.pixels;
+            features[index].geometry.coordinates.push(closed(region.polygon));
+        }
+        features.sort_by_key(|feature| feature.properties.class);
+        serde_json::to_writer(&mut to, &Collection { r#type: "FeatureCollection", features })?;
+        writeln!(to)
+    }
+
+    fn feature(&self, class: u8) -> Feature {
+        let (name, color) = (self.labels().name(class), self.html_color(class));
+        Feature {
+            r#type: "Feature",
+            properties: Properties { class, name, color, pixels: 0 },
+            geometry: MultiPolygon { r#type: "MultiPolygon", coordinates: vec![] },
+        }
+    }
+}
+
+/// The rings of a polygon, with the first point said again at the end.
+fn closed(polygon: Polygon) -> Vec<Ring> {
+    let mut rings = vec![polygon.exterior];
+    rings.extend(polygon.holes);
+    rings.iter_mut().for_each(|ring| ring.extend_from_within(..1));
+    rings
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+
+    use super::*;
+    use crate::labels::Labels;
+
+    #[test]
+    fn a_class_is_a_multipolygon() {
+        let ids = vec![15, 15, 15, 0, 8, 15, 0, 15, 0, 0, 15, 15, 15, 255, 15];
+        let segmentation = Segmentation::new(ids, Labels::voc(), RgbImage::new(5, 3)).unwrap();
+        let mut bytes = vec![];
+        segmentation.write_geojson(&mut bytes).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(json["type"], "FeatureCollection");
+        let names: Vec<_> = json["features"].as_array().unwrap().iter().map(|f| &f["properties"]["name"]).collect();
+        assert_eq!(names, ["cat", "person"]);
+        let person = &json["features"][1];
+        assert_eq!(
+            person["properties"],
+            serde_json::json!({"class": 15, "name": "person", "color": "#c08080", "pixels": 9})
+        );
+        assert_eq!(
+            person["geometry"],
+            serde_json::json!({"type": "MultiPolygon", "coordinates": [
+                [[[3, 0], [3, 3], [0, 3], [0, 0], [3, 0]], [[2, 2], [2, 1], [1, 1], [1, 2], [2, 2]]],
+                [[[5, 2], [5, 3], [4, 3], [4, 2], [5, 2]]],
+            ]})
+        );
+    }
+
+    #[test]
+    fn an_image_of_background_has_no_features() {
+        let mut bytes = vec![];
+        Segmentation::new(vec![0], Labels::voc(), RgbImage::new(1, 1)).unwrap().write_geojson(&mut bytes).unwrap();
+        assert_eq!(bytes, b"{\"type\":\"FeatureCollection\",\"features\":[]}\n");
+    }
+}

@@ -1,0 +1,81 @@
+//! What is in an image, for programs.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::statistics::Found;
+use crate::segment::Segmentation;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    image: &'a str,
+    width: u32,
+    height: u32,
+    dataset: &'a str,
+    classes: Vec<Class>,
+}
+
+#[derive(Serialize)]
+struct Class {
+    #[serde(flatten)]
+    found: Found,
+    color: String,
+}
+
+impl Segmentation {
+    /// Writes what is in the image as a JSON object: `image` as given, `width`, `height`, `dataset`, and of each of the
+    /// `classes`, the largest first, `class`, `name`, `pixels`, `share`, `bbox` (x, y, width, height) and `color`.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn write_json(&self, mut to: impl Write, image: &str) -> io::Result<()> {
+        let class = |found: Found| Class { color: self.html_color(found.class), found };
+        let document = Document {
+            image,
+            width: self.width(),
+            height: self.height(),
+            dataset: &self.labels().dataset,
+            classes: self.found().into_iter().map(class).collect(),
+        };
+        serde_json::to_writer_pretty(&mut to, &document)?;
+        writeln!(to)
+    }
+
+    /// The colour of a class as HTML writes it.
+    pub(super) fn html_color(&self, class: u8) -> String {
+        let [red, green, blue] = self.labels().png_palette()[usize::from(class)];
+        format!("#{red:02x}{green:02x}{blue:02x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+
+    use super::*;
+    use crate::labels::Labels;
+
+    #[test]
+    fn the_document_says_what_is_where() {
+        let segmentation = Segmentation::new(vec![0, 0, 15, 0], Labels::voc(), RgbImage::new(2, 2)).unwrap();
+        let mut bytes = vec![];
+        segmentation.write_json(&mut bytes, "a \"b\".jpg").unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let class = |class, name: &str, pixels, share: f64, bbox: [u32; 4], color: &str| {
+            serde_json::json!({
+                "class": class, "name": name, "pixels": pixels, "share": share, "bbox": bbox, "color": color
+            })
+        };
+        let classes = [
+            class(0, "background", 3, 0.75, [0, 0, 2, 2], "#000000"),
+            class(15, "person", 1, 0.25, [0, 1, 1, 1], "#c08080"),
+        ];
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "image": "a \"b\".jpg", "width": 2, "height": 2, "dataset": "voc", "classes": classes
+            })
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! How sure a network is of each class at each pixel.
+
+use std::io::{self, Write};
+
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use rayon::prelude::*;
+
+use super::upsample::{Logits, label_map, rows};
+use crate::error::{Error, Result};
+use crate::image::{Geometry, Size};
+use crate::mask::npy;
+
+/// What the numbers are that a network answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Any numbers, the greatest of which wins: what [`DeepLab`](crate::DeepLab) gives.
+    Logits,
+    /// Probabilities, which sum up to 1 over the classes: what [`MultiScale`](super::MultiScale) gives.
+    Probabilities,
+}
+
+/// The network's answer to one image, from which the probability of each class at each of the image's pixels follows.
+///
+/// It is kept at the network's resolution: at the image's it could be gigabytes.
+#[derive(Debug, Clone)]
+pub struct Scores {
+    /// f32 `[classes, height, width]` on the CPU; neighbours in a row are adjacent.
+    values: Tensor,
+    answer: Answer,
+    image: Size,
+}
+
+impl Scores {
+    /// Takes the image's part of an answer `[1, classes, H, W]`. On a GPU only that comes over the bus; on the CPU it is
+    /// read where it lies.
+    pub(super) fn new(values: &Tensor, answer: Answer, classes: usize, geometry: &Geometry) -> Result<Self> {
+        let Geometry { input, valid, image } = *geometry;
+        let expected = [1, classes, input.height, input.width];
+        if values.dims() != expected {
+            return Err(Error::Output { expected, actual: values.dims().to_vec() });
+        }
+        let values = values.squeeze(0)?.narrow(1, 0, valid.height)?.narrow(2, 0, valid.width)?;
+        let mut values = values.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+        if values.stride()[2] != 1 {
+            values = values.contiguous()?;
+        }
+        let scores = Self { values, answer, image };
+        if scores.read(|logits| logits.data.iter().any(|value| value.is_nan()))? {
+            return Err(Error::NotANumber);
+        }
+        Ok(scores)
+    }
+
+    /// Scores at the image's own resolution, class by class.
+    pub(super) fn from_planes(values: Vec<f32>, answer: Answer, classes: usize, image: Size) -> Result<Self> {
+        let values = Tensor::from_vec(values, (classes, image.height, image.width), &Device::Cpu)?;
+        Ok(Self { values, answer, image })
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.values.dims()[0]
+    }
+
+    /// Gives the values to `with`.
+    pub(super) fn read<R>(&self, with: impl FnOnce(&Logits) -> R) -> Result<R> {
+        let (storage, layout) = self.values.storage_and_layout();
+        let Storage::Cpu(CpuStorage::F32(data)) = &*storage else {
+            return Err(candle_core::Error::Msg("the scores are not f32 on the CPU".into()).into());
+        };
+        let &[classes, height, width] = layout.dims() else {
+            return Err(candle_core::Error::Msg("the scores are not planes".into()).into());
+        };
+        Ok(with(&Logits {
+            data: &data[layout.start_offset()..],
+            classes,
+            size: Size { height, width },
+            class_stride: layout.stride()[0],
+            row_stride: layout.stride()[1],
+        }))
+    }
+
+    /// The class with the greatest score at each of the image's pixels. The first of equals wins.
+    pub(super) fn label_map(&self) -> Result<Vec<u8>> {
+        self.read(|logits| label_map(logits, self.image))
+    }
+
+    /// Writes the probabilities at the image's size as a numpy array: f32 `[height, width, classes]`, so that
+    /// `probabilities.argmax(-1)` is the label map, to rounding. Rows are computed as they are written.
+    ///
+    /// Logits are resized (bilinear, half-pixel) and then go through the softmax; probabilities are resized.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn write_npy(&self, mut to: impl Write) -> io::Result<()> {
+        /// Rows that are computed at once.
+        const BLOCK: usize = 32;
+        let Size { height, width } = self.image;
+        let classes = self.classes();
+        npy::write_header(&mut to, "<f4", &[height, width, classes])?;
+        let write = |logits: &Logits| {
+            for from in (0..height).step_by(BLOCK) {
+                let mut block = rows(logits, self.image, from..(from + BLOCK).min(height));
+                if self.answer == Answer::Logits {
+                    block.par_chunks_exact_mut(classes).for_each(softmax);
+                }
+                let bytes: Vec<u8> = block.iter().flat_map(|value| value.to_le_bytes()).collect();
+                to.write_all(&bytes)?;
+            }
+            Ok(())
+        };
+        self.read(write).map_err(io::Error::other)?
+    }
+}
+
+fn softmax(values: &mut [f32]) {
+    let greatest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    values.iter_mut().for_each(|value| *value = (*value - greatest).exp());
+    let sum: f32 = values.iter().sum();
+    values.iter_mut().for_each(|value| *value /= sum);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(scores: &Scores) -> Vec<f32> {
+        let mut bytes = vec![];
+        scores.write_npy(&mut bytes).unwrap();
+        let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        bytes[header..].chunks_exact(4).map(|value| f32::from_le_bytes(value.try_into().unwrap())).collect()
+    }
+
+    fn scores(values: &[f32], answer: Answer, from: (usize, usize, usize), to: Size) -> Scores {
+        let values = Tensor::from_slice(values, (1, from.0, from.1, from.2), &Device::Cpu).unwrap();
+        let size = Size::new(from.1, from.2);
+        Scores::new(&values, answer, from.0, &Geometry { image: to, valid: size, input: size }).unwrap()
+    }
+
+    #[test]
+    fn logits_become_probabilities_and_probabilities_stay() {
+        let to = Size::new(1, 2);
+        let logits = scores(&[0.0, 0.0, 3f32.ln(), f32::NEG_INFINITY], Answer::Logits, (2, 1, 2), to);
+        assert!(written(&logits).iter().zip([0.25, 0.75, 1.0, 0.0]).all(|(a, b)| (a - b).abs() < 1e-6));
+        let probabilities = scores(&[0.25, 1.0, 0.75, 0.0], Answer::Probabilities, (2, 1, 2), to);
+        assert_eq!(written(&probabilities), [0.25, 0.75, 1.0, 0.0]);
+    }
+
+    /// Halfway positions at twice the width, half-pixel; and more rows than a block has.
+    #[test]
+    fn probabilities_have_the_images_size() {
+        let wide = scores(&[0.0, 1.0, 1.0, 0.0], Answer::Probabilities, (2, 1, 2), Size::new(1, 4));
+        assert_eq!(written(&wide), [0.0, 1.0, 0.25, 0.75, 0.75, 0.25, 1.0, 0.0]);
+        let high = scores(&[0.0, 1.0, 2.0, 1.0, 0.0, 0.5], Answer::Logits, (3, 2, 1), Size::new(101, 3));
+        let values = written(&high);
+        assert_eq!(values.len(), 101 * 3 * 3);
+        let winners: Vec<u8> = values
+            .chunks_exact(3)
+            .map(|p| {
+                assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+                (0..3).rev().max_by(|a, b| p[*a].total_cmp(&p[*b])).unwrap() as u8
+            })
+            .collect();
+        assert_eq!(winners, high.label_map().unwrap());
+    }
+}
