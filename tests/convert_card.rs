@@ -39,7 +39,7 @@ fn the_hub_learns_what_the_network_is() {
     let tags = ["semantic-segmentation", "deeplabv3plus", "xception65", "voc", "candle-deeplab"];
     assert_eq!(strings(&front["tags"]), tags);
     assert!(body.contains("# DeepLabv3+, xception65") && body.contains("75617 parameters"), "{body}");
-    assert!(body.contains("candle-deeplab segment photo.jpg --weights ."), "{body}");
+    assert!(body.contains("candle-deeplab segment photo.jpg --model ."), "{body}");
     assert!(body.contains("| family | `tf_slim` |") && body.contains("| 15 | `person` |"), "{body}");
 }
 

@@ -70,7 +70,7 @@ fn body(f: &mut String, recipe: &Recipe) -> fmt::Result {
         let (classes, data) = (network.classes, Code(&config.labels.dataset));
         writeln!(f, "\n# DeepLabv3{plus}, {}\n", network.backbone.name())?;
         writeln!(f, "Semantic segmentation into {classes} classes ({data}): {size}.\n")?;
-        writeln!(f, "## Use\n\n```sh\ncandle-deeplab segment photo.jpg --weights .\n```\n")?;
+        writeln!(f, "## Use\n\n```sh\ncandle-deeplab segment photo.jpg --model .\n```\n")?;
     } else {
         writeln!(f, "\n# {}, a backbone\n", network.backbone.name())?;
         writeln!(
