@@ -40,6 +40,7 @@ fn geometry(name: &str) {
     let options = Options {
         output_stride: told.get("output_stride").map(|s| serde_json::from_value(s.clone()).unwrap()),
         multi_grid: told.get("multi_grid").map(|g| serde_json::from_value(g.clone()).unwrap()),
+        keep_auxiliary: told.get("keep_auxiliary").is_some_and(|keep| keep.as_bool().unwrap()),
         ..Options::default()
     };
     let recipe = families::recognise(&Checkpoint::open(&file).unwrap(), &options).unwrap();
@@ -79,6 +80,11 @@ fn timm_dilates_from_the_next_convolution_on() {
 fn mmsegmentation_dilates_the_first_convolution_of_a_basic_unit() {
     geometry("mmseg_plus_r18-d8");
     geometry("mmseg_plus_m-v2-d8");
+}
+
+#[test]
+fn torchvision_dilates_the_last_three_blocks_of_a_mobilenet_v3() {
+    geometry("torchvision_v3_mobilenet_v3_large");
 }
 
 #[test]

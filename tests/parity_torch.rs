@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use candle_core::{DType, Device, Module, Tensor};
 use candle_deeplab::arch::{AUXILIARY, BACKBONE};
 use candle_deeplab::config::{Backbone, Network};
@@ -59,6 +61,7 @@ fn stages(network: &Network) -> Vec<(String, String)> {
     let stage = |theirs: String, ours: String| (format!("stage.{theirs}"), format!("backbone.{ours}"));
     match &network.backbone {
         Backbone::Resnet(_) => (1..=4).map(|b| stage(format!("layer{b}"), format!("block{b}"))).collect(),
+        Backbone::MobilenetV3(_) => Vec::new(),
         Backbone::MobilenetV2(layout) => vec![
             stage("low_level_features".into(), "block3".into()),
             stage("high_level_features".into(), format!("block{}", layout.blocks.len())),
@@ -126,6 +129,57 @@ fn jfzhang_resnet() {
 #[test]
 fn torchvision_deeplabv3() {
     variant("tv_v3_resnet101", "torchvision", &with_auxiliary());
+}
+
+/// A full-size network from its names, and what torchvision computes with its hash weights (`golden/mobilenet_v3`).
+#[test]
+fn torchvision_mobilenet_v3() {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+    let geometry = std::fs::read(goldens.join("families/torchvision_v3_mobilenet_v3_large.json")).unwrap();
+    let geometry: serde_json::Value = serde_json::from_slice(&geometry).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (checkpoint, out) = (dir.path().join("checkpoint.safetensors"), dir.path().join("model"));
+    let tensors = serde_json::from_value(geometry["tensors"].clone()).unwrap();
+    hash::write_torch_tensors(&tensors, 2.0, &checkpoint);
+    let report = weights_convert::convert(&checkpoint, &out, &with_auxiliary(), false).unwrap();
+    let decided = |what: &str| report.decisions.iter().find(|decision| decision.what == what).unwrap().value.clone();
+    assert_eq!(decided("family"), "torchvision");
+    assert_eq!(decided("network"), "DeepLabv3 mobilenet_v3_large, 21 classes");
+    assert_eq!((decided("output stride").as_str(), decided("atrous rates").as_str()), ("16", "[12, 24, 36]"));
+
+    let golden = Golden::open(&goldens.join("mobilenet_v3/golden.safetensors"));
+    let model = DeepLab::load(&out, &Device::Cpu).unwrap();
+    let input = golden.get("input");
+    let auxiliary = model.taps(input, &[AUXILIARY]).unwrap().remove(0);
+    let off = distance(&auxiliary, golden.get("auxiliary"));
+    assert!(off <= TOLERANCE, "the auxiliary head's logits are {off:.1e} standard deviations off");
+    let eager = model.with_executor(Executor::Eager).unwrap();
+    let off = distance(&eager.logits(input).unwrap(), golden.get("logits"));
+    println!("mobilenet_v3_large: logits are {off:.1e} standard deviations off");
+    assert!(off <= TOLERANCE, "logits are {off:.1e} standard deviations off");
+    for isa in Isa::available() {
+        let fused = model.with_executor(Executor::Cpu(isa)).unwrap();
+        let off = distance(&fused.logits(input).unwrap(), golden.get("logits"));
+        println!("mobilenet_v3_large: fused ({isa}), {off:.1e}");
+        assert!(off <= FUSED_TOLERANCE, "logits are {off:.1e} standard deviations off with {isa}");
+    }
+}
+
+/// What the table says is in a network must be in its file, however lenient the user is.
+#[test]
+fn a_mobilenet_v3_without_a_squeeze_is_not_taken_for_a_smaller_one() {
+    let geometry =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/families/torchvision_v3_mobilenet_v3_large.json");
+    let geometry: serde_json::Value = serde_json::from_slice(&std::fs::read(geometry).unwrap()).unwrap();
+    let mut tensors: std::collections::BTreeMap<String, Vec<usize>> =
+        serde_json::from_value(geometry["tensors"].clone()).unwrap();
+    tensors.remove("backbone.11.block.2.fc1.weight").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = dir.path().join("checkpoint.safetensors");
+    hash::write_torch_tensors(&tensors, 2.0, &checkpoint);
+    let options = Options { ignore_unexpected: true, ..Options::default() };
+    let error = weights_convert::convert(&checkpoint, &dir.path().join("model"), &options, false).unwrap_err();
+    assert!(error.to_string().contains("backbone.11.block.2.fc1.weight"), "{error}");
 }
 
 #[test]

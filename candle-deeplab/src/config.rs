@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arch::{MobileNetV2, ResNet, Xception};
+use crate::arch::{MobileNetV2, MobileNetV3, ResNet, Xception};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
 
@@ -69,6 +69,8 @@ pub enum Backbone {
     Xception(Xception),
     /// MobileNetV2 (Sandler et al. 2018).
     MobilenetV2(MobileNetV2),
+    /// MobileNetV3 (Howard et al. 2019).
+    MobilenetV3(MobileNetV3),
     /// ResNet (He et al. 2015).
     Resnet(ResNet),
 }
@@ -149,7 +151,8 @@ pub struct Decoder {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auxiliary {
-    /// The backbone's tap (a scope's path) that it looks at: `block3` of a ResNet, in both code bases.
+    /// The backbone's tap (a scope's path) that it looks at: `block3` of a ResNet in both code bases, `block4` of
+    /// torchvision's MobileNetV3.
     pub tap: String,
     /// Channels of each 3×3 convolution before its classifier.
     pub widths: Vec<usize>,

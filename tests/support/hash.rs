@@ -1,6 +1,7 @@
 //! Hash weights: tensors made from their names, so that a full-size network can be checked without shipping weights.
 //! The rule is the reference's: a splitmix64 stream seeded by FNV-1a of the name, all arithmetic in f32.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -68,6 +69,12 @@ pub(crate) fn write_torch(names: &Path, out: &Path) {
     let keys = spec["keys"].as_array().unwrap().iter().filter(|key| key[2] != "int64");
     let tensors: Vec<_> = keys.map(|key| tensor(&key[0], &key[1])).collect();
     write(&tensors, out, |name, shape| torch(name, shape, gain_conv, gain_depthwise));
+}
+
+/// Writes tensors with these names and shapes as a safetensors file, with the hash weights of a PyTorch network.
+pub(crate) fn write_torch_tensors(tensors: &BTreeMap<String, Vec<usize>>, gain: f64, out: &Path) {
+    let tensors: Vec<_> = tensors.clone().into_iter().collect();
+    write(&tensors, out, |name, shape| torch(name, shape, gain, gain));
 }
 
 fn tensor(name: &Value, shape: &Value) -> (String, Vec<usize>) {

@@ -7,11 +7,13 @@ mod aspp;
 mod auxiliary;
 mod decoder;
 mod mobilenet_v2;
+mod mobilenet_v3;
 mod resnet;
 mod stride;
 mod xception;
 
 pub use mobilenet_v2::{BlockPadding, InvertedResidual, MobileNetV2};
+pub use mobilenet_v3::{MobileNetV3, SqueezedResidual};
 pub use resnet::{MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit};
 pub use stride::DilationStart;
 pub use xception::{EntryBlock, Xception};
@@ -48,6 +50,7 @@ impl Network {
         let features = g.scope(BACKBONE, |g| match &self.backbone {
             Backbone::Xception(layout) => xception::xception(g, image, layout, self),
             Backbone::MobilenetV2(layout) => mobilenet_v2::mobilenet_v2(g, image, layout, self),
+            Backbone::MobilenetV3(layout) => mobilenet_v3::mobilenet_v3(g, image, layout, self),
             Backbone::Resnet(layout) => resnet::resnet(g, image, layout, self),
         });
         let output = match &self.aspp {
@@ -105,8 +108,13 @@ impl Network {
         if convolutions > MAX_BRANCHES {
             return fail(AUXILIARY, format!("{convolutions} convolutions; it must have at most {MAX_BRANCHES}"));
         }
-        if matches!(self.backbone, Backbone::MobilenetV2(_)) && self.multi_grid != [1, 1, 1] {
-            return fail(BACKBONE, format!("multi-grid {:?}: a MobileNetV2 has none", self.multi_grid));
+        if !self.backbone.has_multi_grid() && self.multi_grid != [1, 1, 1] {
+            return fail(BACKBONE, format!("multi-grid {:?}: a MobileNet has none", self.multi_grid));
+        }
+        if let Backbone::MobilenetV3(layout) = &self.backbone
+            && let Some(block) = layout.blocks.iter().find(|block| ![3, 5].contains(&block.kernel))
+        {
+            return fail(BACKBONE, format!("kernel {} must be 3 or 5", block.kernel));
         }
         let eps = self.aspp.iter().map(|aspp| aspp.batch_norm_eps).chain([self.backbone.batch_norm_eps()]);
         if let Some(eps) = eps.into_iter().find(|eps| !eps.is_finite() || *eps <= 0.0) {
@@ -133,6 +141,7 @@ impl Backbone {
         match self {
             Self::Xception(layout) => layout.name(),
             Self::MobilenetV2(_) => "mobilenet_v2",
+            Self::MobilenetV3(layout) => layout.name(),
             Self::Resnet(layout) => layout.name(),
         }
     }
@@ -142,8 +151,14 @@ impl Backbone {
         match self {
             Self::Xception(layout) => layout.batch_norm_eps,
             Self::MobilenetV2(layout) => layout.batch_norm_eps,
+            Self::MobilenetV3(layout) => layout.batch_norm_eps,
             Self::Resnet(layout) => layout.batch_norm_eps,
         }
+    }
+
+    /// Whether its last block has units that a multi-grid is about.
+    pub fn has_multi_grid(&self) -> bool {
+        matches!(self, Self::Xception(_) | Self::Resnet(_))
     }
 }
 
@@ -162,7 +177,7 @@ fn head_conv(g: &mut Builder, x: Value, width: usize, rate: usize, convolution: 
 
 #[cfg(test)]
 mod tests {
-    use super::{BlockPadding, DilationStart, MobileNetV2};
+    use super::{BlockPadding, DilationStart, MobileNetV2, MobileNetV3};
     use crate::config::{Aspp, Backbone, Convolution, ImagePooling, Network, Normalization};
     use crate::graph::{Node, Op, Padding};
 
@@ -241,6 +256,34 @@ mod tests {
         assert_eq!((size("backbone.block16.expand"), size("backbone.block16")), ((12, 12), (8, 8)));
     }
 
+    fn mobilenet_v3() -> Network {
+        Network { backbone: Backbone::MobilenetV3(MobileNetV3::large()), ..mobilenet_v2() }
+    }
+
+    /// `_mobilenet_v3_conf("mobilenet_v3_large", dilated=True)`: the block that would have strided dilates already.
+    #[test]
+    fn the_last_three_blocks_of_a_mobilenet_v3_dilate() {
+        let depthwise = |node: &Node| match node.op {
+            Op::Conv(conv) if conv.groups > 1 => Some((conv.kernel, conv.stride, conv.dilation, conv.padding)),
+            _ => None,
+        };
+        let graph = mobilenet_v3().graph().unwrap();
+        let depthwise: Vec<_> = graph.nodes().iter().filter_map(depthwise).collect();
+        assert_eq!(depthwise[3], (5, 2, 1, Padding::Symmetric(2)));
+        assert_eq!(depthwise[11], (3, 1, 1, Padding::Symmetric(1)));
+        assert_eq!(depthwise[12..], [(5, 1, 2, Padding::Symmetric(4)); 3]);
+    }
+
+    #[test]
+    fn a_kernel_that_no_mobilenet_v3_has_is_refused() {
+        for kernel in [0, 2, 4, usize::MAX] {
+            let mut network = mobilenet_v3();
+            let Backbone::MobilenetV3(layout) = &mut network.backbone else { unreachable!() };
+            layout.blocks[3].kernel = kernel;
+            assert!(network.graph().unwrap_err().to_string().contains("must be 3 or 5"));
+        }
+    }
+
     #[test]
     fn a_backbone_without_a_head_ends_in_its_features() {
         let headless = Network { aspp: None, classes: 0, ..mobilenet_v2() };
@@ -253,6 +296,6 @@ mod tests {
     #[test]
     fn a_multi_grid_that_nothing_would_use_is_refused() {
         let network = Network { multi_grid: [1, 2, 4], ..mobilenet_v2() };
-        assert!(network.graph().unwrap_err().to_string().contains("a MobileNetV2 has none"));
+        assert!(network.graph().unwrap_err().to_string().contains("a MobileNet has none"));
     }
 }

@@ -91,7 +91,10 @@ fn compute(node: &Node, image: &Tensor, inputs: &[Tensor], weights: &[Tensor]) -
         }
         (Op::Activation(Activation::Relu), [x], []) => x.relu(),
         (Op::Activation(Activation::Relu6), [x], []) => x.clamp(0f32, 6f32),
+        (Op::Activation(Activation::HardSwish), [x], []) => ops::hard_swish(x),
+        (Op::Activation(Activation::HardSigmoid), [x], []) => ops::hard_sigmoid(x),
         (Op::Add, [a, b], []) => a + b,
+        (Op::Multiply, [x, weights], []) => x.broadcast_mul(weights),
         (Op::Concat, xs, []) => Tensor::cat(xs, 1),
         (Op::Resize { align_corners }, [x, like], []) => {
             let (_, _, height, width) = like.dims4()?;

@@ -133,6 +133,8 @@ impl Builder {
         let name = match activation {
             Activation::Relu => "relu",
             Activation::Relu6 => "relu6",
+            Activation::HardSwish => "hard_swish",
+            Activation::HardSigmoid => "hard_sigmoid",
         };
         let value = self.push(name, Op::Activation(activation), vec![x], self.channels(x));
         self.taps.insert(self.nodes[value.0].path.clone(), value);
@@ -145,6 +147,16 @@ impl Builder {
         let value = self.push("add", Op::Add, vec![a, b], ca);
         if ca != cb {
             self.fail(value, format!("adds {ca} channels to {cb}"));
+        }
+        value
+    }
+
+    /// `x` times `weights`, which are of its shape or one for each channel (`[N, C, 1, 1]`).
+    pub fn multiply(&mut self, x: Value, weights: Value) -> Value {
+        let (cx, cw) = (self.channels(x), self.channels(weights));
+        let value = self.push("multiply", Op::Multiply, vec![x, weights], cx);
+        if cx != cw {
+            self.fail(value, format!("multiplies {cx} channels by {cw}"));
         }
         value
     }
@@ -224,6 +236,11 @@ mod tests {
             g.add(x, y)
         });
         assert_eq!(sum, "network node `net.add`: adds 3 channels to 4");
+        let product = error(|g, x| {
+            let y = g.conv("c", x, Conv::dense(4, 3));
+            g.multiply(x, y)
+        });
+        assert_eq!(product, "network node `net.multiply`: multiplies 3 channels by 4");
         let twice = error(|g, x| {
             let y = g.conv("c", x, Conv::dense(3, 3));
             g.conv("c", y, Conv::dense(3, 3))
@@ -266,5 +283,26 @@ mod tests {
         assert!(graph.sizes(7, 7).is_ok());
         let error = graph.sizes(7, 6).unwrap_err().to_string();
         assert_eq!(error, "network node `valid`: its window does not fit an input of 7×6");
+    }
+
+    #[test]
+    fn a_product_is_of_one_size_or_of_a_weight_a_channel() {
+        let product = |stride| {
+            let (mut g, image) = Builder::new(3, Normalization::Folded);
+            let gate = g.conv("gate", image, Conv::dense(3, 3).stride(stride));
+            let x = g.multiply(image, gate);
+            g.finish(x).unwrap()
+        };
+        assert!(product(1).sizes(8, 9).is_ok());
+        assert!(product(9).sizes(8, 9).is_ok());
+        let error = product(2).sizes(8, 9).unwrap_err().to_string();
+        assert_eq!(error, "network node `multiply`: joins maps of (8, 9) and (4, 5)");
+        let wide_gate = {
+            let (mut g, image) = Builder::new(3, Normalization::Folded);
+            let pooled = g.global_pool(image);
+            let x = g.multiply(pooled, image);
+            g.finish(x).unwrap()
+        };
+        assert!(wide_gate.sizes(8, 9).is_err());
     }
 }

@@ -58,6 +58,8 @@ pub enum Op {
     Activation(Activation),
     /// Sum of two values of one shape.
     Add,
+    /// Product of two values of one shape, or of a value and one number `[N, C, 1, 1]` for each of its channels.
+    Multiply,
     /// Concatenation along the channels, in input order.
     Concat,
     /// Bilinear resize of the first input to the height and width of the second.
@@ -85,6 +87,10 @@ pub enum Activation {
     Relu,
     /// `min(max(x, 0), 6)`
     Relu6,
+    /// `x · min(max(x + 3, 0), 6) / 6` (Howard et al. 2019, section 5.2)
+    HardSwish,
+    /// `min(max(x + 3, 0), 6) / 6`, PyTorch's; TensorFlow's has another slope.
+    HardSigmoid,
 }
 
 /// Rows and columns of zeros (of −∞ for pooling) around a window operation's input.

@@ -89,9 +89,10 @@ impl Graph {
                         windows.ok_or_else(|| fail(format!("its window does not fit an input of {h}×{w}")))?;
                     (vertical.output, horizontal.output)
                 }
-                Op::Add | Op::Concat => {
+                Op::Add | Op::Concat | Op::Multiply => {
                     for i in 1..node.inputs.len() {
-                        if input(i) != input(0) {
+                        let per_channel = node.op == Op::Multiply && input(i) == (1, 1);
+                        if input(i) != input(0) && !per_channel {
                             return Err(fail(format!("joins maps of {:?} and {:?}", input(0), input(i))));
                         }
                     }

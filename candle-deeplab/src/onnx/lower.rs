@@ -70,7 +70,14 @@ impl<'a> Lowering<'a> {
                 inputs.extend([self.scalar("zero", 0.0), self.scalar("six", 6.0)]);
                 self.push("Clip", value, inputs, vec![]);
             }
+            Op::Activation(Activation::HardSwish) => self.push("HardSwish", value, inputs()?, vec![]),
+            Op::Activation(Activation::HardSigmoid) => {
+                // ONNX's own slope is 0.2.
+                let attributes = vec![float("alpha", 1.0 / 6.0), float("beta", 0.5)];
+                self.push("HardSigmoid", value, inputs()?, attributes);
+            }
             Op::Add => self.push("Add", value, inputs()?, vec![]),
+            Op::Multiply => self.push("Mul", value, inputs()?, vec![]),
             Op::Concat => self.push("Concat", value, inputs()?, vec![int("axis", 1)]),
             Op::Resize { .. } if self.size(node.inputs[0]) == self.size(value) => {
                 self.names[value.index()] = Some(self.name(node.inputs[0])?);
@@ -191,6 +198,11 @@ fn node(operator: &str, output: &str, input: Vec<String>, attribute: Vec<Attribu
 fn int(name: &str, value: i64) -> Attribute {
     let kind = Some(AttributeType::Int as i32);
     Attribute { name: Some(name.into()), i: Some(value), kind, ..Attribute::default() }
+}
+
+fn float(name: &str, value: f32) -> Attribute {
+    let kind = Some(AttributeType::Float as i32);
+    Attribute { name: Some(name.into()), f: Some(value), kind, ..Attribute::default() }
 }
 
 fn ints<const N: usize>(name: &str, values: [usize; N]) -> Attribute {

@@ -57,6 +57,8 @@ pub(super) struct NodeProto {
 pub(super) struct Attribute {
     #[prost(string, optional, tag = "1")]
     pub(super) name: Option<String>,
+    #[prost(float, optional, tag = "2")]
+    pub(super) f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub(super) i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
@@ -71,6 +73,7 @@ pub(super) struct Attribute {
 #[repr(i32)]
 pub(super) enum AttributeType {
     Undefined = 0,
+    Float = 1,
     Int = 2,
     String = 3,
     Ints = 7,

@@ -49,6 +49,11 @@ fn int(node: &NodeProto, name: &str) -> usize {
     found.and_then(|attribute| attribute.i).unwrap() as usize
 }
 
+fn float(node: &NodeProto, name: &str, or: f32) -> f64 {
+    let found = node.attribute.iter().find(|a| a.name.as_deref() == Some(name));
+    f64::from(found.map_or(or, |attribute| attribute.f.unwrap()))
+}
+
 fn text<'a>(node: &'a NodeProto, name: &str) -> &'a [u8] {
     let found = node.attribute.iter().find(|a| a.name.as_deref() == Some(name));
     found.and_then(|attribute| attribute.s.as_deref()).unwrap()
@@ -72,7 +77,13 @@ fn evaluate(bytes: &[u8], input: &Tensor) -> Tensor {
             }
             "Relu" => x.relu(),
             "Clip" => x.broadcast_maximum(inputs[1]).unwrap().broadcast_minimum(inputs[2]),
+            "HardSigmoid" => {
+                let (alpha, beta) = (float(node, "alpha", 0.2), float(node, "beta", 0.5));
+                x.affine(alpha, beta).unwrap().clamp(0f32, 1f32)
+            }
+            "HardSwish" => x * x.affine(1.0 / 6.0, 0.5).unwrap().clamp(0f32, 1f32).unwrap(),
             "Add" => x + inputs[1],
+            "Mul" => x.broadcast_mul(inputs[1]),
             "Concat" => Tensor::cat(&inputs, int(node, "axis")),
             "Resize" => {
                 assert_eq!(text(node, "mode"), b"linear");
@@ -110,6 +121,13 @@ fn network() -> (Graph, usize) {
         let y = g.conv_bn("pointwise", y, Conv::pointwise(8));
         let sum = g.add(y, pooled);
         g.activation(sum, Activation::Relu)
+    });
+    let deep = g.scope("squeeze", |g| {
+        let swished = g.activation(deep, Activation::HardSwish);
+        let pooled = g.global_pool(swished);
+        let gate = g.conv("gate", pooled, Conv::pointwise(8).with_bias());
+        let gate = g.activation(gate, Activation::HardSigmoid);
+        g.multiply(swished, gate)
     });
     let all: Value = g.global_pool(deep);
     let all = g.resize(all, deep, true);

@@ -3,6 +3,7 @@
 //! Each works on any candle device and has a gradient that the tests check numerically. Windows come resolved
 //! ([`Window`]), so padding may differ between the sides, as TensorFlow's SAME wants it.
 
+mod activation;
 mod batch_norm;
 mod conv2d;
 mod depthwise;
@@ -11,6 +12,7 @@ mod resize;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use activation::{hard_sigmoid, hard_swish};
 pub use batch_norm::batch_norm;
 pub use conv2d::conv2d;
 pub use max_pool::max_pool2d;

@@ -1,6 +1,8 @@
 //! Backbones as their layers in a file tell them.
 
-use candle_deeplab::arch::{EntryBlock, InvertedResidual, MobileNetV2, ResNet, Stem, Unit, Xception};
+use candle_deeplab::arch::{
+    EntryBlock, InvertedResidual, MobileNetV2, MobileNetV3, ResNet, SqueezedResidual, Stem, Unit, Xception,
+};
 
 use super::layers::Layers;
 use crate::error::{Error, Result};
@@ -48,6 +50,24 @@ pub(super) fn mobilenet_v2(layers: &Layers, like: MobileNetV2) -> Result<MobileN
     let blocks = MobileNetV2::strides().into_iter().enumerate().map(block).collect::<Result<_>>()?;
     let head = layers.has("backbone.head").then(|| layers.width("backbone.head")).transpose()?;
     Ok(MobileNetV2 { stem: layers.width("backbone.stem")?, blocks, head, ..like })
+}
+
+/// A MobileNetV3 with the widths and kernels in the file, and the blocks and the rest of its family's `like`: what is
+/// missing of those is missed, not taken for a smaller network.
+pub(super) fn mobilenet_v3(layers: &Layers, like: MobileNetV3) -> Result<MobileNetV3> {
+    let block = |(i, like): (usize, &SqueezedResidual)| {
+        let layer = |part: &str| format!("backbone.block{}.{part}", i + 1);
+        let width = |there: Option<usize>, part| there.map(|_| layers.width(&layer(part))).transpose();
+        Ok(SqueezedResidual {
+            kernel: layers.kernel(&layer("depthwise"))?.size,
+            expansion: width(like.expansion, "expand")?,
+            squeeze: width(like.squeeze, "squeeze.reduce")?,
+            width: layers.width(&layer("project"))?,
+            ..*like
+        })
+    };
+    let blocks = like.blocks.iter().enumerate().map(block).collect::<Result<_>>()?;
+    Ok(MobileNetV3 { stem: layers.width("backbone.stem")?, blocks, head: layers.width("backbone.head")?, ..like })
 }
 
 /// A ResNet with the layers in the file and the rest of its family's `like`, whose units it has unless they are bottlenecks.

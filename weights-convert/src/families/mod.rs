@@ -33,8 +33,9 @@ pub use leftover::Unused;
 use names::Rule;
 
 /// All families; the first that knows a file's names has it.
-static FAMILIES: [&Family; 20] = [
+static FAMILIES: [&Family; 21] = [
     &tf_slim::FAMILY,
+    &torchvision::MOBILENET_V3,
     &torchvision::FAMILY,
     &vainf::V3_PLUS,
     &vainf::V3,

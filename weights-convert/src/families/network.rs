@@ -1,5 +1,6 @@
 //! The network that a file's layers, its family's habits and the user's flags add up to.
 
+use candle_deeplab::arch::MobileNetV3;
 use candle_deeplab::config::{
     Aspp, Auxiliary, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization,
 };
@@ -127,11 +128,15 @@ fn auxiliary(
         }
         (true, true) => decide("kept", "--keep-auxiliary"),
     }
-    if !matches!(backbone, Backbone::Resnet(_)) {
-        return refuse(format!("it is known where that of a ResNet looks, but not that of a {}", backbone.name()));
-    }
+    let tap = match backbone {
+        Backbone::Resnet(_) => "block3",
+        Backbone::MobilenetV3(_) => MobileNetV3::auxiliary_tap(),
+        other => {
+            return refuse(format!("it is known where that of a ResNet looks, but not that of a {}", other.name()));
+        }
+    };
     let widths = (1..=layers.count(path)?).map(|i| layers.width(&path(i))).collect::<Result<_>>()?;
-    Ok(Some(Auxiliary { tap: "block3".into(), widths }))
+    Ok(Some(Auxiliary { tap: tap.into(), widths }))
 }
 
 fn align_corners(habits: &Habits, options: &Options, decisions: &mut Vec<Decision>) -> bool {
@@ -183,6 +188,7 @@ fn last_rates(layers: &Layers, backbone: &Backbone) -> Vec<Option<usize>> {
         // That of a bottleneck; no file with a graph has basic units.
         Backbone::Resnet(_) => format!("backbone.block4.unit{i}.conv2"),
         Backbone::MobilenetV2(layout) => format!("backbone.block{}.depthwise", layout.blocks.len()),
+        Backbone::MobilenetV3(layout) => format!("backbone.block{}.depthwise", layout.blocks.len()),
     };
     (1..=3).map(|i| layers.rate(&path(i))).collect()
 }
@@ -222,9 +228,9 @@ fn multi_grid(
         [Some(a), Some(b), Some(c)] if a > 0 && b % a == 0 && c % a == 0 => Some([1, b / a, c / a]),
         _ => None,
     };
-    if matches!(backbone, Backbone::MobilenetV2(_)) {
+    if !backbone.has_multi_grid() {
         return match options.multi_grid {
-            Some(_) => Err(Error::Flag { flag: "--multi-grid", reason: "a MobileNetV2 has none".into() }),
+            Some(_) => Err(Error::Flag { flag: "--multi-grid", reason: "a MobileNet has none".into() }),
             None => Ok([1, 1, 1]),
         };
     }

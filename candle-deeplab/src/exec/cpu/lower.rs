@@ -1,7 +1,7 @@
 //! From the graph to steps: what is fused with what, and where results are put.
 //!
 //! A convolution takes in what follows it as long as nothing else needs the value in between: batch norm, then an
-//! addition of something that is already there, then an activation. A 1×1 convolution also takes in the depthwise
+//! addition of something that is already there, then an activation that only clamps. A 1×1 convolution also takes in the depthwise
 //! convolution before it. A ReLU whose every use is a depthwise convolution happens where those read (the units of
 //! Xception, whose skip needs the value without it). What goes only into a concatenation is written there at once.
 
@@ -67,7 +67,7 @@ enum State {
 struct Chain {
     folded: Folded,
     residual: Option<Operand>,
-    activation: Option<Activation>,
+    clamp: Option<Clamp>,
     /// The node whose value comes out.
     end: Value,
 }
@@ -106,13 +106,23 @@ impl<'a> Lowering<'a> {
                 let read_by_depthwise = !users.is_empty() && users.iter().all(|user| self.is_depthwise(*user));
                 if activation == Activation::Relu && read_by_depthwise && value != self.logits {
                     self.state[value.index()] = State::Relu(x);
-                } else {
-                    self.step(value, value, Kernel::Clamp(clamp_of(Some(activation))), x, None);
+                    return Ok(());
                 }
+                let kernel = match activation {
+                    Activation::Relu => Kernel::Clamp(RELU),
+                    Activation::Relu6 => Kernel::Clamp(RELU6),
+                    Activation::HardSwish => Kernel::HardSwish,
+                    Activation::HardSigmoid => Kernel::HardSigmoid,
+                };
+                self.step(value, value, kernel, x, None);
             }
             Op::Add => {
                 let (a, b) = (self.operand(node.inputs[0])?, self.operand(node.inputs[1])?);
                 self.step(value, value, Kernel::Add, a, Some(b));
+            }
+            Op::Multiply => {
+                let (x, weights) = (self.operand(node.inputs[0])?, self.operand(node.inputs[1])?);
+                self.step(value, value, Kernel::Multiply, x, Some(weights));
             }
             Op::Concat => {
                 let mut offset = 0;
@@ -153,7 +163,8 @@ impl<'a> Lowering<'a> {
         if !folded.is_depthwise() {
             let (x, chain) = (self.operand(x)?, self.chain(value, folded, true, read)?);
             if WinogradConv::suits(&chain.folded, self.kernels) {
-                let conv = WinogradConv::new(&chain.folded, clamp_of(chain.activation), self.kernels.panel_width());
+                let conv =
+                    WinogradConv::new(&chain.folded, chain.clamp.unwrap_or(Clamp::NONE), self.kernels.panel_width());
                 let (path, output) = (self.graph.node(value).path.clone(), self.place(chain.end));
                 let kernel = Kernel::Winograd(conv, windows);
                 self.steps.push(Step { path, kernel, input: x, other: chain.residual, output });
@@ -187,24 +198,25 @@ impl<'a> Lowering<'a> {
 
     /// What a convolution takes in behind it.
     fn chain(&mut self, value: Value, mut folded: Folded, add: bool, read: &mut Reader) -> Result<Chain> {
-        let (mut end, mut residual, mut activation) = (value, None, None);
+        let (mut end, mut residual, mut clamp) = (value, None, None);
         while let Some(user) = self.sole_user(end) {
             match self.graph.node(user).op {
-                Op::BatchNorm { eps } if residual.is_none() && activation.is_none() => {
+                Op::BatchNorm { eps } if residual.is_none() && clamp.is_none() => {
                     folded.batch_norm(user, eps, read)?;
                 }
-                Op::Add if add && residual.is_none() && activation.is_none() => {
+                Op::Add if add && residual.is_none() && clamp.is_none() => {
                     let other = self.graph.node(user).inputs.iter().find(|x| **x != end);
                     let Some(State::Ready(other)) = other.map(|x| self.state[x.index()]) else { break };
                     residual = Some(other);
                 }
-                Op::Activation(found) if activation.is_none() => activation = Some(found),
+                Op::Activation(Activation::Relu) if clamp.is_none() => clamp = Some(RELU),
+                Op::Activation(Activation::Relu6) if clamp.is_none() => clamp = Some(RELU6),
                 _ => break,
             }
             self.state[end.index()] = State::Absorbed;
             end = user;
         }
-        Ok(Chain { folded, residual, activation, end })
+        Ok(Chain { folded, residual, clamp, end })
     }
 
     /// A dense convolution: a step for each group, which has its own channels of the input and the output.
@@ -216,7 +228,8 @@ impl<'a> Lowering<'a> {
         mut rows: impl FnMut() -> Rows,
         windows: Windows,
     ) -> Result<()> {
-        let Chain { folded, residual, activation, end } = chain;
+        let Chain { folded, residual, clamp, end } = chain;
+        let clamp = clamp.unwrap_or(Clamp::NONE);
         let (groups, inputs, taps) = (folded.conv.groups, folded.group_inputs, folded.conv.kernel * folded.conv.kernel);
         let (output, bias) = (self.place(end), folded.bias());
         let outputs = bias.len() / groups;
@@ -226,7 +239,7 @@ impl<'a> Lowering<'a> {
             let weights = Packed::new(self.kernels.panel_width(), inputs * taps, &bias[first..first + outputs], weight);
             self.steps.push(Step {
                 path: self.graph.node(value).path.clone(),
-                kernel: Kernel::Dense(DenseConv { weights, rows: rows(), clamp: clamp_of(activation) }, windows),
+                kernel: Kernel::Dense(DenseConv { weights, rows: rows(), clamp }, windows),
                 input: x.part(group, groups),
                 other: residual.map(|residual| residual.part(group, groups)),
                 output: output.part(group, groups),
@@ -306,13 +319,8 @@ fn depthwise(chain: &Chain, relu_input: bool) -> DepthwiseConv {
     let bias = chain.folded.bias();
     let taps = chain.folded.conv.kernel * chain.folded.conv.kernel;
     let weights = (0..taps).flat_map(|tap| (0..bias.len()).map(move |channel| chain.folded.weight(channel, 0, tap)));
-    DepthwiseConv { weights: weights.collect(), bias, relu_input, clamp: clamp_of(chain.activation) }
+    DepthwiseConv { weights: weights.collect(), bias, relu_input, clamp: chain.clamp.unwrap_or(Clamp::NONE) }
 }
 
-fn clamp_of(activation: Option<Activation>) -> Clamp {
-    match activation {
-        None => Clamp::NONE,
-        Some(Activation::Relu) => Clamp { low: 0.0, ..Clamp::NONE },
-        Some(Activation::Relu6) => Clamp { low: 0.0, high: 6.0 },
-    }
-}
+const RELU: Clamp = Clamp { low: 0.0, ..Clamp::NONE };
+const RELU6: Clamp = Clamp { low: 0.0, high: 6.0 };

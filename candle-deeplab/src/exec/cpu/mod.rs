@@ -221,7 +221,10 @@ impl Cpu {
                 (Kernel::MaxPool(_), Geometry::Windows(windows), _) => simple::max_pool(x, *windows, out),
                 (Kernel::Resize { .. }, Geometry::Axes((v, h)), _) => resize::resize(x, (v, h), out),
                 (Kernel::Add, _, Some(other)) => simple::add(x, other, out),
+                (Kernel::Multiply, _, Some(other)) => simple::multiply(x, other, out),
                 (Kernel::Clamp(clamp), ..) => simple::clamped(x, *clamp, out),
+                (Kernel::HardSwish, ..) => simple::map(x, simple::hard_swish, out),
+                (Kernel::HardSigmoid, ..) => simple::map(x, simple::hard_sigmoid, out),
                 (Kernel::GlobalPool, ..) => simple::global_pool(x, out),
                 (kernel, geometry, _) => unreachable!("{kernel:?} planned with {geometry:?}"),
             }

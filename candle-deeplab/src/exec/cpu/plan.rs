@@ -51,7 +51,12 @@ impl Plan {
                 | Kernel::Depthwise(_, windows)
                 | Kernel::MaxPool(windows) => windows.at(from).map_or(Geometry::Pointwise, Geometry::Windows),
                 Kernel::Resize { align_corners } => Geometry::Axes(axes(from, to, *align_corners)),
-                Kernel::Clamp(_) | Kernel::Add | Kernel::GlobalPool => Geometry::Pointwise,
+                Kernel::Clamp(_)
+                | Kernel::HardSwish
+                | Kernel::HardSigmoid
+                | Kernel::Add
+                | Kernel::Multiply
+                | Kernel::GlobalPool => Geometry::Pointwise,
             }
         });
         let lengths = program.maps.iter().enumerate().map(|(map, of)| {

@@ -58,7 +58,7 @@ pub(super) struct Step {
     pub(super) path: String,
     pub(super) kernel: Kernel,
     pub(super) input: Operand,
-    /// What is added: a residual, or an addition's second operand.
+    /// What is added, a residual or an addition's second operand; or what is multiplied by.
     pub(super) other: Option<Operand>,
     pub(super) output: Operand,
 }
@@ -71,7 +71,10 @@ pub(super) enum Kernel {
     Winograd(WinogradConv, Windows),
     Depthwise(DepthwiseConv, Windows),
     Clamp(Clamp),
+    HardSwish,
+    HardSigmoid,
     Add,
+    Multiply,
     Resize {
         align_corners: bool,
     },
@@ -124,7 +127,10 @@ impl fmt::Display for Kernel {
             Self::Depthwise(_, Windows { kernel: k, .. }) => write!(f, "depthwise {k}×{k}"),
             Self::Clamp(Clamp::NONE) => f.write_str("copy"),
             Self::Clamp(_) => f.write_str("activation"),
+            Self::HardSwish => f.write_str("hard-swish"),
+            Self::HardSigmoid => f.write_str("hard-sigmoid"),
             Self::Add => f.write_str("add"),
+            Self::Multiply => f.write_str("multiply"),
             Self::Resize { .. } => f.write_str("resize"),
             Self::MaxPool(_) => f.write_str("max pool"),
             Self::GlobalPool => f.write_str("global pool"),

@@ -8,11 +8,7 @@ use crate::graph::Window;
 
 /// `clamp(x)`, where it could not be fused; a copy with [`Clamp::NONE`].
 pub(super) fn clamped(x: View, clamp: Clamp, out: ViewMut) {
-    out.for_each_pixel(|pixel, out| {
-        for (out, x) in out.iter_mut().zip(x.at(pixel)) {
-            *out = clamp.apply(*x);
-        }
-    });
+    map(x, |x| clamp.apply(x), out);
 }
 
 /// `a + b`, where it could not be fused.
@@ -20,6 +16,35 @@ pub(super) fn add(a: View, b: View, out: ViewMut) {
     out.for_each_pixel(|pixel, out| {
         for ((out, a), b) in out.iter_mut().zip(a.at(pixel)).zip(b.at(pixel)) {
             *out = a + b;
+        }
+    });
+}
+
+/// PyTorch's hard-sigmoid.
+pub(super) fn hard_sigmoid(x: f32) -> f32 {
+    (x + 3.0).clamp(0.0, 6.0) / 6.0
+}
+
+/// `x · hard-sigmoid(x)`.
+pub(super) fn hard_swish(x: f32) -> f32 {
+    x * (x + 3.0).clamp(0.0, 6.0) / 6.0
+}
+
+/// `f(x)` of each element.
+pub(super) fn map(x: View, f: impl Fn(f32) -> f32 + Sync, out: ViewMut) {
+    out.for_each_pixel(|pixel, out| {
+        for (out, x) in out.iter_mut().zip(x.at(pixel)) {
+            *out = f(*x);
+        }
+    });
+}
+
+/// `x · weights`, element by element, or with one weight for each channel of an image.
+pub(super) fn multiply(x: View, weights: View, out: ViewMut) {
+    let pixels_a_weight = x.height * x.width / (weights.height * weights.width);
+    out.for_each_pixel(|pixel, out| {
+        for ((out, x), weight) in out.iter_mut().zip(x.at(pixel)).zip(weights.at(pixel / pixels_a_weight)) {
+            *out = x * weight;
         }
     });
 }

@@ -73,6 +73,11 @@ fn paddings() -> impl Strategy<Value = Option<Padding>> {
     prop_oneof![Just(None), Just(Some(Padding::Same)), (0usize..4).prop_map(|n| Some(Padding::Symmetric(n)))]
 }
 
+fn activations() -> impl Strategy<Value = Option<Activation>> {
+    let all = vec![Activation::Relu, Activation::Relu6, Activation::HardSwish, Activation::HardSigmoid];
+    proptest::option::of(proptest::sample::select(all))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
@@ -80,10 +85,11 @@ proptest! {
     #[test]
     fn convolutions_of_any_kind(
         (groups, inputs, outputs, depthwise) in (1usize..4, 1usize..12, 1usize..24, any::<bool>()),
-        (kernel, stride, dilation) in (1usize..5, 1usize..4, 1usize..12),
+        (kernel, stride, dilation) in (1usize..6, 1usize..4, 1usize..12),
         padding in paddings(),
         size in [1usize..3, 1usize..20, 1usize..20],
-        (norm, pre_relu, relu) in any::<(bool, bool, bool)>(),
+        (norm, pre_relu) in any::<(bool, bool)>(),
+        activation in activations(),
     ) {
         let graph = network(|g, image| {
             let inputs = inputs * groups;
@@ -95,9 +101,31 @@ proptest! {
             let conv = Conv { groups: if depthwise { inputs } else { groups }, ..shape }.stride(stride).dilation(dilation);
             let conv = padding.map_or(conv, |padding| conv.padding(padding));
             x = if norm { g.conv_bn("conv", x, conv) } else { g.conv("conv", x, conv.with_bias()) };
-            if relu { g.activation(x, Activation::Relu) } else { x }
+            activation.map_or(x, |activation| g.activation(x, activation))
         });
         prop_assume!(graph.sizes(size[1], size[2]).is_ok());
+        check(graph, size);
+    }
+
+    /// As in squeeze-and-excitation: a weight for each channel of each image, or one for each element.
+    #[test]
+    fn products(
+        (channels, per_channel, kernel) in (1usize..40, any::<bool>(), prop_oneof![Just(3usize), Just(5)]),
+        (before, gate) in (activations(), activations()),
+        size in [1usize..3, 1usize..20, 1usize..20],
+    ) {
+        let graph = network(|g, image| {
+            let x = g.conv_bn("first", image, Conv::pointwise(channels));
+            let depthwise = Conv { groups: channels, ..Conv::dense(channels, kernel) };
+            let x = g.conv_bn("depthwise", x, depthwise.dilation(2));
+            let x = before.map_or(x, |activation| g.activation(x, activation));
+            let pooled = if per_channel { g.global_pool(x) } else { x };
+            let weights = g.conv("gate", pooled, Conv::pointwise(channels).with_bias());
+            let weights = gate.map_or(weights, |activation| g.activation(weights, activation));
+            let product = g.multiply(x, weights);
+            let projected = g.conv_bn("project", product, Conv::pointwise(channels));
+            g.add(projected, x)
+        });
         check(graph, size);
     }
 
