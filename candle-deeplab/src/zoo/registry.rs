@@ -319,7 +319,7 @@ mod tests {
             aspp: (model.kind == Kind::Segmentation).then_some(aspp),
             decoder: decoder.filter(|_| model.kind == Kind::Segmentation),
             auxiliary: None,
-            classes: model.classes,
+            classes: if model.kind == Kind::Segmentation { model.classes } else { 0 },
         }
     }
 
