@@ -110,10 +110,12 @@ fn json_lines(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn without_a_model_one_line_says_where_they_come_from() {
-    let said = error(&["photo.png"]);
-    assert_eq!(said.lines().count(), 1);
-    assert!(said.contains("--model deeplabv3plus-xception65-voc") && said.contains("candle-deeplab models"), "{said}");
+fn the_usual_model_is_fetched_where_none_is_named() {
+    let dir = place();
+    let output = command(dir.path(), &["photo.png"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("deeplabv3plus-xception65-voc") && said.contains("HF_HUB_OFFLINE"), "{said}");
 }
 
 #[test]

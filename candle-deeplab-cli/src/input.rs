@@ -152,7 +152,19 @@ fn walk(dir: &Path, base: &Path, except: Option<&Path>) -> Result<Vec<Input>> {
     };
     let mut inputs = vec![];
     for entry in WalkDir::new(dir).follow_links(true).sort_by_file_name().into_iter().filter_entry(visible) {
-        let path = entry.with_context(|| format!("cannot list `{}`", dir.display()))?.into_path();
+        let path = match entry {
+            Ok(entry) => entry.into_path(),
+            // A link to nowhere or a folder that is not ours to read: an input that fails, and the rest go on.
+            Err(error) => match error.path().filter(|_| error.depth() > 0) {
+                Some(path) if name_of(path).to_string_lossy().starts_with('.') => continue,
+                Some(path) => {
+                    let relative = path.strip_prefix(base).unwrap_or(path).to_owned();
+                    inputs.push(Input::file(path.to_owned(), relative));
+                    continue;
+                }
+                None => return Err(error).with_context(|| format!("cannot list `{}`", dir.display())),
+            },
+        };
         if path.is_file() && has_extension(&path, &IMAGES) && !is_ours(&path) {
             let relative = path.strip_prefix(base).unwrap_or(&path).to_owned();
             inputs.push(Input::file(path, relative));
@@ -172,7 +184,7 @@ fn expand_pattern(pattern: &str, except: Option<&Path>) -> Result<Vec<Input>> {
         glob::glob_with(pattern, options).with_context(|| format!("`{pattern}` is neither a file nor a pattern"))?;
     let mut inputs = vec![];
     for path in paths {
-        let path = path.with_context(|| format!("cannot look for `{pattern}`"))?;
+        let path = path.unwrap_or_else(|unreadable| unreadable.path().to_owned());
         if path.is_dir() {
             inputs.extend(walk(&path, &base, except)?);
         } else {

@@ -68,9 +68,21 @@ impl Drop for Unfinished {
     }
 }
 
-/// From now on the first Ctrl-C only ends a recording, which [`stopped`] then tells; the second ends the program.
-pub(crate) fn recording() {
+/// While this is there, the first Ctrl-C only ends a recording, which [`stopped`] then tells; the second ends the program.
+#[derive(Debug)]
+pub(crate) struct Recording(());
+
+/// Begins a recording.
+pub(crate) fn recording() -> Recording {
     RECORDING.store(true, Ordering::SeqCst);
+    Recording(())
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        RECORDING.store(false, Ordering::SeqCst);
+        STOPPED.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Whether the recording should end.

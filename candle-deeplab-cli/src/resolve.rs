@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use candle_deeplab::zoo::Zoo;
 use candle_deeplab::zoo::hub::Settings;
@@ -24,13 +24,7 @@ pub(crate) fn zoo(args: &ZooArgs, show_progress: bool) -> Result<Zoo<'static>> {
 
 /// The directory of the model that was asked for, which is fetched and converted if it is not there yet.
 pub(crate) fn model(args: &ModelArgs, show_progress: bool) -> Result<PathBuf> {
-    let Some(name) = &args.model else {
-        bail!(
-            "no model: name one with `--model`, e.g. `--model deeplabv3plus-xception65-voc` \
-             (`candle-deeplab models` lists them), or give a directory that `weights-convert` wrote"
-        );
-    };
-    Ok(zoo(&args.zoo, show_progress)?.resolve(name)?.dir)
+    Ok(zoo(&args.zoo, show_progress)?.resolve(&args.model)?.dir)
 }
 
 /// A device that this program was built for.

@@ -30,7 +30,7 @@ Examples:
     candle-deeplab segment film.mp4 --model xception65-voc
     candle-deeplab segment /dev/video0 --seconds 10 -o me.mp4 --model xception65-voc
 
-Exit codes: 0 everything was done, 1 some inputs failed, 2 wrong usage or nothing could be done, 3 the model could
+Exit codes: 0 everything was done, 1 some or all inputs failed, 2 wrong usage, nothing was begun, 3 the model could
 not be fetched, 130 interrupted.";
 
 #[derive(Debug, Args)]

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// Label maps are 8-bit, so no network has more classes than this.
 pub const MAX_CLASSES: usize = 256;
+/// Bytes of a name.
+const MAX_NAME: usize = 256;
 
 /// Names and colours of a network's classes; class `i` is row `i` of both.
 ///
@@ -141,13 +143,16 @@ impl Labels {
         if self.palette.len() != classes {
             return Err(format!("labels.palette has {} colours for {classes} classes", self.palette.len()));
         }
-        // Names are printed to terminals, where a control character could do anything.
-        let unprintable = |name: &String| name.trim().is_empty() || name.chars().any(char::is_control);
+        // Names are printed to terminals, where a control character could do anything, and drawn and padded in tables.
+        let unprintable =
+            |name: &String| name.trim().is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control);
+        let shown = |name: &str| format!("{:?}", name.chars().take(40).collect::<String>());
+        let rule = format!("it must be a printable name of at most {MAX_NAME} bytes");
         if let Some(class) = self.names.iter().position(unprintable) {
-            return Err(format!("labels.names[{class}] is {:?}: it must be a printable name", self.names[class]));
+            return Err(format!("labels.names[{class}] is {}: {rule}", shown(&self.names[class])));
         }
         if unprintable(&self.dataset) {
-            return Err(format!("labels.dataset is {:?}: it must be a printable name", self.dataset));
+            return Err(format!("labels.dataset is {}: {rule}", shown(&self.dataset)));
         }
         match self.background {
             Some(class) if usize::from(class) >= classes => {

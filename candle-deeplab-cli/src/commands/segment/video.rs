@@ -34,9 +34,7 @@ pub(super) fn segment(
     let source = &job.input.source;
     let video = Video::probe(source, seconds)?;
     let is_camera = matches!(source, Source::Camera(_));
-    if is_camera {
-        interrupt::recording();
-    }
+    let _recording = is_camera.then(interrupt::recording);
     let mut reader = Reader::new(source, &video, seconds)?;
     let mut outputs =
         job.targets.iter().map(|target| Output::new(target, &video, source, seconds)).collect::<Result<Vec<_>>>()?;

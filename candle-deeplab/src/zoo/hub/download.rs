@@ -69,16 +69,18 @@ impl Download<'_> {
         }
         let resumed = done > 0;
         (self.progress)(Event::Begin { what: self.what, done, total: self.size });
+        // A server that makes us start over must not be taken to make progress again and again.
+        let mut furthest = done;
         let mut tries = self.http.tries();
         let result = loop {
             if self.size == Some(done) {
                 break file.sync_all().map_err(|error| unwritable_at(partial)(error).into());
             }
-            let before = done;
             match self.attempt(file, &mut done, partial) {
                 Ok(()) => break file.sync_all().map_err(|error| unwritable_at(partial)(error).into()),
                 Err(failure) => {
-                    if done.saturating_sub(before) >= ENOUGH_PROGRESS {
+                    if done.saturating_sub(furthest) >= ENOUGH_PROGRESS {
+                        furthest = done;
                         tries.reset();
                     }
                     if let Err(error) = tries.wait(failure) {

@@ -215,7 +215,9 @@ fn redirect(from: &str, response: &Response<Body>) -> Result<Option<String>> {
 fn join(base: &str, location: &str) -> Option<String> {
     let uri: Uri = base.parse().ok()?;
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
-    let joined = if location.contains("://") {
+    // A scheme ends before any slash; an address in a query makes nothing absolute.
+    let absolute = location.split(['/', '?', '#']).next().is_some_and(|head| head.ends_with(':'));
+    let joined = if absolute {
         location.to_owned()
     } else if let Some(rest) = location.strip_prefix("//") {
         format!("{scheme}://{rest}")
@@ -338,6 +340,7 @@ mod tests {
             ("https://cdn.co/x", "https://cdn.co/x"),
             ("//cdn.co/x", "https://cdn.co/x"),
             ("/x?y", "https://hub.co:8/x?y"),
+            ("/x?u=https://a.b", "https://hub.co:8/x?u=https://a.b"),
             ("x", "https://hub.co:8/a/x"),
         ] {
             assert_eq!(join("https://hub.co:8/a/b?c", location).as_deref(), Some(expected));

@@ -142,10 +142,28 @@ impl Hub {
         let url = format!("{}/api/repos/create", self.settings.endpoint);
         let response = self.post(&url, "application/json", body.to_string().as_bytes())?;
         match response.status().as_u16() {
+            409 if private => self.must_be_private(repo),
             // It is there already.
             409 => Ok(()),
             _ => self.accepted(&url, repo, response).map(drop),
         }
+    }
+
+    /// A repo that is there already and is public would show what its owner wants to keep.
+    fn must_be_private(&self, repo: &RepoId) -> Result<()> {
+        let url = format!("{}/api/models/{repo}", self.settings.endpoint);
+        let response = self.http.retry(|| {
+            let response = self.http.get(&url, &[])?;
+            busy(&url, &response)?;
+            Ok(response)
+        })?;
+        let status = response.status();
+        let answer: Value = if status.is_success() { read_json(&url, response)? } else { Value::Null };
+        if answer["private"] == Value::Bool(true) {
+            return Ok(());
+        }
+        let reason = "the repo exists and is not known to be private: choose another name, or leave `--private` out";
+        Err(refusal(&url, status, reason).into())
     }
 
     fn user(&self) -> Result<Value> {
