@@ -547,17 +547,18 @@ fn a_failure_leaves_the_model_that_was_there() {
 
 #[cfg(unix)]
 #[test]
-fn a_model_that_is_being_replaced_is_none_until_it_is_whole() {
-    // Where the weights cannot be written, the old recipe is gone already: never new weights under an old recipe.
+fn weights_that_cannot_be_replaced_keep_their_recipe() {
     let model = Model::narrow(&[]);
     let weights = model.path().join("model.safetensors");
     let bare = narrow_tensors().write(&model.dir.path().join("w.safetensors"));
     let told = "model.safetensors: exists and is not a regular file";
+    let config = model.config();
     std::fs::remove_file(&weights).unwrap();
     std::os::unix::fs::symlink("/dev/null", &weights).unwrap();
     let said = refused_into(&bare, &model.path(), &["--force"]);
     assert!(said.contains(told), "{said}");
-    assert!(!names_in(&model.path()).contains(&"config.json".into()), "{:?}", names_in(&model.path()));
+    assert_eq!(model.config(), config);
+    assert_eq!(names_in(&model.path()), FILES);
 }
 
 #[test]

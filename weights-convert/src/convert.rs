@@ -67,7 +67,9 @@ fn write(checkpoint: &Checkpoint, recipe: &Recipe, card_text: &str, out: &Path, 
         serde_json::to_string_pretty(&recipe.config).map_err(io::Error::from).map_err(io(&config, "write"))?;
     let made = !out.exists();
     std::fs::create_dir_all(out).map_err(io(out, "make"))?;
+    let mut before = None;
     if force && config.exists() {
+        before = Some(std::fs::read(&config).map_err(io(&config, "read"))?);
         // Until the new one stands, there is no model: never new weights under an old recipe.
         std::fs::remove_file(&config).map_err(io(&config, "replace"))?;
     }
@@ -82,6 +84,10 @@ fn write(checkpoint: &Checkpoint, recipe: &Recipe, card_text: &str, out: &Path, 
         .and_then(|()| write(&card, &mut |file| file.write_all(card_text.as_bytes())))
         .and_then(|()| write(&config, &mut |file| writeln!(file, "{recipe_text}")));
     if let Err(error) = result {
+        // The old weights are still there, and so is their model.
+        if let Some(recipe) = before.filter(|_| !written.contains(&weights)) {
+            let _ = atomic::write_new(&config, |file| file.write_all(&recipe));
+        }
         // Weights without a recipe are of no use; the folder goes only if it is empty then.
         for path in written {
             let _ = std::fs::remove_file(path);

@@ -34,7 +34,11 @@ impl Unused {
 const AUXILIARY_HEAD: &str = "auxiliary head";
 
 /// What names begin with, and what they are then.
-const PREFIXES: [(&str, &str); 10] = [
+const PREFIXES: [(&str, &str); 13] = [
+    // A Lightning module's loss, whose weights of classes are buffers
+    ("criterion.", TRAINING),
+    ("loss.", TRAINING),
+    ("loss_fn.", TRAINING),
     // torchvision, mmsegmentation
     ("aux_classifier.", AUXILIARY_HEAD),
     ("auxiliary_head.", AUXILIARY_HEAD),
@@ -85,6 +89,10 @@ const SLOTS: [(&str, &str); 9] = [
 fn kind(checkpoint: &Checkpoint, name: &str) -> Option<&'static str> {
     if NAMES.contains(&name) {
         return Some(TRAINING);
+    }
+    // smp's example of a Lightning module
+    if ["mean", "std"].contains(&name) {
+        return Some("pixels' mean and deviation");
     }
     let prefix = PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix));
     if let Some((_, kind)) = prefix.or_else(|| SUFFIXES.iter().find(|(suffix, _)| name.ends_with(suffix))) {

@@ -41,11 +41,12 @@ impl Quantization {
         let run =
             if several { shape.iter().skip(self.axis + 1).product::<usize>().max(1) } else { integers.len().max(1) };
         let channels = self.scales.iter().zip(&self.zero_points).cycle();
-        let real = |(run, (scale, zero)): (&[i64], (&f32, &i64))| {
+        let mut real = Vec::with_capacity(integers.len());
+        for (run, (scale, zero)) in integers.chunks(run).zip(channels) {
             let (scale, zero) = (f64::from(*scale), *zero as f64);
-            run.iter().map(|q| ((*q as f64 - zero) * scale) as f32).collect::<Vec<_>>()
-        };
-        integers.chunks(run).zip(channels).flat_map(real).collect()
+            real.extend(run.iter().map(|q| ((*q as f64 - zero) * scale) as f32));
+        }
+        real
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn open(
             return Err(bad(format!("it names `{}`, which is no file beside it", Shown(name))));
         }
         let file = path.with_file_name(name);
-        if !file.exists() {
+        if !file.is_file() {
             return Err(Error::MissingShard { path: file });
         }
         let (found, opened) = open(&file)?;

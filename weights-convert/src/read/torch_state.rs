@@ -37,8 +37,9 @@ const PREFIXES: &[(&str, &str)] = &[
     ("net.", "Lightning modules write them"),
     ("network.", "Lightning modules write them"),
 ];
-/// What wrappers keep beside the network: how often an average was updated (PyTorch's and mmengine's), and losses.
-const BESIDE: &[&str] = &["n_averaged", "steps", "criterion.", "loss.", "loss_fn."];
+/// What wrappers keep beside the network: how often an average was updated (PyTorch's and mmengine's), the pixels' mean and
+/// deviation (smp's example of a Lightning module), and losses.
+const BESIDE: &[&str] = &["n_averaged", "steps", "mean", "std", "criterion.", "loss.", "loss_fn."];
 /// Far more than any network has.
 const MAX_TENSORS: usize = 1 << 17;
 /// Longer than the name of any tensor.

@@ -66,6 +66,8 @@ pub(crate) fn find(module: &str, name: &str) -> Option<&'static Global> {
     let module = match module {
         "__builtin__" => "builtins",
         "numpy.core.multiarray" => "numpy._core.multiarray",
+        // Python 3.13's name
+        "pathlib._local" => "pathlib",
         "numpy.core.numeric" => "numpy._core.numeric",
         other => other,
     };

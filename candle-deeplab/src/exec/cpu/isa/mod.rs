@@ -127,7 +127,10 @@ impl Kernels {
         2 * rounds * CHAINS * lanes
     }
 
+    /// # Panics
+    /// Where the arguments do not fit each other, or the weights are packed for other kernels.
     pub(super) fn matmul(self, args: Matmul<'_>) {
+        assert_eq!(args.weights.width, self.panel_width(), "matmul: panels");
         args.check();
         match self.0 {
             // SAFETY: `Kernels` of AVX2 exist only where `is_x86_feature_detected!` found AVX2 and FMA, and `check` has
