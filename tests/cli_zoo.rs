@@ -9,6 +9,7 @@ mod support;
 #[path = "support/torch_file.rs"]
 mod torch_file;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hub::{How, Server, TOKEN};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::shared::{kept, shared};
 use tempfile::TempDir;
 
@@ -152,21 +153,43 @@ fn a_pytorch_file_is_converted_from_an_address_and_from_the_hub() {
     let world = World::new();
     let Some(content) = world.torch_file() else { return };
     let url = world.server.author("deeplab.pth", &content);
-    // transformers' own config.json is none of ours.
-    let files: &[(&str, &[u8])] =
-        &[("config.json", b"{\"model_type\": \"mobilenet_v2\"}"), ("pytorch_model.bin", &content)];
+    // transformers' own config.json is none of ours, but says what the weights are for.
+    let things: BTreeMap<String, String> = (0..21).map(|class| (class.to_string(), format!("Thing {class}"))).collect();
+    let says = json!({"model_type": "mobilenet_v2", "output_stride": 16, "id2label": things}).to_string();
+    let pixels = json!({"crop_size": 257, "image_mean": 0.25}).to_string();
+    let files: &[(&str, &[u8])] = &[
+        ("config.json", says.as_bytes()),
+        ("preprocessor_config.json", pixels.as_bytes()),
+        ("pytorch_model.bin", &content),
+    ];
     world.server.put("google/like_deeplab", files);
     let mut weights = vec![];
     for name in [url.as_str(), "google/like_deeplab", "google/like_deeplab:pytorch_model.bin"] {
         let pulled = world.json(&["pull", name]);
         let dir = PathBuf::from(pulled["dir"].as_str().unwrap());
         weights.push(std::fs::read(dir.join("model.safetensors")).unwrap());
-        assert_eq!(world.json(&["info", name])["here"]["config"]["provenance"]["family"], "transformers");
+        let config = &world.json(&["info", name])["here"]["config"];
+        assert_eq!(config["provenance"]["family"], "transformers");
+        if name == url {
+            assert_eq!(config["network"]["output_stride"], 8);
+            continue;
+        }
+        assert_eq!(
+            (&config["network"]["output_stride"], &config["labels"]["names"][20]),
+            (&16.into(), &"Thing 20".into())
+        );
+        assert_eq!(config["preprocessing"]["size"], json!({"rule": "fit", "height": 257, "width": 257}));
+        assert_eq!(config["preprocessing"]["mean"], json!([63.75, 63.75, 63.75]));
     }
     assert!(weights.iter().all(|other| *other == weights[0]));
     // Two conversions and the repo.
     world.verified(3);
-    // The branch moves on: `pull` sees it.
+    // The branch moves on: `pull` sees it, even where the weights are the same.
+    let says = json!({"model_type": "mobilenet_v2", "output_stride": 32}).to_string();
+    world.server.put("google/like_deeplab", &[("config.json", says.as_bytes()), ("pytorch_model.bin", &content)]);
+    world.json(&["pull", "google/like_deeplab"]);
+    let config = &world.json(&["info", "google/like_deeplab"])["here"]["config"];
+    assert_eq!((&config["network"]["output_stride"], &config["labels"]["dataset"]), (&32.into(), &"voc".into()));
     world.server.put("google/like_deeplab", &[("config.json", b"{}")]);
     assert!(world.bad(2, &["pull", "google/like_deeplab"]).contains("name the file of weights"));
 }

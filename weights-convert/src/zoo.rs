@@ -3,7 +3,7 @@
 use candle_deeplab::zoo::{Import, Importer, Model};
 
 use crate::families::Card;
-use crate::{Options, convert};
+use crate::{Checkpoint, Options, convert_checkpoint};
 
 /// Converts the foreign files that the zoo finds.
 ///
@@ -20,7 +20,7 @@ use crate::{Options, convert};
 pub struct WeightsConvert;
 
 /// To be counted up whenever a published file converts to something else than before.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 impl Importer for WeightsConvert {
     fn name(&self) -> String {
@@ -39,7 +39,11 @@ impl Importer for WeightsConvert {
             card: import.model.map(card).unwrap_or_default(),
             ..Options::default()
         };
-        convert(import.source, import.out, &options, false)?;
+        let checkpoint = match import.beside {
+            Some(folder) => Checkpoint::open_beside(import.source, folder)?,
+            None => Checkpoint::open(import.source)?,
+        };
+        convert_checkpoint(&checkpoint, import.out, &options, false)?;
         Ok(())
     }
 }

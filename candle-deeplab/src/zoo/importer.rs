@@ -28,6 +28,9 @@ pub trait Importer {
 pub struct Import<'a> {
     /// The file.
     pub source: &'a Path,
+    /// The folder of the `config.json` and perhaps `preprocessor_config.json` that its repo has beside it; what else is
+    /// in there is none of it.
+    pub beside: Option<&'a Path>,
     /// An empty folder for the model.
     pub out: &'a Path,
     /// What the file does not tell.

@@ -1,5 +1,6 @@
 //! From a name to a model directory: first the cache, then the namespace on the Hub, then the sources in order.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use candle_core::Device;
 use super::hub::{Digest, Event, Hub, Progress, RepoId, Settings, sha256_of, unwritable_at};
 use super::importer::{Hints, Import, Importer};
 use super::registry::{Location, Model};
-use super::store::{About, Key, Store};
+use super::store::{About, Content, Key, Store};
 use super::{Error, Name, archive};
 use crate::config::MAX_CONFIG_BYTES;
 use crate::error::Result;
@@ -16,6 +17,9 @@ use crate::model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
 
 /// Files of weights that a repo may hold in another's format, the first choice first.
 const FOREIGN_FILES: [&str; 2] = [WEIGHTS_FILE, "pytorch_model.bin"];
+
+/// What such a repo may say of these weights, in files beside them. Without the first, nothing is said.
+const BESIDE_FILES: [&str; 2] = [CONFIG_FILE, "preprocessor_config.json"];
 
 /// Finds models, and fetches and converts what is not there yet.
 ///
@@ -279,10 +283,8 @@ impl<'a> Zoo<'a> {
         };
         if let Some(config) = ours {
             // Of the same commit, whatever happens to the branch meanwhile.
-            let dir = config.parent().map(Path::to_owned).unwrap_or_default();
-            let commit = dir.file_name().and_then(|name| name.to_str()).unwrap_or(revision).to_owned();
-            self.hub.file(repo, &commit, WEIGHTS_FILE)?;
-            return Ok(dir);
+            self.hub.file(repo, &commit_of(&config, revision), WEIGHTS_FILE)?;
+            return Ok(config.parent().map(Path::to_owned).unwrap_or_default());
         }
         for file in FOREIGN_FILES {
             match self.fetch(name, &foreign_in(repo, revision, file)) {
@@ -305,40 +307,62 @@ impl<'a> Zoo<'a> {
             return Err(Error::Foreign { file: key.source, way_out }.into());
         };
         let progress = self.hub.progress();
-        let import = |source: &Path, out: &Path| {
+        let import = |source: &Path, beside: Option<&Path>, out: &Path| {
             progress(Event::Converting { what: &key.source });
-            importer.import(&Import { source, out, hints, model }).map_err(|error| failed(error, &key.source, out))
+            importer
+                .import(&Import { source, beside, out, hints, model })
+                .map_err(|error| failed(error, &key.source, out))
         };
         // A branch may have moved on, a file here may have changed: the digest says whether it was this one.
-        let convert_file = |file: &Path| {
-            let sha256 = sha256_of(file)?;
-            let about = About { model, importer, sha256: Some(&sha256) };
+        let convert_file = |file: &Path, beside: &[PathBuf]| {
+            let content = content_of(file, beside)?;
+            let about = About { model, importer, content: Some(&content) };
             self.store.convert(&key, &about, progress, |_, out| {
-                import(file, out)?;
-                Ok(sha256.clone())
+                import(file, beside.first().and_then(|config| config.parent()), out)?;
+                Ok(content.clone())
             })
         };
         match from {
-            From::Hub { repo, revision, file } => convert_file(&self.hub.file(repo, revision, file)?),
-            From::File(path) => convert_file(path),
+            From::Hub { repo, revision, file } => {
+                let weights = self.hub.file(repo, revision, file)?;
+                let beside = match FOREIGN_FILES.contains(&file.as_str()) {
+                    true => self.fetch_beside(repo, &commit_of(&weights, revision))?,
+                    false => vec![],
+                };
+                convert_file(&weights, &beside)
+            }
+            From::File(path) => convert_file(path, &[]),
             From::Url { url, member, digest } => {
                 let downloads = self.store.download(url);
-                let about = About { model, importer, sha256: None };
+                let about = About { model, importer, content: None };
                 let dir = self.store.convert(&key, &about, progress, |work, out| {
                     let file = self.hub.download(url, digest.as_ref(), &downloads)?;
-                    let sha256 = sha256_of(&file)?;
+                    let content = content_of(&file, &[])?;
                     let file = match archive::is_archive(&file)? {
                         true => archive::extract(&file, member.as_deref().unwrap_or(archive::USUAL_MEMBER), work)?,
                         false => file,
                     };
-                    import(&file, out)?;
-                    Ok(sha256)
+                    import(&file, None, out)?;
+                    Ok(content)
                 })?;
                 // What was fetched is of no use once it is converted.
                 super::store::remove_folder(&downloads)?;
                 Ok(dir)
             }
         }
+    }
+
+    /// What a commit says beside its weights; nothing where there is no `config.json`.
+    fn fetch_beside(&self, repo: &RepoId, commit: &str) -> Result<Vec<PathBuf>> {
+        let mut found = vec![];
+        for file in BESIDE_FILES {
+            match self.hub.file(repo, commit, file) {
+                Ok(path) => found.push(path),
+                Err(crate::Error::Zoo(Error::NoSuchFile { .. })) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn namespace(&self) -> Option<&str> {
@@ -348,6 +372,18 @@ impl<'a> Zoo<'a> {
     pub(super) fn store(&self) -> &Store {
         &self.store
     }
+}
+
+/// The commit of a file that lies at the top of a repo.
+fn commit_of(file: &Path, revision: &str) -> String {
+    let commit = file.parent().and_then(|folder| folder.file_name()?.to_str());
+    commit.unwrap_or(revision).to_owned()
+}
+
+fn content_of(file: &Path, beside: &[PathBuf]) -> Result<Content> {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let beside = beside.iter().map(|path| Ok((name(path), sha256_of(path)?))).collect::<Result<BTreeMap<_, _>>>()?;
+    Ok(Content { sha256: sha256_of(file)?, beside })
 }
 
 /// What is on this machine already.

@@ -26,6 +26,9 @@ pub struct Manifest {
     pub source: String,
     /// The SHA-256 of that file.
     pub sha256: String,
+    /// The SHA-256 of each file beside it that tells how it is to be used.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, String>,
     /// Program and version that converted it.
     pub converter: String,
     /// [`Importer::revision`] of that program.
@@ -57,12 +60,19 @@ impl Key {
     }
 }
 
+/// What is converted: the digest of the file, and of those beside it.
+#[derive(Debug, Clone)]
+pub(super) struct Content {
+    pub(super) sha256: String,
+    pub(super) beside: BTreeMap<String, String>,
+}
+
 /// What is known of a conversion before it begins.
 pub(super) struct About<'a> {
     pub(super) model: Option<&'static Model>,
     pub(super) importer: &'a dyn Importer,
-    /// The digest of the file that is to be converted.
-    pub(super) sha256: Option<&'a str>,
+    /// What is to be converted, where it is here already.
+    pub(super) content: Option<&'a Content>,
 }
 
 impl Store {
@@ -75,37 +85,37 @@ impl Store {
         self.root.join("downloads").join(&sha256(url.as_bytes())[..16])
     }
 
-    /// The converted model of a source, if it is there and as this importer would make it, of a file with this digest
-    /// where that is known.
+    /// The converted model of a source, if it is there and as this importer would make it, of this content where
+    /// that is known.
     pub(super) fn find(
         &self,
         key: &Key,
         importer: Option<&dyn Importer>,
-        sha256: Option<&str>,
+        content: Option<&Content>,
     ) -> Result<Option<PathBuf>> {
         let folder = self.root.join("models").join(&key.folder);
         let current = |manifest: &Manifest| {
             importer.is_none_or(|importer| importer.revision() == manifest.revision)
-                && sha256.is_none_or(|sha256| sha256 == manifest.sha256)
+                && content.is_none_or(|it| it.sha256 == manifest.sha256 && it.beside == manifest.beside)
         };
         Ok(manifest(&folder)?.filter(current).map(|_| folder))
     }
 
     /// Converts a source, or finds it converted by the process that was waited for.
     ///
-    /// `convert` is given a folder to work in and one for the model, and gives the digest of the file that it converted.
+    /// `convert` is given a folder to work in and one for the model, and tells what it converted.
     pub(super) fn convert(
         &self,
         key: &Key,
         about: &About,
         progress: &Progress,
-        convert: impl FnOnce(&Path, &Path) -> Result<String>,
+        convert: impl FnOnce(&Path, &Path) -> Result<Content>,
     ) -> Result<PathBuf> {
-        let About { model, importer, sha256 } = *about;
+        let About { model, importer, content } = *about;
         let folder = self.root.join("models").join(&key.folder);
         make_folder_of(&folder)?;
         let _lock = Lock::acquire(&with_suffix(&folder, ".lock"), &key.source, progress)?;
-        if let Some(there) = self.find(key, Some(importer), sha256)? {
+        if let Some(there) = self.find(key, Some(importer), content)? {
             return Ok(there);
         }
         // Under the lock nobody else works in these; what is there was left by somebody who was interrupted.
@@ -114,11 +124,12 @@ impl Store {
             remove_folder(folder)?;
             std::fs::create_dir(folder).map_err(unwritable_at(folder))?;
         }
-        let converted = convert(&work, &out).and_then(|sha256| {
+        let converted = convert(&work, &out).and_then(|Content { sha256, beside }| {
             let manifest = Manifest {
                 model: model.map(|model| model.id.to_owned()),
                 source: key.source.clone(),
                 sha256,
+                beside,
                 converter: importer.name(),
                 revision: importer.revision(),
                 files: digests(&out)?,

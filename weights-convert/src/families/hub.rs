@@ -125,7 +125,7 @@ impl Channels {
     }
 }
 
-/// What the folder of a checkpoint says; `None` where no folder was given, or it has no `config.json`.
+/// What the folder of a checkpoint says; `None` where none was given, or it has no `config.json`.
 pub(super) fn read(checkpoint: &Checkpoint) -> Result<Option<Beside>> {
     let Some(folder) = checkpoint.folder() else { return Ok(None) };
     let path = folder.join(CONFIG);

@@ -138,6 +138,15 @@ impl Checkpoint {
         Self::open_state(path, None)
     }
 
+    /// Opens a file of weights as [`open`](Self::open) does; what `config.json` and `preprocessor_config.json` in `folder`
+    /// say is said of it, whatever other weights are in there.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_beside(file: &Path, folder: &Path) -> Result<Self> {
+        Ok(Self { folder: Some(folder.to_owned()), ..Self::open(file)? })
+    }
+
     /// Opens a file of weights as [`open`](Self::open) does. Of a PyTorch file with several states, such as `model` and
     /// `model_ema`, it takes the one called `state`.
     ///
@@ -177,7 +186,7 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The folder that was given, where the path was that of one.
+    /// The folder that was given: the path was that of one, or it was given beside the path.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
