@@ -483,6 +483,24 @@ fn publishing_says_what_it_lacks() {
     assert!(publish(Some(TOKEN), "org/narrow", world.home.path()).contains("config.json"));
 }
 
+#[test]
+fn a_branch_has_moved_on_when_its_weights_are_here() {
+    let world = World::new();
+    let dir = model_dir(world.home.path());
+    let [config, weights] = ["config.json", WEIGHTS].map(|name| std::fs::read(dir.join(name)).unwrap());
+    world.server.put("org/narrow", &[("config.json", &config), (WEIGHTS, &weights)]);
+    let zoo = Zoo::new(world.settings()).unwrap();
+    let old = zoo.pull("org/narrow").unwrap().dir;
+    world.server.put("org/narrow", &[("config.json", &[&config[..], b"\n"].concat()), (WEIGHTS, &noise(1000))]);
+    world.server.fault("GET cdn", 100, How::CutAt(100));
+    zoo.pull("org/narrow").unwrap_err();
+    assert_eq!(zoo.find("org/narrow").unwrap().unwrap().dir, old);
+    world.server.reset();
+    let new = zoo.pull("org/narrow").unwrap().dir;
+    assert_eq!(std::fs::read(new.join(WEIGHTS)).unwrap(), noise(1000));
+    assert_eq!(zoo.find("org/narrow").unwrap().unwrap().dir, new);
+}
+
 // ---- two at once ----
 
 #[test]

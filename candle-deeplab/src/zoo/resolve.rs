@@ -274,8 +274,8 @@ impl<'a> Zoo<'a> {
     }
 
     fn fetch_ours(&self, name: &Name, repo: &RepoId, revision: &str) -> Result<PathBuf> {
-        let ours = match self.hub.file(repo, revision, CONFIG_FILE) {
-            Ok(config) if is_ours(&config) => Some(config),
+        let ours = match self.hub.fetch(repo, revision, CONFIG_FILE) {
+            Ok(config) if is_ours(&config.path) => Some(config),
             Ok(_) => None,
             // The repo is there, without a recipe: its weights may still be somebody's.
             Err(crate::Error::Zoo(Error::NoSuchFile { .. })) => None,
@@ -283,8 +283,9 @@ impl<'a> Zoo<'a> {
         };
         if let Some(config) = ours {
             // Of the same commit, whatever happens to the branch meanwhile.
-            self.hub.file(repo, &commit_of(&config, revision), WEIGHTS_FILE)?;
-            return Ok(config.parent().map(Path::to_owned).unwrap_or_default());
+            self.hub.fetch(repo, &config.commit, WEIGHTS_FILE)?;
+            self.hub.moved(repo, revision, &config.commit)?;
+            return Ok(config.path.parent().map(Path::to_owned).unwrap_or_default());
         }
         for file in FOREIGN_FILES {
             match self.fetch(name, &foreign_in(repo, revision, file)) {
@@ -324,12 +325,13 @@ impl<'a> Zoo<'a> {
         };
         match from {
             From::Hub { repo, revision, file } => {
-                let weights = self.hub.file(repo, revision, file)?;
+                let weights = self.hub.fetch(repo, revision, file)?;
                 let beside = match FOREIGN_FILES.contains(&file.as_str()) {
-                    true => self.fetch_beside(repo, &commit_of(&weights, revision))?,
+                    true => self.fetch_beside(repo, &weights.commit)?,
                     false => vec![],
                 };
-                convert_file(&weights, &beside)
+                self.hub.moved(repo, revision, &weights.commit)?;
+                convert_file(&weights.path, &beside)
             }
             From::File(path) => convert_file(path, &[]),
             From::Url { url, member, digest } => {
@@ -356,8 +358,8 @@ impl<'a> Zoo<'a> {
     fn fetch_beside(&self, repo: &RepoId, commit: &str) -> Result<Vec<PathBuf>> {
         let mut found = vec![];
         for file in BESIDE_FILES {
-            match self.hub.file(repo, commit, file) {
-                Ok(path) => found.push(path),
+            match self.hub.fetch(repo, commit, file) {
+                Ok(fetched) => found.push(fetched.path),
                 Err(crate::Error::Zoo(Error::NoSuchFile { .. })) => break,
                 Err(error) => return Err(error),
             }
@@ -372,12 +374,6 @@ impl<'a> Zoo<'a> {
     pub(super) fn store(&self) -> &Store {
         &self.store
     }
-}
-
-/// The commit of a file that lies at the top of a repo.
-fn commit_of(file: &Path, revision: &str) -> String {
-    let commit = file.parent().and_then(|folder| folder.file_name()?.to_str());
-    commit.unwrap_or(revision).to_owned()
 }
 
 fn content_of(file: &Path, beside: &[PathBuf]) -> Result<Content> {

@@ -52,6 +52,12 @@ impl std::fmt::Debug for Hub {
     }
 }
 
+/// A file of a repo, and the commit that it is of.
+pub(crate) struct Fetched {
+    pub(crate) path: PathBuf,
+    pub(crate) commit: String,
+}
+
 /// What the Hub says of a file.
 struct Metadata {
     /// The commit that the revision is.
@@ -109,11 +115,26 @@ impl Hub {
     /// [`Error::NoSuchFile`]; [`Error::Status`] with the reason where the Hub refuses; [`Error::Network`], [`Error::Answer`],
     /// [`Error::Digest`] and [`Error::Cache`] for all that can go wrong on the way; [`Error::Offline`].
     pub fn file(&self, repo: &RepoId, revision: &str, file: &str) -> Result<PathBuf> {
+        let Fetched { path, commit } = self.fetch(repo, revision, file)?;
+        self.moved(repo, revision, &commit)?;
+        Ok(path)
+    }
+
+    /// From now on a branch is known to be at this commit. That is for last: a model that is not whole yet would hide the
+    /// one of the commit before.
+    pub(crate) fn moved(&self, repo: &RepoId, revision: &str, commit: &str) -> Result<()> {
+        self.layout(repo).set_commit(revision, commit)
+    }
+
+    /// As [`file`](Self::file), but leaves the branch where it was known to be.
+    pub(crate) fn fetch(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Fetched> {
+        let layout = self.layout(repo);
+        let known = |path| Fetched { path, commit: layout.commit(revision).unwrap_or_else(|| revision.into()) };
         let cached = self.cached(repo, revision, file)?;
         match cached {
             // A commit never changes.
-            Some(path) if layout::is_commit(revision) => return Ok(path),
-            Some(path) if self.settings.offline => return Ok(path),
+            Some(path) if layout::is_commit(revision) => return Ok(known(path)),
+            Some(path) if self.settings.offline => return Ok(known(path)),
             None if self.settings.offline => {
                 return Err(Error::Offline { what: format!("{repo}@{revision}:{file}") }.into());
             }
@@ -121,11 +142,10 @@ impl Hub {
         }
         let metadata = match (self.metadata(repo, revision, file), cached) {
             (Ok(metadata), _) => metadata,
-            (Err(crate::Error::Zoo(Error::Network { .. })), Some(path)) => return Ok(path),
-            (Err(crate::Error::Zoo(Error::Status { status: 500.., .. })), Some(path)) => return Ok(path),
+            (Err(crate::Error::Zoo(Error::Network { .. })), Some(path)) => return Ok(known(path)),
+            (Err(crate::Error::Zoo(Error::Status { status: 500.., .. })), Some(path)) => return Ok(known(path)),
             (Err(error), _) => return Err(error),
         };
-        let layout = self.layout(repo);
         let blob = layout.blob(&metadata.etag);
         make_folder_of(&blob)?;
         let what = format!("{repo}/{file}");
@@ -143,9 +163,7 @@ impl Hub {
             download.run(&blob)?;
         }
         let path = layout.link(&metadata.etag, &metadata.commit, file)?;
-        // Last: what a branch is known to be at has this file.
-        layout.set_commit(revision, &metadata.commit)?;
-        Ok(path)
+        Ok(Fetched { path, commit: metadata.commit })
     }
 
     fn metadata(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Metadata> {
