@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::hub::{Digest, RepoId, sha256_of};
 use super::registry::{Location, list};
 use super::resolve::{Zoo, is_ours};
-use super::store::{Manifest, remove_folder};
+use super::store::{Manifest, remove_folder, unless_gone};
 use super::{Error, Name};
 use crate::error::{Error as CrateError, Result};
 use crate::model::CONFIG_FILE;
@@ -80,7 +80,11 @@ impl Zoo<'_> {
         }
         // What an interrupted download left goes too.
         for url in names.iter().filter(|name| name.contains("://")) {
-            remove_folder(&self.store().download(url))?;
+            let folder = self.store().download(url);
+            if folder.exists() {
+                let _lock = self.store().lock_download(url, self.hub().progress())?;
+                remove_folder(&folder)?;
+            }
         }
         let of_repo = |source: &str| source.split_once('@').is_some_and(|(repo, _)| names.contains(repo));
         let meant = |cached: &Cached| {
@@ -146,13 +150,16 @@ fn has_our_recipe(repo: &Path) -> bool {
     snapshots.filter_map(|entry| entry.ok()).any(|entry| is_ours(&entry.path().join(CONFIG_FILE)))
 }
 
-/// Calls `with` for each file of a folder and its folders; links are files.
+/// Calls `with` for each file of a folder and its folders; links are files. What another process removes meanwhile, be
+/// it the folder, is none.
 fn each_file(folder: &Path, with: &mut impl FnMut(&Path) -> Result<()>) -> Result<()> {
-    for entry in std::fs::read_dir(folder).map_err(CrateError::io(folder))? {
+    let Some(entries) = unless_gone(std::fs::read_dir(folder).map_err(CrateError::io(folder)))? else { return Ok(()) };
+    for entry in entries {
         let entry = entry.map_err(CrateError::io(folder))?;
-        match entry.file_type().map_err(CrateError::io(folder))?.is_dir() {
-            true => each_file(&entry.path(), with)?,
-            false => with(&entry.path())?,
+        match unless_gone(entry.file_type().map_err(CrateError::io(folder)))? {
+            Some(kind) if kind.is_dir() => each_file(&entry.path(), with)?,
+            Some(_) => with(&entry.path())?,
+            None => {}
         }
     }
     Ok(())
@@ -161,8 +168,8 @@ fn each_file(folder: &Path, with: &mut impl FnMut(&Path) -> Result<()>) -> Resul
 fn size_of(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     each_file(folder, &mut |path| {
-        let metadata = path.symlink_metadata().map_err(CrateError::io(path))?;
-        bytes += if metadata.is_file() { metadata.len() } else { 0 };
+        let metadata = unless_gone(path.symlink_metadata().map_err(CrateError::io(path)))?;
+        bytes += metadata.filter(|metadata| metadata.is_file()).map_or(0, |metadata| metadata.len());
         Ok(())
     })?;
     Ok(bytes)
@@ -174,7 +181,11 @@ fn verify(cached: &Cached) -> Result<Verified> {
         Some(manifest) => {
             for (name, wanted) in &manifest.files {
                 let path = cached.path.join(name);
-                report.count(&path, sha256_of(&path).map(|found| found == *wanted));
+                let same = sha256_of(&path).map(|found| found == *wanted);
+                // Removed as a whole.
+                if cached.path.exists() {
+                    report.count(&path, same);
+                }
             }
         }
         None => each_file(&cached.path, &mut |path| {
@@ -184,7 +195,11 @@ fn verify(cached: &Cached) -> Result<Verified> {
                 report.incomplete += 1;
             } else if in_blobs {
                 match Digest::of_etag(name) {
-                    Some(digest) => report.count(path, digest.check(path).map(|(_, same)| same)),
+                    Some(digest) => {
+                        if let Some(checked) = unless_gone(digest.check(path)).transpose() {
+                            report.count(path, checked.map(|(_, same)| same));
+                        }
+                    }
                     None => report.unknown += 1,
                 }
             } else if path.symlink_metadata().is_ok_and(|link| link.is_symlink()) && !path.exists() {
@@ -203,5 +218,32 @@ impl Verified {
             Ok(false) => self.bad.push(format!("{}: its content has changed", path.display())),
             Err(error) => self.bad.push(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_vanishes_meanwhile_is_no_error() {
+        let cache = tempfile::tempdir().unwrap();
+        let folders = ["a", "b", "c"].map(|name| cache.path().join(name));
+        for folder in &folders {
+            std::fs::create_dir(folder).unwrap();
+            std::fs::write(folder.join("file"), "content").unwrap();
+        }
+        let mut seen = 0;
+        // Whichever comes first, the others are listed already.
+        each_file(cache.path(), &mut |path| {
+            seen += 1;
+            let others = folders.iter().filter(|folder| !path.starts_with(folder));
+            others.for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, 1);
+        assert_eq!(size_of(cache.path()).unwrap(), 7);
+        assert_eq!(size_of(&cache.path().join("gone")).unwrap(), 0);
     }
 }

@@ -336,6 +336,8 @@ impl<'a> Zoo<'a> {
             From::File(path) => convert_file(path, &[]),
             From::Url { url, member, digest } => {
                 let downloads = self.store.download(url);
+                // Until it is removed: with other hints another process may convert the same file.
+                let _lock = self.store.lock_download(url, progress)?;
                 let about = About { model, importer, content: None };
                 let dir = self.store.convert(&key, &about, progress, |work, out| {
                     let file = self.hub.download(url, digest.as_ref(), &downloads)?;

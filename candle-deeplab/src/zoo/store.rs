@@ -80,9 +80,13 @@ impl Store {
         Self { root }
     }
 
-    /// Where the file of an address waits to be converted.
+    /// Where the file of an address waits to be converted; whoever works in there holds [`Store::lock_download`].
     pub(super) fn download(&self, url: &str) -> PathBuf {
         self.root.join("downloads").join(&sha256(url.as_bytes())[..16])
+    }
+
+    pub(super) fn lock_download(&self, url: &str, progress: &Progress) -> Result<Lock> {
+        Lock::acquire(&with_suffix(&self.download(url), ".lock"), url, progress)
     }
 
     /// The converted model of a source, if it is there and as this importer would make it, of this content where
@@ -173,7 +177,7 @@ fn manifest(folder: &Path) -> Result<Option<Manifest>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let text = crate::file::read_text(&path, MAX_MANIFEST_BYTES)?.unwrap_or_default();
+    let text = unless_gone(crate::file::read_text(&path, MAX_MANIFEST_BYTES))?.flatten().unwrap_or_default();
     Ok(serde_json::from_str(&text).ok())
 }
 
@@ -184,6 +188,14 @@ fn digests(folder: &Path) -> Result<BTreeMap<String, String>> {
         names.insert(entry.map_err(CrateError::io(folder))?.file_name().to_string_lossy().into_owned());
     }
     names.into_iter().map(|name| Ok((name.clone(), sha256_of(&folder.join(name))?))).collect()
+}
+
+/// `None` where another process has removed it meanwhile.
+pub(super) fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(CrateError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 pub(super) fn remove_folder(folder: &Path) -> Result<()> {

@@ -237,12 +237,12 @@ fn metadata(asked: &str, location: String, response: &Response<Body>) -> Result<
 }
 
 impl Hub {
-    /// The author's own file at an address, kept in `folder` until it has been converted. Gives its path there.
+    /// The author's own file at an address, kept in `folder` until it has been converted. Gives its path there. The
+    /// folder's lock is the caller's, who goes on to use the file.
     pub(crate) fn download(&self, url: &str, digest: Option<&Digest>, folder: &Path) -> Result<PathBuf> {
         if self.settings.offline {
             return Err(Error::Offline { what: url.into() }.into());
         }
-        let _lock = Lock::acquire(&with_suffix(folder, ".lock"), url, &self.progress)?;
         let (size, validator) = self.http.retry(|| self.version(url))?;
         // A partial file goes on only where the server still has the same one.
         let version = digest.map(Digest::wanted).or(validator.as_deref());
