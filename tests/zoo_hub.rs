@@ -414,6 +414,37 @@ fn a_model_is_converted_again_by_a_converter_that_knows_better() {
     assert_eq!((manifest.revision, manifest.sha256.as_str()), (2, sha256(&graph).as_str()));
 }
 
+#[test]
+fn only_what_was_named_is_removed() {
+    let world = World::new();
+    let graph = std::fs::read(narrow().join("frozen_inference_graph.pb")).unwrap();
+    world.server.put("org/foreign", &[("graph.pb", &graph)]);
+    let zoo = Zoo::new(world.settings()).unwrap().with_importer(&weights_convert::WeightsConvert);
+    let listed = || zoo.cache_list().unwrap().into_iter().map(|cached| cached.name).collect::<Vec<_>>();
+    zoo.pull("org/foreign:graph.pb").unwrap();
+    let converted = "org/foreign@main:graph.pb";
+    assert_eq!(listed(), ["org/foreign", converted]);
+    for part in ["org/foreign@v1", "org/foreign:graph.pb", "org/foreign@main:other.pb"] {
+        let error = zoo.cache_remove(part).unwrap_err().to_string();
+        assert!(error.contains("the whole repo would go: say `org/foreign`"), "{error}");
+    }
+    assert_eq!(listed().len(), 2);
+    assert_eq!(zoo.cache_remove(converted).unwrap().len(), 1);
+    assert!(world.home.path().join("hub/models--org--foreign").exists());
+    zoo.pull("org/foreign:graph.pb").unwrap();
+    assert_eq!(zoo.cache_remove("org/foreign").unwrap().len(), 2);
+    assert!(!world.home.path().join("hub/models--org--foreign").exists());
+    // An author's repo, which Python's programs may use.
+    let source = "Matthijs/deeplabv3_mobilenet_v2_1.0_513";
+    let theirs = world.home.path().join("hub/models--Matthijs--deeplabv3_mobilenet_v2_1.0_513");
+    std::fs::create_dir_all(theirs.join("blobs")).unwrap();
+    assert_eq!(listed(), [source]);
+    assert!(zoo.cache_remove("deeplabv3-mobilenetv2-voc-hf").unwrap_err().to_string().contains("no such model"));
+    assert!(theirs.exists());
+    zoo.cache_remove(source).unwrap();
+    assert!(!theirs.exists());
+}
+
 // ---- the other direction ----
 
 fn narrow() -> PathBuf {

@@ -62,20 +62,25 @@ impl Zoo<'_> {
     /// Removes a model from this machine, by the name that [`cache_list`](Self::cache_list) gives it or by any name that
     /// [`resolve`](Self::resolve) knows. Gives what was removed.
     ///
+    /// Of a row of the registry that is what was converted and the namespace's repo; its authors' repo, which other
+    /// programs may use, goes by its own name only. A repo goes as a whole.
+    ///
     /// # Errors
-    /// [`Error::Name`] where there is no such model here.
+    /// [`Error::Name`] where there is no such model here, or the name is that of a part of a repo.
     pub fn cache_remove(&self, name: &str) -> Result<Vec<Cached>> {
         let mut names = BTreeSet::from([name.to_owned()]);
+        let mut part_of = None;
         match Name::parse(name, &self.hub().settings().endpoint) {
             Ok(Name::Model(model)) => {
                 names.insert(model.id.into());
                 names.extend(self.namespaced(model.id));
                 names.extend(model.sources.iter().map(|source| match source.location {
-                    Location::Hub { repo, .. } => repo.to_owned(),
+                    Location::Hub { repo, revision, file } => format!("{repo}@{revision}:{file}"),
                     Location::Url { url, .. } => url.to_owned(),
                 }));
             }
-            Ok(Name::Repo { repo, .. }) => drop(names.insert(repo.to_string())),
+            Ok(Name::Repo { repo, revision, file: None }) if revision == "main" => drop(names.insert(repo.to_string())),
+            Ok(Name::Repo { repo, .. }) => part_of = Some(repo),
             _ => {}
         }
         // What an interrupted download left goes too.
@@ -93,7 +98,10 @@ impl Zoo<'_> {
         };
         let meant: Vec<Cached> = self.cache_list()?.into_iter().filter(meant).collect();
         if meant.is_empty() {
-            let reason = "there is no such model in the cache (`candle-deeplab cache list` lists all)".into();
+            let reason = match part_of {
+                Some(repo) => format!("the whole repo would go: say `{repo}`"),
+                None => "there is no such model in the cache (`candle-deeplab cache list` lists all)".into(),
+            };
             return Err(Error::Name { name: name.into(), reason }.into());
         }
         for cached in &meant {
