@@ -227,7 +227,7 @@ fn an_image_becomes_a_file_of_each_format() {
         (Some("photo.png"), Some("FeatureCollection"))
     );
     assert!(json("rle.json").is_array());
-    assert_eq!(names(dir.path()).len(), 2 + 10);
+    assert_eq!(names(dir.path()).len(), 3 + 10);
 }
 
 #[test]
