@@ -115,7 +115,7 @@ fn the_usual_model_is_fetched_where_none_is_named() {
     let output = command(dir.path(), &["photo.png"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("deeplabv3plus-xception65-voc") && said.contains("HF_HUB_OFFLINE"), "{said}");
+    assert!(said.contains("deeplabv3_pascal_train_aug") && said.contains("HF_HUB_OFFLINE"), "{said}");
 }
 
 #[test]
