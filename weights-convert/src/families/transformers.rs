@@ -15,7 +15,7 @@ pub(super) static FAMILY: Family = Family {
     rules: &[MOBILENET_V2, HEAD],
     // It is a port of TensorFlow's, down to the head's own epsilon; `output_stride` is that of the published config.json.
     habits: Habits { output_stride: 8, ..tf_slim::FAMILY.habits },
-    spare: |name| name.starts_with("mobilenet_v2.conv_1x1.").then_some("layer before an ImageNet classifier"),
+    spare: |name| name.starts_with("mobilenet_v2.conv_1x1.").then_some("ImageNet classifier"),
     plan: |layers| {
         let backbone = Backbone::MobilenetV2(backbones::mobilenet_v2(layers, MobileNetV2::tensorflow(1.0))?);
         Ok(Plan { backbone, low_level: MobileNetV2::low_level_tap(), input: INPUT })
