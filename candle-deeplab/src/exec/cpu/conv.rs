@@ -5,13 +5,15 @@
 //! exists for the whole map.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
-use super::depthwise::{DepthwiseConv, same_taps};
+use super::depthwise::DepthwiseConv;
 use super::isa::{Clamp, Kernels, Matmul, Packed, Run, Segment, Tap};
-use super::view::{View, ViewMut, position};
+use super::view::{View, ViewMut};
+use super::windows::find_runs;
 use crate::graph::Window;
 
 /// A dense convolution with everything around it that is fused.
@@ -35,8 +37,8 @@ pub(super) enum Rows {
 /// Floats of a block's rows: they share a core's second cache (512 KiB and more) with a panel of weights.
 const BLOCK_FLOATS: usize = 40 << 10;
 
-/// Blocks that each thread gets at least, where there are enough pixels, so that none waits long for the last one.
-const BLOCKS_PER_THREAD: usize = 4;
+/// Rows of a block at least, where it has many inputs: it reads all weights once, from the last cache or from memory.
+const MIN_ROWS: usize = 96;
 
 thread_local! {
     /// Each thread keeps its own, so that only its first calls allocate.
@@ -59,7 +61,9 @@ impl DepthwiseConv {
         let ViewMut { data, pitch, offset, .. } = out;
         data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
             let out = (&mut out[offset..], pitch);
-            SCRATCH.with_borrow_mut(|scratch| self.run(kernels, &x, windows, index * block, out, &mut scratch.taps));
+            SCRATCH.with_borrow_mut(|Scratch { runs, taps, .. }| {
+                self.run(kernels, &x, windows, index * block, out, (runs, taps));
+            });
         });
     }
 }
@@ -81,14 +85,14 @@ impl DenseConv {
             SCRATCH.with_borrow_mut(|Scratch { rows: made, taps, runs, segments }| {
                 let (x, x_pitch) = match &self.rows {
                     Rows::Window => {
-                        find_runs(&x, windows, first, rows, runs, segments);
+                        find_segments(&x, windows, first..first + rows, runs, segments);
                         (x.data, windows.1.stride * x.pitch)
                     }
                     Rows::Depthwise(depthwise) => {
                         let row_pitch = row_pitch(x.channels);
                         made.grow(block * row_pitch);
                         let made = &mut made[..rows * row_pitch];
-                        depthwise.run(kernels, &x, windows, first, (made, row_pitch), taps);
+                        depthwise.run(kernels, &x, windows, first, (made, row_pitch), (runs, taps));
                         one_run(rows, 0, x.channels, runs, segments);
                         (&*made, row_pitch)
                     }
@@ -109,12 +113,15 @@ impl DenseConv {
     }
 }
 
-/// Rows of a block: whole tiles, as many as the cache holds, yet few enough that there is work for every thread.
+/// Rows of a block: whole tiles, as many as the cache holds, in a size with which the threads are done the soonest.
 fn block_rows(pixels: usize, inputs: usize, tile: usize) -> usize {
-    let tiles = pixels.div_ceil(tile);
-    let fitting = (BLOCK_FLOATS / (inputs * tile).max(1)).max(1);
-    let blocks = tiles.div_ceil(fitting).max((BLOCKS_PER_THREAD * rayon::current_num_threads()).min(tiles)).max(1);
-    tiles.div_ceil(blocks).max(1) * tile
+    let (tiles, threads) = (pixels.div_ceil(tile).max(1), rayon::current_num_threads());
+    let fitting = (BLOCK_FLOATS / (inputs * tile).max(1)).max(MIN_ROWS / tile).clamp(1, tiles);
+    let least = fitting.div_ceil(2).min(tiles.div_ceil(threads));
+    // Blocks are alike: one that is left over at the end keeps all threads waiting but one.
+    let done = |block: usize| tiles.div_ceil(block).div_ceil(threads) * block;
+    let block = (least..=fitting).rev().min_by_key(|block| done(*block)).unwrap_or(fitting);
+    block * tile
 }
 
 /// Floats from a pixel of so many channels to the next. Rows begin at cache lines, and not a power of two apart, or the
@@ -131,43 +138,27 @@ pub(super) fn row_pitch(channels: usize) -> usize {
 fn one_run(rows: usize, x: usize, len: usize, runs: &mut Vec<Run>, segments: &mut Vec<Segment>) {
     runs.clear();
     segments.clear();
-    runs.push(Run { first: 0, rows, segments: 0..1 });
+    runs.push(Run { first: 0, rows, sees: 0..1 });
     segments.push(Segment { x, input: 0, len });
 }
 
-/// Where the windows of `rows` pixels from `first` on lie in `x`. Taps that fall outside the map are left out.
-fn find_runs(
+/// Where the windows of some pixels lie in `x`.
+fn find_segments(
     x: &View,
-    (v, h): (Window, Window),
-    first: usize,
-    rows: usize,
+    windows: (Window, Window),
+    pixels: Range<usize>,
     runs: &mut Vec<Run>,
     segments: &mut Vec<Segment>,
 ) {
-    let channels = x.channels;
+    let (channels, (v, h)) = (x.channels, windows);
     if [v, h].iter().all(|w| w.kernel == 1 && w.stride == 1 && w.before == 0 && w.after == 0) {
-        return one_run(rows, first * x.pitch, channels, runs, segments);
+        return one_run(pixels.len(), pixels.start * x.pitch, channels, runs, segments);
     }
-    runs.clear();
-    segments.clear();
-    let mut done = 0;
-    while done < rows {
-        let (n, oy, ox) = position(first + done, v.output, h.output);
-        let run = same_taps(&h, x.width, ox).min(rows - done);
-        let from = segments.len();
-        for ky in 0..v.kernel {
-            let Some(iy) = v.input(x.height, oy, ky) else { continue };
-            for kx in 0..h.kernel {
-                let Some(ix) = h.input(x.width, ox, kx) else { continue };
-                let at = x.pixel(n, iy, ix) * x.pitch;
-                let input = (ky * h.kernel + kx) * channels;
-                match segments[from..].last_mut() {
-                    Some(last) if last.x + last.len == at && last.input + last.len == input => last.len += channels,
-                    _ => segments.push(Segment { x: at, input, len: channels }),
-                }
-            }
+    find_runs(x, windows, pixels, runs, segments, |segments, start, tap, at| {
+        let input = tap * channels;
+        match segments[start..].last_mut() {
+            Some(last) if last.x + last.len == at && last.input + last.len == input => last.len += channels,
+            _ => segments.push(Segment { x: at, input, len: channels }),
         }
-        runs.push(Run { first: done, rows: run, segments: from..segments.len() });
-        done += run;
-    }
+    });
 }

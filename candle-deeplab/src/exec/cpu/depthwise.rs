@@ -1,7 +1,8 @@
-//! Which taps a depthwise convolution's pixels see; the arithmetic is the instruction set's.
+//! Depthwise convolutions of some pixels; the arithmetic is the instruction set's.
 
-use super::isa::{Clamp, Depthwise, Kernels, Tap};
-use super::view::{View, position};
+use super::isa::{Clamp, Depthwise, Kernels, Run, Tap};
+use super::view::View;
+use super::windows::find_runs;
 use crate::graph::Window;
 
 /// A depthwise convolution with everything around it that is fused.
@@ -16,54 +17,33 @@ pub(super) struct DepthwiseConv {
 }
 
 impl DepthwiseConv {
-    /// Computes the pixels from number `first` on, as many as fit into `out`; `taps` is a place for a list.
+    /// Computes the pixels from number `first` on, as many as fit into `out`; `runs` and `taps` are places for lists.
     pub(super) fn run(
         &self,
         kernels: Kernels,
         x: &View,
-        (v, h): (Window, Window),
+        windows: (Window, Window),
         first: usize,
         (out, out_pitch): (&mut [f32], usize),
-        taps: &mut Vec<Tap>,
+        (runs, taps): (&mut Vec<Run>, &mut Vec<Tap>),
     ) {
         let channels = self.bias.len();
         let pixels = (out.len() + out_pitch - channels) / out_pitch;
-        let mut done = 0;
-        while done < pixels {
-            let (n, oy, ox) = position(first + done, v.output, h.output);
-            let run = same_taps(&h, x.width, ox).min(pixels - done);
-            taps.clear();
-            for ky in 0..v.kernel {
-                let Some(iy) = v.input(x.height, oy, ky) else { continue };
-                for kx in 0..h.kernel {
-                    let Some(ix) = h.input(x.width, ox, kx) else { continue };
-                    taps.push(Tap { input: x.pixel(n, iy, ix) * x.pitch, weight: (ky * h.kernel + kx) * channels });
-                }
-            }
-            kernels.depthwise(Depthwise {
-                pixels: run,
-                channels,
-                x: x.data,
-                x_step: h.stride * x.pitch,
-                taps,
-                weights: &self.weights,
-                bias: &self.bias,
-                relu_input: self.relu_input,
-                clamp: self.clamp,
-                out: &mut out[done * out_pitch..],
-                out_pitch,
-            });
-            done += run;
-        }
+        find_runs(x, windows, first..first + pixels, runs, taps, |taps, _, tap, input| {
+            taps.push(Tap { input, weight: tap * channels });
+        });
+        kernels.depthwise(Depthwise {
+            runs,
+            taps,
+            channels,
+            x: x.data,
+            x_step: windows.1.stride * x.pitch,
+            weights: &self.weights,
+            bias: &self.bias,
+            relu_input: self.relu_input,
+            clamp: self.clamp,
+            out,
+            out_pitch,
+        });
     }
-}
-
-/// How many outputs from `output` on, up to the end of the row, see the same taps of an input of `len` elements.
-pub(super) fn same_taps(window: &Window, len: usize, output: usize) -> usize {
-    let changes = (0..window.kernel).flat_map(|tap| {
-        let inside = window.inside(len, tap);
-        [inside.start, inside.end]
-    });
-    let end = changes.filter(|change| *change > output).fold(window.output, usize::min);
-    end - output
 }

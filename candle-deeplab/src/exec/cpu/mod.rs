@@ -18,6 +18,7 @@ mod simple;
 #[cfg(test)]
 mod tests;
 mod view;
+mod windows;
 mod winograd;
 
 use std::sync::{Arc, Mutex, PoisonError};

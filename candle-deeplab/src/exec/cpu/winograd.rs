@@ -113,7 +113,7 @@ impl WinogradConv {
                 let positions = products.par_chunks_mut(tiles.len() * outputs).zip(&self.positions).enumerate();
                 positions.for_each(|(position, (out, weights))| {
                     kernels.matmul(Matmul {
-                        runs: &[Run { first: 0, rows: tiles.len(), segments: 0..1 }],
+                        runs: &[Run { first: 0, rows: tiles.len(), sees: 0..1 }],
                         segments: &[Segment { x: position * inputs, input: 0, len: inputs }],
                         x: transformed,
                         x_pitch: tile_floats,

@@ -1,5 +1,8 @@
 //! The kernels of every vector instruction set, written once over the vector type. A file per set ([`avx2`](super::avx2))
 //! gives the type's operations and compiles the kernels with its instructions switched on.
+#![expect(clippy::needless_range_loop, reason = "sums stay in registers where the loops over them are counted")]
+
+use std::hint::black_box;
 
 use super::{CHAINS, Depthwise, Matmul, Run};
 
@@ -99,6 +102,10 @@ struct Tile<'a> {
     row: usize,
 }
 
+/// Inputs between two tests for the last one: the fewer instructions around the arithmetic, the less it loses where a
+/// core's front end is shared with another thread.
+const UNROLL: usize = 4;
+
 /// Computes `R` rows and `C` vectors of outputs; returns `R`.
 ///
 /// # Safety
@@ -119,21 +126,24 @@ unsafe fn tile<V: Lanes, const R: usize, const C: usize>(args: &mut Matmul<'_>, 
                 sums[c] = bias;
             }
         }
-        for segment in &args.segments[run.segments.clone()] {
+        for segment in &args.segments[run.sees.clone()] {
             let x = args.x.as_ptr().add(segment.x + row * args.x_pitch);
+            // Hidden from the compiler, which would compute each row's address from the one above, for every input.
+            let x: [*const f32; R] = std::array::from_fn(|r| black_box(x.add(r * args.x_pitch)));
             let mut w = panel.as_ptr().add(segment.input * width);
-            for k in 0..segment.len {
-                let mut weights = [V::splat(0.0); C];
-                for (c, weights) in weights.iter_mut().enumerate() {
-                    *weights = V::load(w.add(c * V::LANES));
+            let unrolled = segment.len - segment.len % UNROLL;
+            let mut k = 0;
+            while k < unrolled {
+                for i in 0..UNROLL {
+                    multiply_add(&mut sums, &x, k + i, w.add(i * width));
                 }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = V::splat(*x.add(r * args.x_pitch + k));
-                    for (sum, weights) in sums.iter_mut().zip(weights) {
-                        *sum = x.mul_add(weights, *sum);
-                    }
-                }
+                w = w.add(UNROLL * width);
+                k += UNROLL;
+            }
+            while k < segment.len {
+                multiply_add(&mut sums, &x, k, w);
                 w = w.add(width);
+                k += 1;
             }
         }
         let row = run.first + row;
@@ -166,8 +176,31 @@ unsafe fn tile<V: Lanes, const R: usize, const C: usize>(args: &mut Matmul<'_>, 
     R
 }
 
-/// Pixels that share the load of a tap's weights.
-const PIXELS: usize = 4;
+/// Adds the products of input `k` of each row with the weights at `w`.
+///
+/// # Safety
+/// The vector's instructions exist, as do input `k` of every row and `C` vectors of weights.
+#[inline(always)]
+unsafe fn multiply_add<V: Lanes, const R: usize, const C: usize>(
+    sums: &mut [[V; C]; R],
+    x: &[*const f32; R],
+    k: usize,
+    w: *const f32,
+) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let weights: [V; C] = std::array::from_fn(|c| V::load(w.add(c * V::LANES)));
+        for r in 0..R {
+            let x = V::splat(*x[r].add(k));
+            for c in 0..C {
+                sums[r][c] = x.mul_add(weights[c], sums[r][c]);
+            }
+        }
+    }
+}
+
+/// Vectors of channels that are side by side in a sum.
+const VECTORS: usize = 2;
 
 /// A depthwise convolution by vectors of channels, a few pixels at once.
 ///
@@ -176,54 +209,95 @@ const PIXELS: usize = 4;
 /// channels.
 #[inline(always)]
 pub(super) unsafe fn depthwise<V: Lanes>(mut args: Depthwise<'_>) {
-    let mut pixel = 0;
-    while pixel < args.pixels {
-        // SAFETY: the caller's promises; `pixels` gets no more pixels than are left.
-        pixel += unsafe {
-            match (args.pixels - pixel, args.relu_input) {
-                (PIXELS.., true) => pixels::<V, PIXELS, true>(&mut args, pixel),
-                (PIXELS.., false) => pixels::<V, PIXELS, false>(&mut args, pixel),
-                (_, true) => pixels::<V, 1, true>(&mut args, pixel),
-                (_, false) => pixels::<V, 1, false>(&mut args, pixel),
-            }
-        };
+    debug_assert!(args.channels >= V::LANES);
+    for run in args.runs {
+        let mut pixel = 0;
+        while pixel < run.rows {
+            let left = run.rows - pixel;
+            // As for the rows of a matmul: a last pixel on its own would wait for each addition.
+            let pixels = left.div_ceil(left.div_ceil(4));
+            // SAFETY: the caller's promises; `pixels_of` gets no more pixels than are left.
+            pixel += unsafe {
+                match (pixels, args.relu_input) {
+                    (1, true) => pixels_of::<V, 1, true>(&mut args, run, pixel),
+                    (1, false) => pixels_of::<V, 1, false>(&mut args, run, pixel),
+                    (2, true) => pixels_of::<V, 2, true>(&mut args, run, pixel),
+                    (2, false) => pixels_of::<V, 2, false>(&mut args, run, pixel),
+                    (3, true) => pixels_of::<V, 3, true>(&mut args, run, pixel),
+                    (3, false) => pixels_of::<V, 3, false>(&mut args, run, pixel),
+                    (_, true) => pixels_of::<V, 4, true>(&mut args, run, pixel),
+                    (_, false) => pixels_of::<V, 4, false>(&mut args, run, pixel),
+                }
+            };
+        }
     }
 }
 
-/// Computes all channels of `P` pixels; returns `P`.
+/// Computes all channels of `P` pixels of a run; returns `P`.
 ///
 /// # Safety
 /// As [`depthwise`], and the pixels exist.
 #[inline(always)]
-unsafe fn pixels<V: Lanes, const P: usize, const RELU: bool>(args: &mut Depthwise<'_>, pixel: usize) -> usize {
-    let channels = args.channels;
-    debug_assert!(channels >= V::LANES && pixel + P <= args.pixels);
+unsafe fn pixels_of<V: Lanes, const P: usize, const RELU: bool>(
+    args: &mut Depthwise<'_>,
+    run: &Run,
+    pixel: usize,
+) -> usize {
     let mut channel = 0;
-    while channel < channels {
-        // The last vector overlaps the one before it where the channels do not divide: the same values once more.
-        channel = channel.min(channels - V::LANES);
-        // SAFETY: `check` has found `channels` values of `pixels` pixels behind every tap, in the output, and in the
-        // bias and the weights of each tap; `channel + LANES <= channels` and `pixel + P <= pixels`.
+    while channel < args.channels {
+        // SAFETY: the caller's promises; `vectors` gets channels that exist.
         unsafe {
-            let x = args.x.as_ptr().add(pixel * args.x_step + channel);
-            let mut sums = [V::load(args.bias.as_ptr().add(channel)); P];
-            for tap in args.taps {
-                let weights = V::load(args.weights.as_ptr().add(tap.weight + channel));
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    let mut x = V::load(x.add(tap.input + p * args.x_step));
+            if args.channels - channel >= VECTORS * V::LANES {
+                vectors::<V, P, VECTORS, RELU>(args, run, pixel, channel);
+                channel += VECTORS * V::LANES;
+            } else {
+                // The last vector overlaps the one before it where the channels do not divide: the same values once more.
+                vectors::<V, P, 1, RELU>(args, run, pixel, channel.min(args.channels - V::LANES));
+                channel += V::LANES;
+            }
+        }
+    }
+    P
+}
+
+/// Computes `C` vectors of channels of `P` pixels of a run.
+///
+/// # Safety
+/// As [`depthwise`], and the pixels and channels exist.
+#[inline(always)]
+unsafe fn vectors<V: Lanes, const P: usize, const C: usize, const RELU: bool>(
+    args: &mut Depthwise<'_>,
+    run: &Run,
+    pixel: usize,
+    channel: usize,
+) {
+    debug_assert!(pixel + P <= run.rows && channel + C * V::LANES <= args.channels);
+    // SAFETY: `check` has found `channels` values of the run's pixels behind every tap, in the output, and in the bias and
+    // the weights of each tap; the caller has made sure of these pixels and channels.
+    unsafe {
+        let x = args.x.as_ptr().add(pixel * args.x_step + channel);
+        let bias: [V; C] = std::array::from_fn(|c| V::load(args.bias.as_ptr().add(channel + c * V::LANES)));
+        let mut sums = [bias; P];
+        for tap in &args.taps[run.sees.clone()] {
+            let weights = args.weights.as_ptr().add(tap.weight + channel);
+            let weights: [V; C] = std::array::from_fn(|c| V::load(weights.add(c * V::LANES)));
+            let x = x.add(tap.input);
+            for p in 0..P {
+                for c in 0..C {
+                    let mut x = V::load(x.add(p * args.x_step + c * V::LANES));
                     if RELU {
                         x = x.at_least(V::splat(0.0));
                     }
-                    *sum = x.mul_add(weights, *sum);
+                    sums[p][c] = x.mul_add(weights[c], sums[p][c]);
                 }
             }
-            let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
-            for (p, sum) in sums.iter().enumerate() {
-                let out = args.out.as_mut_ptr().add((pixel + p) * args.out_pitch + channel);
-                sum.at_least(low).at_most(high).store(out);
+        }
+        let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
+        for p in 0..P {
+            let out = args.out.as_mut_ptr().add((run.first + pixel + p) * args.out_pitch + channel);
+            for c in 0..C {
+                sums[p][c].at_least(low).at_most(high).store(out.add(c * V::LANES));
             }
         }
-        channel += V::LANES;
     }
-    P
 }

@@ -256,13 +256,13 @@ pub(super) struct Segment {
     pub(super) len: usize,
 }
 
-/// Neighbouring rows of a matmul's result that are computed from the same inputs. What no segment names counts as zero.
+/// Neighbouring rows of a result that are computed from the same segments, or taps. What none of them names counts as zero.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     pub(super) first: usize,
     pub(super) rows: usize,
-    /// Which of the segments.
-    pub(super) segments: Range<usize>,
+    /// Which of the segments or taps.
+    pub(super) sees: Range<usize>,
 }
 
 /// `out[r] = clamp(weights · x[r] + bias + residual[r])` for some rows.
@@ -285,8 +285,8 @@ impl Matmul<'_> {
     /// Where a slice is too short. The plan makes them long enough; this is what the unsafe kernels rely on.
     fn check(&self) {
         let Packed { inputs, outputs, .. } = *self.weights;
-        for Run { first, rows, segments } in self.runs {
-            for segment in &self.segments[segments.clone()] {
+        for Run { first, rows, sees } in self.runs {
+            for segment in &self.segments[sees.clone()] {
                 let x = self.x.get(segment.x..).unwrap_or_default();
                 assert!(holds(x, *rows, self.x_pitch, segment.len), "matmul: input");
                 assert!(segment.input <= inputs && segment.len <= inputs - segment.input, "matmul: weights");
@@ -301,20 +301,20 @@ impl Matmul<'_> {
 /// One tap of a depthwise convolution, as offsets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tap {
-    /// Of the input of the first pixel.
+    /// Of the input of a run's first pixel.
     pub(super) input: usize,
     /// Of the weights, one a channel.
     pub(super) weight: usize,
 }
 
-/// `out[p][c] = clamp(bias[c] + Σ_tap weights[tap][c] · x[tap][p][c])` for neighbouring pixels that see the same taps.
+/// `out[p][c] = clamp(bias[c] + Σ_tap weights[tap][c] · x[tap][p][c])` for some pixels.
 pub(super) struct Depthwise<'a> {
-    pub(super) pixels: usize,
+    pub(super) runs: &'a [Run],
+    pub(super) taps: &'a [Tap],
     pub(super) channels: usize,
     pub(super) x: &'a [f32],
-    /// From the input of a pixel to that of its neighbour.
+    /// From the input of a pixel of a run to that of the next.
     pub(super) x_step: usize,
-    pub(super) taps: &'a [Tap],
     pub(super) weights: &'a [f32],
     pub(super) bias: &'a [f32],
     /// Whether the input goes through a ReLU.
@@ -330,13 +330,18 @@ impl Depthwise<'_> {
     fn check(&self) {
         let channels = self.channels;
         for tap in self.taps {
-            let x = self.x.get(tap.input..).unwrap_or_default();
             let weights = self.weights.get(tap.weight..).unwrap_or_default();
-            assert!(holds(x, self.pixels, self.x_step, channels), "depthwise: input");
             assert!(holds(weights, 1, 0, channels), "depthwise: weights");
         }
         assert!(holds(self.bias, 1, 0, channels), "depthwise: bias");
-        assert!(holds(self.out, self.pixels, self.out_pitch, channels), "depthwise: output");
+        for Run { first, rows, sees } in self.runs {
+            for tap in &self.taps[sees.clone()] {
+                let x = self.x.get(tap.input..).unwrap_or_default();
+                assert!(holds(x, *rows, self.x_step, channels), "depthwise: input");
+            }
+            let rows = first.checked_add(*rows).unwrap_or(usize::MAX);
+            assert!(holds(self.out, rows, self.out_pitch, channels), "depthwise: output");
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn matmul(args: Matmul<'_>) {
                 let tile = TILE_ROWS.min(run.rows - row);
                 let mut sums = [[0.0; PANEL_WIDTH]; TILE_ROWS];
                 sums.iter_mut().for_each(|sums| sums.copy_from_slice(bias));
-                for segment in &segments[run.segments.clone()] {
+                for segment in &segments[run.sees.clone()] {
                     // The rows that are missing in the last tile are computed from its last one, and not stored.
                     let row = |r: usize| &x[segment.x + (row + r.min(tile - 1)) * x_pitch..][..segment.len];
                     let panel = &panel[segment.input * PANEL_WIDTH..][..segment.len * PANEL_WIDTH];
@@ -46,20 +46,22 @@ fn add_products(x: [&[f32]; TILE_ROWS], panel: &[f32], sums: &mut [[f32; PANEL_W
 }
 
 pub(super) fn depthwise(args: Depthwise<'_>) {
-    let Depthwise { pixels, channels, x, x_step, taps, weights, bias, relu_input, clamp, out, out_pitch } = args;
+    let Depthwise { runs, taps, channels, x, x_step, weights, bias, relu_input, clamp, out, out_pitch } = args;
     let low = if relu_input { 0.0 } else { f32::NEG_INFINITY };
-    for pixel in 0..pixels {
-        let out = &mut out[pixel * out_pitch..][..channels];
-        out.copy_from_slice(&bias[..channels]);
-        for tap in taps {
-            let x = &x[tap.input + pixel * x_step..][..channels];
-            let weights = &weights[tap.weight..][..channels];
-            for ((out, x), w) in out.iter_mut().zip(x).zip(weights) {
-                // Not `max`, which would hide a NaN.
-                *out += if *x < low { low } else { *x } * w;
+    for run in runs {
+        for pixel in 0..run.rows {
+            let out = &mut out[(run.first + pixel) * out_pitch..][..channels];
+            out.copy_from_slice(&bias[..channels]);
+            for tap in &taps[run.sees.clone()] {
+                let x = &x[tap.input + pixel * x_step..][..channels];
+                let weights = &weights[tap.weight..][..channels];
+                for ((out, x), w) in out.iter_mut().zip(x).zip(weights) {
+                    // Not `max`, which would hide a NaN.
+                    *out += if *x < low { low } else { *x } * w;
+                }
             }
+            apply(out, clamp);
         }
-        apply(out, clamp);
     }
 }
 

@@ -36,7 +36,7 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
     let segment = |run: usize, input, len| Segment { x: run * half * x_pitch + input, input, len };
     let both = |run| [segment(run, 0, part), segment(run, part, inputs - part)];
     let segments = [both(0), both(1)].concat();
-    let runs = [Run { first: 0, rows: half, segments: 0..2 }, Run { first: half, rows: rows - half, segments: 2..4 }];
+    let runs = [Run { first: 0, rows: half, sees: 0..2 }, Run { first: half, rows: rows - half, sees: 2..4 }];
     kernels.matmul(Matmul {
         runs: &runs,
         segments: &segments,
@@ -70,12 +70,20 @@ fn depthwise(kernels: Kernels, [pixels, channels, taps, gap]: [usize; 4], relu_i
     let x = noise(seed ^ 1, pixels * step + taps.len() * gap + channels);
     let bias = noise(seed ^ 2, channels);
     let mut out = vec![UNTOUCHED; pixels * out_pitch];
+    // Two runs, of which the second does not see the last tap.
+    let (half, seen) = (pixels / 2, taps.len().saturating_sub(1));
+    let second = taps.iter().map(|tap| Tap { input: tap.input + half * step, ..*tap });
+    let both: Vec<Tap> = taps.iter().copied().chain(second).collect();
+    let runs = [
+        Run { first: 0, rows: half, sees: 0..taps.len() },
+        Run { first: half, rows: pixels - half, sees: taps.len()..taps.len() + seen },
+    ];
     kernels.depthwise(Depthwise {
-        pixels,
+        runs: &runs,
+        taps: &both,
         channels,
         x: &x,
         x_step: step,
-        taps: &taps,
         weights: &weights,
         bias: &bias,
         relu_input,
@@ -93,6 +101,7 @@ fn depthwise(kernels: Kernels, [pixels, channels, taps, gap]: [usize; 4], relu_i
             let x = x[tap.input + pixel * step + c];
             f64::from(if relu_input { x.max(0.0) } else { x }) * f64::from(weights[tap.weight + c])
         };
+        let taps = if pixel < half { &taps[..] } else { &taps[..seen] };
         let sum: f64 = taps.iter().map(product).sum::<f64>() + f64::from(bias[c]);
         let expected = sum.clamp(clamp.low.into(), clamp.high.into());
         let off = (f64::from(actual) - expected).abs();
@@ -141,7 +150,7 @@ fn nan_stays_nan() {
             let clamp = Clamp { low: 0.0, high: 6.0 };
             let (x, residual) = (&[f32::NAN], None);
             kernels.matmul(Matmul {
-                runs: &[Run { first: 0, rows: 1, segments: 0..1 }],
+                runs: &[Run { first: 0, rows: 1, sees: 0..1 }],
                 segments: &[Segment { x: 0, input: 0, len: 1 }],
                 x,
                 x_pitch: 1,
@@ -164,7 +173,7 @@ fn a_slice_that_is_too_short_is_refused() {
     let (x, mut out) = ([0.0; 7], [0.0; 16]);
     let (residual, clamp) = (None, Clamp::NONE);
     kernels.matmul(Matmul {
-        runs: &[Run { first: 0, rows: 2, segments: 0..1 }],
+        runs: &[Run { first: 0, rows: 2, sees: 0..1 }],
         segments: &[Segment { x: 0, input: 0, len: 4 }],
         x: &x,
         x_pitch: 4,
