@@ -13,7 +13,7 @@ use crate::exec::cpu::Cpu;
 use crate::exec::eager::Eager;
 use crate::exec::fold;
 use crate::exec::{Executor, Isa};
-use crate::graph::{Graph, Param, Value};
+use crate::graph::{Graph, Param, Role, Value};
 use crate::weights::{Weights, WeightsFile};
 
 /// The recipe's file in a model directory.
@@ -189,7 +189,7 @@ impl DeepLab {
             Executor::Cpu(isa) => isa,
             Executor::Auto | Executor::Eager => return Ok(None),
         };
-        let pack = || self.weights.read(&Device::Cpu, |get| Cpu::new(self.graph.clone(), isa, get));
+        let pack = || Cpu::from_values(self.graph.clone(), isa, |param| self.weights.values(param));
         self.cpu.get_or_try(pack).map(Some)
     }
 
@@ -197,9 +197,9 @@ impl DeepLab {
         self.config.network.aspp.as_ref().map(|_| ()).ok_or(Error::NoHead)
     }
 
-    /// Calls `with` with a source of the weights by node and role.
-    pub(crate) fn read_weights<R>(&self, with: impl FnOnce(&mut fold::Reader) -> Result<R>) -> Result<R> {
-        self.weights.read(&Device::Cpu, |get| with(&mut fold::reader(&self.graph, get)))
+    /// A source of the weights by node and role.
+    pub(crate) fn reader(&self) -> impl Fn(Value, Role) -> Result<Vec<f32>> + Sync {
+        fold::reader(&self.graph, |param| self.weights.values(param))
     }
 
     /// The fused executor computes logits only.
@@ -214,7 +214,7 @@ impl DeepLab {
 
     fn eager(&self) -> Result<Arc<Eager>> {
         let graph = || Graph::clone(&self.graph);
-        self.eager.get_or_try(|| self.weights.read(&self.device, |get| Eager::new(graph(), get)))
+        self.eager.get_or_try(|| Eager::new(graph(), |param| self.weights.tensor(param, &self.device)))
     }
 
     fn run(&self, pixels: &Tensor, wanted: Value) -> Result<Tensor> {

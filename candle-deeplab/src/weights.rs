@@ -6,12 +6,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorView};
+use safetensors::tensor::Metadata;
 
 use crate::error::{Error, Result};
+use crate::exec::fold;
 use crate::graph::{Graph, Param};
 use crate::model::CONFIG_FILE;
 
@@ -19,6 +20,8 @@ use crate::model::CONFIG_FILE;
 const PREFIX: u64 = 8;
 /// The largest header that the format allows.
 const MAX_HEADER: u64 = 100_000_000;
+/// Bytes that are read at once: whole floats of any type.
+const CHUNK: usize = 64 << 10;
 
 /// The tensors of a network, ready to be handed to executors.
 #[derive(Debug)]
@@ -30,18 +33,22 @@ pub(crate) enum Weights {
 }
 
 impl Weights {
-    /// Calls `with` with a source of the parameters, as they are stored in memory, or in f32 on `device` from a file.
-    pub(crate) fn read<R>(
-        &self,
-        device: &Device,
-        with: impl FnOnce(&mut dyn FnMut(&Param) -> Result<Tensor>) -> Result<R>,
-    ) -> Result<R> {
+    /// A parameter as it is in memory, or in f32 on `device` from a file.
+    pub(crate) fn tensor(&self, param: &Param, device: &Device) -> Result<Tensor> {
         match self {
-            Self::File(file) => with(&mut |param| file.tensor(param, device)),
-            Self::Tensors(tensors) => with(&mut |param| {
+            Self::File(file) => Ok(Tensor::from_vec(file.values(param)?, param.shape.as_slice(), device)?),
+            Self::Tensors(tensors) => {
                 let missing = || candle_core::Error::CannotFindTensor { path: param.name.clone() }.bt();
                 Ok(tensors.get(&param.name).cloned().ok_or_else(missing)?)
-            }),
+            }
+        }
+    }
+
+    /// The values of a parameter.
+    pub(crate) fn values(&self, param: &Param) -> Result<Vec<f32>> {
+        match self {
+            Self::File(file) => file.values(param),
+            Self::Tensors(_) => fold::values(&self.tensor(param, &Device::Cpu)?),
         }
     }
 
@@ -124,19 +131,30 @@ impl WeightsFile {
         Ok(())
     }
 
-    fn tensor(&self, param: &Param, device: &Device) -> Result<Tensor> {
+    /// The values of a parameter, widened or narrowed to f32.
+    fn values(&self, param: &Param) -> Result<Vec<f32>> {
         let damaged = || Error::weights(&self.path, format!("`{}` has gone: the file was changed in use", param.name));
         let info = self.header.info(&param.name).ok_or_else(damaged)?;
-        let (start, end) = info.data_offsets;
-        // The file has that much: its length was compared with the header.
-        let mut bytes = vec![0; end - start];
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(self.data + start as u64)).map_err(Error::io(&self.path))?;
-        file.read_exact(&mut bytes).map_err(|_| damaged())?;
-        drop(file);
-        let view = TensorView::new(info.dtype, info.shape.clone(), &bytes)
-            .map_err(|e| Error::weights(&self.path, format!("`{}`: {e}", param.name)))?;
-        Ok(view.load(device)?.to_dtype(DType::F32)?)
+        let (mut start, end) = info.data_offsets;
+        let mut values = Vec::with_capacity(param.shape.iter().product());
+        // Bytes are converted while they are in the nearest cache.
+        let mut buffer = vec![0; CHUNK.min(end - start)];
+        while start < end {
+            let bytes = &mut buffer[..CHUNK.min(end - start)];
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(self.data + start as u64)).map_err(Error::io(&self.path))?;
+            file.read_exact(bytes).map_err(|_| damaged())?;
+            drop(file);
+            start += bytes.len();
+            match info.dtype {
+                Dtype::F16 => values.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
+                Dtype::BF16 => values.extend(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
+                Dtype::F64 => values.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32)),
+                // `check` has found no other type.
+                _ => values.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
+            }
+        }
+        Ok(values)
     }
 }
 

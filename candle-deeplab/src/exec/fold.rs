@@ -7,42 +7,33 @@ use candle_core::{DType, Tensor};
 use crate::error::{Error, Result};
 use crate::graph::{Conv, Graph, Op, Param, Role, Value};
 
-/// A convolution's kernel `[out, in / groups, k, k]` and bias, in double precision so that folding does not round.
-pub(crate) struct Folded {
+/// A convolution and the batch norms behind it: what [`Folded`] will be, before any weight has been read.
+#[derive(Debug, Clone)]
+pub(crate) struct Folding {
     pub(crate) conv: Conv,
     /// Input channels of a group.
     pub(crate) group_inputs: usize,
-    kernel: Vec<f64>,
-    bias: Vec<f64>,
+    /// The node that has the kernel; none has that of a batch norm that stands alone.
+    node: Option<Value>,
+    norms: Vec<(Value, f64)>,
 }
 
-impl Folded {
-    /// The convolution of a node. `get` reads the tensor of a node and a role.
-    pub(crate) fn conv(graph: &Graph, value: Value, conv: Conv, get: &mut Reader) -> Result<Self> {
+impl Folding {
+    /// The convolution of a node.
+    pub(crate) fn conv(graph: &Graph, value: Value, conv: Conv) -> Self {
         let channels = graph.node(graph.node(value).inputs[0]).channels;
-        let kernel = get(value, Role::Kernel)?;
-        let bias = if conv.bias { get(value, Role::Bias)? } else { vec![0.0; conv.out_channels] };
-        Ok(Self { conv, group_inputs: channels / conv.groups, kernel: wide(&kernel), bias: wide(&bias) })
+        Self { conv, group_inputs: channels / conv.groups, node: Some(value), norms: Vec::new() }
     }
 
     /// What does nothing to each of so many channels: the start of a batch norm that stands alone.
     pub(crate) fn identity(channels: usize) -> Self {
         let conv = Conv { groups: channels, ..Conv::pointwise(channels) };
-        Self { conv, group_inputs: 1, kernel: vec![1.0; channels], bias: vec![0.0; channels] }
+        Self { conv, group_inputs: 1, node: None, norms: Vec::new() }
     }
 
     /// Takes in the batch norm of a node.
-    pub(crate) fn batch_norm(&mut self, value: Value, eps: f64, get: &mut Reader) -> Result<()> {
-        let mut role = |role| get(value, role).map(|values| wide(&values));
-        let (gamma, beta) = (role(Role::Gamma)?, role(Role::Beta)?);
-        let (mean, variance) = (role(Role::Mean)?, role(Role::Variance)?);
-        let per_output = self.kernel.len() / self.bias.len();
-        for (out, kernel) in self.kernel.chunks_exact_mut(per_output).enumerate() {
-            let scale = gamma[out] / (variance[out] + eps).sqrt();
-            kernel.iter_mut().for_each(|weight| *weight *= scale);
-            self.bias[out] = beta[out] + (self.bias[out] - mean[out]) * scale;
-        }
-        Ok(())
+    pub(crate) fn batch_norm(&mut self, value: Value, eps: f64) {
+        self.norms.push((value, eps));
     }
 
     /// Whether each channel has its own kernel and one result.
@@ -50,10 +41,51 @@ impl Folded {
         self.group_inputs == 1 && self.conv.groups == self.conv.out_channels
     }
 
+    /// Reads and folds the weights.
+    pub(crate) fn read(&self, read: &Reader) -> Result<Folded> {
+        let outputs = self.conv.out_channels;
+        let kernel = match self.node {
+            Some(node) => read(node, Role::Kernel)?,
+            None => vec![1.0; outputs],
+        };
+        let mut bias = match self.node {
+            Some(node) if self.conv.bias => wide(&read(node, Role::Bias)?),
+            _ => vec![0.0; outputs],
+        };
+        let mut scale = vec![1.0; outputs];
+        for (node, eps) in &self.norms {
+            let role = |role| read(*node, role).map(|values| wide(&values));
+            let (gamma, beta) = (role(Role::Gamma)?, role(Role::Beta)?);
+            let (mean, variance) = (role(Role::Mean)?, role(Role::Variance)?);
+            for out in 0..outputs {
+                let norm = gamma[out] / (variance[out] + eps).sqrt();
+                scale[out] *= norm;
+                bias[out] = beta[out] + (bias[out] - mean[out]) * norm;
+            }
+        }
+        let taps = self.conv.kernel * self.conv.kernel;
+        Ok(Folded { inputs: self.group_inputs, taps, kernel, scale, bias })
+    }
+}
+
+/// The weights of a [`Folding`].
+#[derive(Debug)]
+pub(crate) struct Folded {
+    /// Input channels of a group.
+    inputs: usize,
+    taps: usize,
+    /// `[out, in / groups, k, k]`, as read.
+    kernel: Vec<f32>,
+    /// What each output's kernel is multiplied by, in double precision so that folding rounds once.
+    scale: Vec<f64>,
+    bias: Vec<f64>,
+}
+
+impl Folded {
     /// The weight of an output, an input channel of its group, and a tap.
     pub(crate) fn weight(&self, output: usize, input: usize, tap: usize) -> f32 {
-        let taps = self.conv.kernel * self.conv.kernel;
-        self.kernel[(output * self.group_inputs + input) * taps + tap] as f32
+        let weight = self.kernel[(output * self.inputs + input) * self.taps + tap];
+        (f64::from(weight) * self.scale[output]) as f32
     }
 
     pub(crate) fn bias(&self) -> Vec<f32> {
@@ -61,25 +93,30 @@ impl Folded {
     }
 }
 
-/// Reads the tensor of a node and a role.
-pub(crate) type Reader<'a> = dyn FnMut(Value, Role) -> Result<Vec<f32>> + 'a;
+/// Reads the tensor of a node and a role; from several threads at once, since packing takes longer than reading.
+pub(crate) type Reader<'a> = dyn Fn(Value, Role) -> Result<Vec<f32>> + Sync + 'a;
 
 fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|value| f64::from(*value)).collect()
 }
 
-/// The node's parameters by value and role, from a source of tensors by [`Param`].
+/// The node's parameters by value and role, from a source of values by [`Param`].
 pub(crate) fn reader<'a>(
     graph: &'a Graph,
-    mut get: impl FnMut(&Param) -> Result<Tensor> + 'a,
-) -> impl FnMut(Value, Role) -> Result<Vec<f32>> + 'a {
+    get: impl Fn(&Param) -> Result<Vec<f32>> + Sync + 'a,
+) -> impl Fn(Value, Role) -> Result<Vec<f32>> + Sync + 'a {
     let params: HashMap<_, _> = graph.params().into_iter().map(|param| ((param.node, param.role), param)).collect();
     move |value, role| {
         let param = params
             .get(&(value, role))
             .ok_or_else(|| Error::Graph { node: graph.node(value).path.clone(), reason: format!("has no {role:?}") })?;
-        Ok(get(param)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+        get(param)
     }
+}
+
+/// The values of a tensor of any float type.
+pub(crate) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
 /// The convolution of a node, if it is one.

@@ -5,7 +5,7 @@ use super::proto::{
     Attribute, AttributeType, DataType, Dimension, NodeProto, Shape, TensorProto, TensorType, TypeProto, ValueInfo,
 };
 use crate::error::{Error, Result};
-use crate::exec::fold::{Folded, Reader};
+use crate::exec::fold::{Folding, Reader};
 use crate::graph::{Activation, Graph, Op, Value, Window};
 
 /// A network on its way to ONNX.
@@ -28,7 +28,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The nodes and the weights of everything that the head needs.
-    pub(super) fn run(mut self, head: Head, read: &mut Reader) -> Result<(Vec<NodeProto>, Vec<TensorProto>)> {
+    pub(super) fn run(mut self, head: Head, read: &Reader) -> Result<(Vec<NodeProto>, Vec<TensorProto>)> {
         let output = self.graph.output();
         for value in self.graph.values() {
             let needed = value == output || !self.users[value.index()].is_empty();
@@ -49,20 +49,19 @@ impl<'a> Lowering<'a> {
         Ok((self.nodes, self.initializers))
     }
 
-    fn node(&mut self, value: Value, read: &mut Reader) -> Result<()> {
+    fn node(&mut self, value: Value, read: &Reader) -> Result<()> {
         let graph = self.graph;
         let node = graph.node(value);
         let inputs = || node.inputs.iter().map(|x| self.name(*x)).collect::<Result<Vec<_>>>();
         match node.op {
             Op::Input => self.names[value.index()] = Some("input".into()),
             Op::Conv(conv) => {
-                let folded = Folded::conv(graph, value, conv, read)?;
-                self.convolution(value, folded, read)?;
+                self.convolution(value, Folding::conv(graph, value, conv), read)?;
             }
             Op::BatchNorm { eps } => {
-                let mut folded = Folded::identity(node.channels);
-                folded.batch_norm(value, eps, read)?;
-                self.convolution(value, folded, read)?;
+                let mut folding = Folding::identity(node.channels);
+                folding.batch_norm(value, eps);
+                self.convolution(value, folding, read)?;
             }
             Op::Activation(Activation::Relu) => self.push("Relu", value, inputs()?, vec![]),
             Op::Activation(Activation::Relu6) => {
@@ -103,21 +102,22 @@ impl<'a> Lowering<'a> {
     }
 
     /// A convolution and the batch norms behind it.
-    fn convolution(&mut self, value: Value, mut folded: Folded, read: &mut Reader) -> Result<()> {
+    fn convolution(&mut self, value: Value, mut folding: Folding, read: &Reader) -> Result<()> {
         let mut end = value;
         while let [user] = self.users[end.index()][..]
             && let Op::BatchNorm { eps } = self.graph.node(user).op
         {
-            folded.batch_norm(user, eps, read)?;
+            folding.batch_norm(user, eps);
             end = user;
         }
-        let (conv, taps) = (folded.conv, folded.conv.kernel * folded.conv.kernel);
+        let (conv, inputs, folded) = (folding.conv, folding.group_inputs, folding.read(read)?);
+        let taps = conv.kernel * conv.kernel;
         let weights: Vec<f32> = (0..conv.out_channels)
-            .flat_map(|output| (0..folded.group_inputs).map(move |input| (output, input)))
+            .flat_map(|output| (0..inputs).map(move |input| (output, input)))
             .flat_map(|(output, input)| (0..taps).map(move |tap| (output, input, tap)))
             .map(|(output, input, tap)| folded.weight(output, input, tap))
             .collect();
-        let shape = [conv.out_channels, folded.group_inputs, conv.kernel, conv.kernel];
+        let shape = [conv.out_channels, inputs, conv.kernel, conv.kernel];
         let kernel =
             self.tensor(self.fresh(value, "kernel"), &shape, DataType::Float, le_bytes(&weights, f32::to_le_bytes));
         let bias = folded.bias();

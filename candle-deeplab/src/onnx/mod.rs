@@ -51,16 +51,10 @@ pub enum Head {
 pub fn export(model: &DeepLab, size: (usize, usize), head: Head) -> Result<Vec<u8>> {
     model.check_head()?;
     let classes = model.config().network.classes;
-    model.read_weights(|read| file(model.graph(), classes, size, head, read))
+    file(model.graph(), classes, size, head, &model.reader())
 }
 
-fn file(
-    graph: &Graph,
-    classes: usize,
-    (height, width): (usize, usize),
-    head: Head,
-    read: &mut Reader,
-) -> Result<Vec<u8>> {
+fn file(graph: &Graph, classes: usize, (height, width): (usize, usize), head: Head, read: &Reader) -> Result<Vec<u8>> {
     let refuse = |reason: String| Err(Error::Graph { node: LOGITS.into(), reason });
     if head == Head::Mask && classes > 256 {
         return refuse(format!("has {classes} classes, and a mask holds 256: export logits"));

@@ -147,7 +147,7 @@ fn the_file_computes_what_the_model_does() {
     for size in [(33, 33), (32, 41), (1, 7)] {
         let image = hashed("image", &[1, 3, size.0, size.1]).to_dtype(DType::F32).unwrap();
         let wanted = eager.run(&image, &[graph.output()]).unwrap().remove(0);
-        let read = &mut fold::reader(&graph, weight);
+        let read = &fold::reader(&graph, |param| fold::values(&weight(param)?));
         let logits = super::file(&graph, classes, size, Head::Logits, read).unwrap();
         let difference = (evaluate(&logits, &image) - &wanted).unwrap().abs().unwrap().max_all().unwrap();
         assert!(difference.to_scalar::<f32>().unwrap() < 1e-5, "{size:?}: {difference}");
@@ -162,6 +162,8 @@ fn the_file_computes_what_the_model_does() {
 #[test]
 fn a_mask_that_cannot_hold_the_classes_is_refused() {
     let (graph, _) = network();
-    let error = super::file(&graph, 300, (33, 33), Head::Mask, &mut fold::reader(&graph, weight)).unwrap_err();
+    let error =
+        super::file(&graph, 300, (33, 33), Head::Mask, &fold::reader(&graph, |param| fold::values(&weight(param)?)))
+            .unwrap_err();
     assert!(error.to_string().contains("export logits"), "{error}");
 }

@@ -4,6 +4,9 @@
 //! addition of something that is already there, then an activation that only clamps. A 1×1 convolution also takes in the depthwise
 //! convolution before it. A ReLU whose every use is a depthwise convolution happens where those read (the units of
 //! Xception, whose skip needs the value without it). What goes only into a concatenation is written there at once.
+//! Weights are read and packed when all steps are known, by all threads.
+
+use rayon::prelude::*;
 
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
@@ -12,12 +15,12 @@ use super::program::{Kernel, Map, Operand, Program, Resized, Step, Windows};
 use super::winograd::WinogradConv;
 use crate::arch::LOGITS;
 use crate::error::{Error, Result};
-use crate::exec::fold::{Folded, Reader, conv_of};
+use crate::exec::fold::{Folding, Reader, conv_of};
 use crate::graph::{Activation, Graph, Op, Value};
 
 impl Program {
     /// Lowers a network that ends in logits and their resize, with weights from `read`, packed for these kernels.
-    pub(super) fn new(graph: &Graph, kernels: Kernels, read: &mut Reader) -> Result<Self> {
+    pub(super) fn new(graph: &Graph, kernels: Kernels, read: &Reader) -> Result<Self> {
         let (logits, output) = (graph.tap(LOGITS)?, graph.output());
         let (Op::Resize { align_corners }, &[x, like]) = (graph.node(output).op, &graph.node(output).inputs[..]) else {
             return Err(unsupported(graph, output, "the network's last step must be the resize of its logits"));
@@ -27,11 +30,11 @@ impl Program {
         }
         let mut lowering = Lowering::new(graph, logits, kernels);
         for value in graph.values().take(logits.index() + 1) {
-            lowering.node(value, read)?;
+            lowering.node(value)?;
         }
         let logits = lowering.operand(logits)?;
-        let (maps, steps) = (lowering.maps, lowering.steps);
-        Ok(Self { maps, steps, logits, output: Resized { like, align_corners } })
+        let steps = lowering.steps.into_par_iter().map(|step| step.pack(read)).collect::<Result<_>>()?;
+        Ok(Self { maps: lowering.maps, steps, logits, output: Resized { like, align_corners } })
     }
 }
 
@@ -47,7 +50,26 @@ struct Lowering<'a> {
     users: Vec<Vec<Value>>,
     state: Vec<State>,
     maps: Vec<Map>,
-    steps: Vec<Step>,
+    steps: Vec<Unpacked>,
+}
+
+/// A step whose weights have not been read.
+struct Unpacked {
+    path: String,
+    pack: Pack,
+    input: Operand,
+    other: Option<Operand>,
+    output: Operand,
+}
+
+/// Makes a step's kernel.
+type Pack = Box<dyn FnOnce(&Reader) -> Result<Kernel> + Send>;
+
+impl Unpacked {
+    fn pack(self, read: &Reader) -> Result<Step> {
+        let Self { path, pack, input, other, output } = self;
+        Ok(Step { path, kernel: pack(read)?, input, other, output })
+    }
 }
 
 /// What has become of a node.
@@ -65,9 +87,9 @@ enum State {
 
 /// A convolution with what it has taken in behind it.
 struct Chain {
-    folded: Folded,
+    folding: Folding,
     residual: Option<Operand>,
-    clamp: Option<Clamp>,
+    clamp: Clamp,
     /// The node whose value comes out.
     end: Value,
 }
@@ -79,7 +101,7 @@ impl<'a> Lowering<'a> {
         Self { graph, kernels, logits, users, state, maps: Vec::new(), steps: Vec::new() }
     }
 
-    fn node(&mut self, value: Value, read: &mut Reader) -> Result<()> {
+    fn node(&mut self, value: Value) -> Result<()> {
         let graph = self.graph;
         let node = graph.node(value);
         let needed = value == self.logits || !self.users[value.index()].is_empty() || node.op == Op::Input;
@@ -92,13 +114,12 @@ impl<'a> Lowering<'a> {
                 self.state[value.index()] = State::Ready(input);
             }
             Op::Conv(conv) => {
-                let folded = Folded::conv(graph, value, conv, read)?;
-                self.convolution(value, folded, read)?;
+                self.convolution(value, Folding::conv(graph, value, conv))?;
             }
             Op::BatchNorm { eps } => {
-                let mut folded = Folded::identity(node.channels);
-                folded.batch_norm(value, eps, read)?;
-                self.convolution(value, folded, read)?;
+                let mut folding = Folding::identity(node.channels);
+                folding.batch_norm(value, eps);
+                self.convolution(value, folding)?;
             }
             Op::Activation(activation) => {
                 let x = self.operand(node.inputs[0])?;
@@ -114,15 +135,15 @@ impl<'a> Lowering<'a> {
                     Activation::HardSwish => Kernel::HardSwish,
                     Activation::HardSigmoid => Kernel::HardSigmoid,
                 };
-                self.step(value, value, kernel, x, None);
+                self.step(value, value, ready(kernel), x, None);
             }
             Op::Add => {
                 let (a, b) = (self.operand(node.inputs[0])?, self.operand(node.inputs[1])?);
-                self.step(value, value, Kernel::Add, a, Some(b));
+                self.step(value, value, ready(Kernel::Add), a, Some(b));
             }
             Op::Multiply => {
                 let (x, weights) = (self.operand(node.inputs[0])?, self.operand(node.inputs[1])?);
-                self.step(value, value, Kernel::Multiply, x, Some(weights));
+                self.step(value, value, ready(Kernel::Multiply), x, Some(weights));
             }
             Op::Concat => {
                 let mut offset = 0;
@@ -131,8 +152,7 @@ impl<'a> Lowering<'a> {
                     offset += to.channels;
                     if to.map != from.map {
                         let path = node.path.clone();
-                        let kernel = Kernel::Clamp(Clamp::NONE);
-                        self.steps.push(Step { path, kernel, input: from, other: None, output: to });
+                        self.push(path, ready(Kernel::Clamp(Clamp::NONE)), from, None, to);
                     }
                 }
                 if let State::Partly(whole) = self.state[value.index()] {
@@ -141,69 +161,67 @@ impl<'a> Lowering<'a> {
             }
             Op::Resize { align_corners } => {
                 let x = self.operand(node.inputs[0])?;
-                self.step(value, value, Kernel::Resize { align_corners }, x, None);
+                self.step(value, value, ready(Kernel::Resize { align_corners }), x, None);
             }
             Op::MaxPool { kernel, stride, padding } => {
                 let x = self.operand(node.inputs[0])?;
                 let windows = Windows { kernel, stride, dilation: 1, padding };
-                self.step(value, value, Kernel::MaxPool(windows), x, None);
+                self.step(value, value, ready(Kernel::MaxPool(windows)), x, None);
             }
             Op::GlobalPool => {
                 let x = self.operand(node.inputs[0])?;
-                self.step(value, value, Kernel::GlobalPool, x, None);
+                self.step(value, value, ready(Kernel::GlobalPool), x, None);
             }
         }
         Ok(())
     }
 
     /// A convolution, or a batch norm in its form, with all that it can take in.
-    fn convolution(&mut self, value: Value, folded: Folded, read: &mut Reader) -> Result<()> {
+    fn convolution(&mut self, value: Value, folding: Folding) -> Result<()> {
         let x = self.graph.node(value).inputs[0];
-        let windows = Windows::from(folded.conv);
-        if !folded.is_depthwise() {
-            let (x, chain) = (self.operand(x)?, self.chain(value, folded, true, read)?);
-            if WinogradConv::suits(&chain.folded, self.kernels) {
-                let conv =
-                    WinogradConv::new(&chain.folded, chain.clamp.unwrap_or(Clamp::NONE), self.kernels.panel_width());
-                let (path, output) = (self.graph.node(value).path.clone(), self.place(chain.end));
-                let kernel = Kernel::Winograd(conv, windows);
-                self.steps.push(Step { path, kernel, input: x, other: chain.residual, output });
-                self.state[chain.end.index()] = State::Ready(output);
+        let windows = Windows::from(folding.conv);
+        if !folding.is_depthwise() {
+            let (x, chain) = (self.operand(x)?, self.chain(value, folding, true));
+            if WinogradConv::suits(&chain.folding, self.kernels) {
+                let Chain { folding, residual, clamp, end } = chain;
+                let width = self.kernels.panel_width();
+                let pack = move |read: &Reader| {
+                    Ok(Kernel::Winograd(WinogradConv::new(&folding, &folding.read(read)?, clamp, width), windows))
+                };
+                let (path, output) = (self.graph.node(value).path.clone(), self.place(end));
+                self.push(path, Box::new(pack), x, residual, output);
+                self.state[end.index()] = State::Ready(output);
                 return Ok(());
             }
-            return self.dense(value, x, chain, || Rows::Window, windows);
+            self.dense(value, x, chain, None, windows);
+            return Ok(());
         }
         let (x, relu_input) = match self.state[x.index()] {
             State::Relu(x) => (x, true),
             _ => (self.operand(x)?, false),
         };
-        let chain = self.chain(value, folded, false, read)?;
-        let depthwise = depthwise(&chain, relu_input);
-        let pointwise = self.sole_user(chain.end).and_then(|user| Some((user, conv_of(self.graph, user)?)));
-        match pointwise {
+        let Chain { folding, clamp, end, .. } = self.chain(value, folding, false);
+        let depthwise = Depthwise { folding, relu_input, clamp };
+        match self.sole_user(end).and_then(|user| Some((user, conv_of(self.graph, user)?))) {
             Some((user, conv)) if conv.groups == 1 && Windows::from(conv).is_pointwise() => {
-                self.state[chain.end.index()] = State::Absorbed;
-                let folded = Folded::conv(self.graph, user, conv, read)?;
-                let chain = self.chain(user, folded, true, read)?;
-                let mut depthwise = Some(depthwise);
-                let rows = || depthwise.take().map_or(Rows::Window, Rows::Depthwise);
-                self.dense(user, x, chain, rows, windows)
+                self.state[end.index()] = State::Absorbed;
+                let chain = self.chain(user, Folding::conv(self.graph, user, conv), true);
+                self.dense(user, x, chain, Some(depthwise), windows);
             }
             _ => {
-                self.step(value, chain.end, Kernel::Depthwise(depthwise, windows), x, None);
-                Ok(())
+                let pack = move |read: &Reader| Ok(Kernel::Depthwise(depthwise.read(read)?, windows));
+                self.step(value, end, Box::new(pack), x, None);
             }
         }
+        Ok(())
     }
 
     /// What a convolution takes in behind it.
-    fn chain(&mut self, value: Value, mut folded: Folded, add: bool, read: &mut Reader) -> Result<Chain> {
+    fn chain(&mut self, value: Value, mut folding: Folding, add: bool) -> Chain {
         let (mut end, mut residual, mut clamp) = (value, None, None);
         while let Some(user) = self.sole_user(end) {
             match self.graph.node(user).op {
-                Op::BatchNorm { eps } if residual.is_none() && clamp.is_none() => {
-                    folded.batch_norm(user, eps, read)?;
-                }
+                Op::BatchNorm { eps } if residual.is_none() && clamp.is_none() => folding.batch_norm(user, eps),
                 Op::Add if add && residual.is_none() && clamp.is_none() => {
                     let other = self.graph.node(user).inputs.iter().find(|x| **x != end);
                     let Some(State::Ready(other)) = other.map(|x| self.state[x.index()]) else { break };
@@ -216,44 +234,45 @@ impl<'a> Lowering<'a> {
             self.state[end.index()] = State::Absorbed;
             end = user;
         }
-        Ok(Chain { folded, residual, clamp, end })
+        Chain { folding, residual, clamp: clamp.unwrap_or(Clamp::NONE), end }
     }
 
     /// A dense convolution: a step for each group, which has its own channels of the input and the output.
-    fn dense(
-        &mut self,
-        value: Value,
-        x: Operand,
-        chain: Chain,
-        mut rows: impl FnMut() -> Rows,
-        windows: Windows,
-    ) -> Result<()> {
-        let Chain { folded, residual, clamp, end } = chain;
-        let clamp = clamp.unwrap_or(Clamp::NONE);
-        let (groups, inputs, taps) = (folded.conv.groups, folded.group_inputs, folded.conv.kernel * folded.conv.kernel);
-        let (output, bias) = (self.place(end), folded.bias());
-        let outputs = bias.len() / groups;
+    fn dense(&mut self, value: Value, x: Operand, chain: Chain, depthwise: Option<Depthwise>, windows: Windows) {
+        let Chain { folding, residual, clamp, end } = chain;
+        let (groups, inputs, taps) = (folding.conv.groups, folding.group_inputs, folding.conv.kernel.pow(2));
+        let (output, width) = (self.place(end), self.kernels.panel_width());
+        let outputs = folding.conv.out_channels / groups;
         for group in 0..groups {
-            let first = group * outputs;
-            let weight = |output, k| folded.weight(first + output, k % inputs, k / inputs);
-            let weights = Packed::new(self.kernels.panel_width(), inputs * taps, &bias[first..first + outputs], weight);
-            self.steps.push(Step {
-                path: self.graph.node(value).path.clone(),
-                kernel: Kernel::Dense(DenseConv { weights, rows: rows(), clamp }, windows),
-                input: x.part(group, groups),
-                other: residual.map(|residual| residual.part(group, groups)),
-                output: output.part(group, groups),
-            });
+            let (folding, depthwise, first) = (folding.clone(), depthwise.clone(), group * outputs);
+            let pack = move |read: &Reader| {
+                let folded = folding.read(read)?;
+                let rows = match depthwise {
+                    Some(depthwise) => Rows::Depthwise(depthwise.read(read)?),
+                    None => Rows::Window,
+                };
+                let weights = Packed::new(width, inputs * taps, &folded.bias()[first..first + outputs], |output| {
+                    let (folded, output) = (&folded, first + output);
+                    (0..taps).flat_map(move |tap| (0..inputs).map(move |input| folded.weight(output, input, tap)))
+                });
+                Ok(Kernel::Dense(DenseConv { weights, rows, clamp }, windows))
+            };
+            let path = self.graph.node(value).path.clone();
+            let residual = residual.map(|residual| residual.part(group, groups));
+            self.push(path, Box::new(pack), x.part(group, groups), residual, output.part(group, groups));
         }
         self.state[end.index()] = State::Ready(output);
-        Ok(())
     }
 
     /// A step that computes `end` and is called after `value`.
-    fn step(&mut self, value: Value, end: Value, kernel: Kernel, input: Operand, other: Option<Operand>) {
+    fn step(&mut self, value: Value, end: Value, pack: Pack, input: Operand, other: Option<Operand>) {
         let (path, output) = (self.graph.node(value).path.clone(), self.place(end));
-        self.steps.push(Step { path, kernel, input, other, output });
+        self.push(path, pack, input, other, output);
         self.state[end.index()] = State::Ready(output);
+    }
+
+    fn push(&mut self, path: String, pack: Pack, input: Operand, other: Option<Operand>, output: Operand) {
+        self.steps.push(Unpacked { path, pack, input, other, output });
     }
 
     /// Where a node's result is put: in a concatenation, if it goes nowhere else, or in a map of its own.
@@ -315,11 +334,27 @@ impl Windows {
     }
 }
 
-fn depthwise(chain: &Chain, relu_input: bool) -> DepthwiseConv {
-    let bias = chain.folded.bias();
-    let taps = chain.folded.conv.kernel * chain.folded.conv.kernel;
-    let weights = (0..taps).flat_map(|tap| (0..bias.len()).map(move |channel| chain.folded.weight(channel, 0, tap)));
-    DepthwiseConv { weights: weights.collect(), bias, relu_input, clamp: chain.clamp.unwrap_or(Clamp::NONE) }
+/// A depthwise convolution whose weights have not been read.
+#[derive(Clone)]
+struct Depthwise {
+    folding: Folding,
+    relu_input: bool,
+    clamp: Clamp,
+}
+
+impl Depthwise {
+    fn read(&self, read: &Reader) -> Result<DepthwiseConv> {
+        let folded = self.folding.read(read)?;
+        let (bias, taps) = (folded.bias(), self.folding.conv.kernel.pow(2));
+        let weights = (0..taps).flat_map(|tap| (0..bias.len()).map(move |channel| (channel, tap)));
+        let weights = weights.map(|(channel, tap)| folded.weight(channel, 0, tap)).collect();
+        Ok(DepthwiseConv { weights, bias, relu_input: self.relu_input, clamp: self.clamp })
+    }
+}
+
+/// A kernel without weights.
+fn ready(kernel: Kernel) -> Pack {
+    Box::new(|_| Ok(kernel))
 }
 
 const RELU: Clamp = Clamp { low: 0.0, ..Clamp::NONE };

@@ -29,6 +29,7 @@ use candle_core::{Device, Storage, Tensor};
 pub use isa::Isa;
 
 use crate::error::{Error, Result};
+use crate::exec::fold;
 use crate::graph::{Graph, Param};
 use arena::{Arena, Arenas};
 use isa::Kernels;
@@ -65,15 +66,24 @@ pub struct StepTime {
 }
 
 impl Cpu {
-    /// Folds, fuses and packs a network. Takes each parameter, f32 on the CPU, from `get`.
+    /// Folds, fuses and packs a network. Takes each parameter from `get`, several at once.
     ///
     /// # Errors
     /// Those of `get`; [`Error::Executor`] where this machine lacks the instruction set; [`Error::Graph`] where the
     /// network does not end in logits (the tap [`LOGITS`](crate::arch::LOGITS)) and their resize.
-    pub fn new(graph: Arc<Graph>, isa: Isa, get: impl FnMut(&Param) -> Result<Tensor>) -> Result<Self> {
+    pub fn new(graph: Arc<Graph>, isa: Isa, get: impl Fn(&Param) -> Result<Tensor> + Sync) -> Result<Self> {
+        Self::from_values(graph, isa, |param| fold::values(&get(param)?))
+    }
+
+    /// As [`new`](Self::new), from the values of each parameter.
+    pub(crate) fn from_values(
+        graph: Arc<Graph>,
+        isa: Isa,
+        get: impl Fn(&Param) -> Result<Vec<f32>> + Sync,
+    ) -> Result<Self> {
         let kernels = Kernels::new(isa)
             .ok_or_else(|| Error::Executor(format!("this machine has no {isa}: leave the choice to `Isa::detect`")))?;
-        let program = Program::new(&graph, kernels, &mut crate::exec::fold::reader(&graph, get))?;
+        let program = Program::new(&graph, kernels, &fold::reader(&graph, get))?;
         Ok(Self { graph, kernels, program, plans: Mutex::default(), arenas: Arenas::default() })
     }
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::aligned::Aligned;
 use super::isa::{Clamp, Kernels, Matmul, Packed, Run, Segment, TileInput, TileOutput};
 use super::view::{View, ViewMut};
-use crate::exec::fold::Folded;
+use crate::exec::fold::{Folded, Folding};
 use crate::graph::Window;
 
 /// Outputs of a tile along an axis.
@@ -47,23 +47,25 @@ pub(super) struct WinogradConv {
 
 impl WinogradConv {
     /// Whether this convolution is faster, and as good, in this form.
-    pub(super) fn suits(folded: &Folded, kernels: Kernels) -> bool {
-        let conv = folded.conv;
+    pub(super) fn suits(folding: &Folding, kernels: Kernels) -> bool {
+        let conv = folding.conv;
         let lanes = kernels.tile_lanes();
         (conv.kernel, conv.stride, conv.groups) == (3, 1, 1)
             && conv.dilation <= MAX_RATE
-            && lanes.is_some_and(|lanes| folded.group_inputs >= 2 * lanes && conv.out_channels >= 2 * lanes)
+            && lanes.is_some_and(|lanes| folding.group_inputs >= 2 * lanes && conv.out_channels >= 2 * lanes)
     }
 
-    pub(super) fn new(folded: &Folded, clamp: Clamp, panel_width: usize) -> Self {
-        let (inputs, bias) = (folded.group_inputs, folded.bias());
+    pub(super) fn new(folding: &Folding, folded: &Folded, clamp: Clamp, panel_width: usize) -> Self {
+        let (inputs, bias) = (folding.group_inputs, folded.bias());
         let transformed: Vec<[f32; POSITIONS]> = (0..bias.len() * inputs)
             .into_par_iter()
             .map(|at| transform(std::array::from_fn(|tap| folded.weight(at / inputs, at % inputs, tap))))
             .collect();
         let none = vec![0.0; bias.len()];
         let position = |at: usize| {
-            Packed::new(panel_width, inputs, &none, |output, input| transformed[output * inputs + input][at])
+            Packed::new(panel_width, inputs, &none, |output| {
+                transformed[output * inputs..][..inputs].iter().map(move |tile| tile[at])
+            })
         };
         Self { positions: (0..POSITIONS).into_par_iter().map(position).collect(), bias, clamp }
     }

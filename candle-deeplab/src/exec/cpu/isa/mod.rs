@@ -211,17 +211,21 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Packs a matrix that is given by its elements `weight(output, input)`.
-    pub(super) fn new(width: usize, inputs: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+    /// Packs a matrix that is given by its rows: `row(output)` has a weight for each input.
+    pub(super) fn new<R: Iterator<Item = f32>>(
+        width: usize,
+        inputs: usize,
+        bias: &[f32],
+        row: impl Fn(usize) -> R + Sync,
+    ) -> Self {
         let outputs = bias.len();
         let padded = outputs.next_multiple_of(width);
         let (mut panels, mut padded_bias) = (Aligned::zeroed(padded * inputs), Aligned::zeroed(padded));
         panels.par_chunks_exact_mut((width * inputs).max(1)).enumerate().for_each(|(index, panel)| {
             let first = index * width;
             for column in 0..width.min(outputs - first) {
-                for input in 0..inputs {
-                    panel[input * width + column] = weight(first + column, input);
-                }
+                let places = panel[column..].iter_mut().step_by(width);
+                places.zip(row(first + column)).for_each(|(place, weight)| *place = weight);
             }
         });
         padded_bias[..outputs].copy_from_slice(bias);

@@ -29,7 +29,7 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
     let (x_pitch, out_pitch) = (inputs + gap, outputs + gap);
     let (x, weights) = (noise(seed, rows * x_pitch), noise(seed ^ 1, inputs * outputs));
     let (bias, residual) = (noise(seed ^ 2, outputs), noise(seed ^ 3, rows * out_pitch));
-    let packed = Packed::new(kernels.panel_width(), inputs, &bias, |o, i| weights[o * inputs + i]);
+    let packed = Packed::new(kernels.panel_width(), inputs, &bias, |o| weights[o * inputs..][..inputs].iter().copied());
     let mut out = vec![UNTOUCHED; rows * out_pitch];
     // Two runs, and inputs in two segments.
     let (half, part) = (rows / 2, inputs / 3);
@@ -145,7 +145,7 @@ fn matmuls_of_every_tile() {
 fn nan_stays_nan() {
     for kernels in kernels() {
         for outputs in [kernels.panel_width(), 3] {
-            let packed = Packed::new(kernels.panel_width(), 1, &vec![0.0; outputs], |_, _| 1.0);
+            let packed = Packed::new(kernels.panel_width(), 1, &vec![0.0; outputs], |_| std::iter::repeat(1.0));
             let mut out = vec![0.0; outputs];
             let clamp = Clamp { low: 0.0, high: 6.0 };
             let (x, residual) = (&[f32::NAN], None);
@@ -169,7 +169,7 @@ fn nan_stays_nan() {
 #[should_panic(expected = "matmul: input")]
 fn a_slice_that_is_too_short_is_refused() {
     let kernels = Kernels::new(Isa::detect()).unwrap();
-    let weights = Packed::new(kernels.panel_width(), 4, &[0.0; 8], |_, _| 1.0);
+    let weights = Packed::new(kernels.panel_width(), 4, &[0.0; 8], |_| std::iter::repeat(1.0));
     let (x, mut out) = ([0.0; 7], [0.0; 16]);
     let (residual, clamp) = (None, Clamp::NONE);
     kernels.matmul(Matmul {
