@@ -168,3 +168,52 @@ fn listed(names: BTreeSet<&str>) -> String {
         all => format!("{all} ({}, …)", first.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Normalization;
+    use crate::graph::{Builder, Conv};
+    use crate::ops::testing::hashed;
+
+    /// A network's parameters in a file, of the type stored.
+    fn stored(dtype: DType) -> (tempfile::TempDir, PathBuf, Graph, HashMap<String, Tensor>) {
+        let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
+        let x = g.conv_bn("conv", image, Conv::dense(5, 3));
+        let output = g.resize(x, image, true);
+        let graph = g.finish(output).unwrap();
+        let value = |param: Param| {
+            let value = hashed(&param.name, &param.shape).to_dtype(dtype).unwrap();
+            (param.name, value)
+        };
+        let tensors: HashMap<String, Tensor> = graph.params().into_iter().map(value).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        candle_core::safetensors::save(&tensors, &path).unwrap();
+        (dir, path, graph, tensors)
+    }
+
+    /// An executor gets f32 from any float, with the value that was stored.
+    #[test]
+    fn half_precision_is_widened() {
+        for dtype in [DType::F16, DType::BF16] {
+            let (_dir, path, graph, tensors) = stored(dtype);
+            let weights = Weights::File(WeightsFile::open(&path, &graph).unwrap());
+            let read = |get: &mut dyn FnMut(&Param) -> Result<Tensor>| graph.params().iter().map(get).collect();
+            let read: Vec<Tensor> = weights.read(&Device::Cpu, read).unwrap();
+            for (param, read) in graph.params().iter().zip(read) {
+                assert_eq!((read.dtype(), read.dims()), (DType::F32, &param.shape[..]));
+                let values =
+                    |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+                assert_eq!(values(&read), values(&tensors[&param.name]), "{} in {dtype:?}", param.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_float_is_refused() {
+        let (_dir, path, graph, _) = stored(DType::I64);
+        let said = WeightsFile::open(&path, &graph).unwrap_err().to_string();
+        assert!(said.contains("not a float"), "{said}");
+    }
+}

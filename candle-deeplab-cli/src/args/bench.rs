@@ -52,6 +52,8 @@ pub(crate) struct BenchArgs {
 pub(crate) enum ExecutorName {
     /// Fused kernels, with the fastest instructions of this machine
     Cpu,
+    /// Fused kernels with AVX-512
+    Avx512,
     /// Fused kernels with AVX2
     Avx2,
     /// Fused kernels in plain Rust

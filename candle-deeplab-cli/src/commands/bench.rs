@@ -31,6 +31,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<Exit> {
 fn measure(args: &BenchArgs, weights: PathBuf, start: Instant) -> Result<Measured> {
     let isa = match args.executor {
         ExecutorName::Cpu | ExecutorName::Eager => Isa::detect(),
+        ExecutorName::Avx512 => Isa::Avx512,
         ExecutorName::Avx2 => Isa::Avx2,
         ExecutorName::Portable => Isa::Portable,
     };

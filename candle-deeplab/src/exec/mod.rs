@@ -9,8 +9,8 @@ pub use cpu::Isa;
 /// Which executor a model uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Executor {
-    /// The fused one where there is a fast one for the device (today: a CPU with AVX2) and the weights are no variables;
-    /// eager otherwise, and for inputs that a gradient is wanted of.
+    /// The fused one where there is a fast one for the device (today: a CPU with AVX2 or AVX-512) and the weights are no
+    /// variables; eager otherwise, and for inputs that a gradient is wanted of.
     #[default]
     Auto,
     /// Candle's tensors, node by node.

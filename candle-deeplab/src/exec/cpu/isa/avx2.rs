@@ -9,7 +9,9 @@ use super::lanes::{self, Lanes};
 use super::{Depthwise, Matmul, TileInput, TileOutput, tiles};
 
 pub(super) const LANES: usize = 8;
-pub(super) const PANEL_WIDTH: usize = 2 * LANES;
+/// Of a panel.
+const VECTORS: usize = 2;
+pub(super) const PANEL_WIDTH: usize = VECTORS * LANES;
 pub(super) const TILE_ROWS: usize = 6;
 
 /// # Safety
@@ -25,7 +27,7 @@ pub(super) unsafe fn multiply_adds(rounds: usize) -> f32 {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn matmul(args: Matmul<'_>) {
     // SAFETY: the caller's promises; `Kernels` packs panels of `PANEL_WIDTH`.
-    unsafe { lanes::matmul::<__m256, TILE_ROWS>(args) }
+    unsafe { lanes::matmul::<__m256, TILE_ROWS, VECTORS>(args) }
 }
 
 /// # Safety
@@ -33,7 +35,7 @@ pub(super) unsafe fn matmul(args: Matmul<'_>) {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn depthwise(args: Depthwise<'_>) {
     // SAFETY: the caller's promises.
-    unsafe { lanes::depthwise::<__m256>(args) }
+    unsafe { lanes::depthwise::<__m256, 4, 2>(args) }
 }
 
 /// # Safety

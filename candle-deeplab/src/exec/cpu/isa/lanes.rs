@@ -27,8 +27,25 @@ pub(super) trait Lanes: Copy {
     unsafe fn at_most(self, high: Self) -> Self;
 }
 
-/// The widest vector's lanes, twice: a panel.
-const MAX_PANEL: usize = 32;
+/// The widest panel: three of the widest vectors.
+const MAX_PANEL: usize = 48;
+
+/// Evaluates an expression with a number from 1 to `$most` as a constant; no code is made for greater ones.
+macro_rules! with_constant {
+    ($number:expr, $most:expr, |$name:ident| $call:expr) => {
+        with_constant!($number, $most, |$name| $call, 1 2 3 4 5 6 7 8)
+    };
+    ($number:expr, $most:expr, |$name:ident| $call:expr, $($value:literal)*) => {{
+        const { assert!($most <= 8) };
+        match $number {
+            $($value if $value <= $most => {
+                const $name: usize = $value;
+                $call
+            })*
+            number => unreachable!("{number} of 1 to {}", $most),
+        }
+    }};
+}
 
 /// Multiply-adds that need nothing but registers.
 ///
@@ -52,16 +69,18 @@ pub(super) unsafe fn multiply_adds<V: Lanes>(rounds: usize) -> f32 {
     }
 }
 
-/// A matmul by tiles of `ROWS` rows and two vectors of outputs, all inputs summed up in registers.
+/// A matmul by tiles of `ROWS` rows and `VECTORS` vectors of outputs, all inputs summed up in registers.
 ///
 /// # Safety
-/// The vector's instructions exist, the arguments are [checked](Matmul::check), and the panels are two vectors wide.
+/// The vector's instructions exist, the arguments are [checked](Matmul::check), and the panels are `VECTORS` vectors wide.
 #[inline(always)]
-pub(super) unsafe fn matmul<V: Lanes, const ROWS: usize>(mut args: Matmul<'_>) {
-    debug_assert_eq!(args.weights.width, 2 * V::LANES);
+pub(super) unsafe fn matmul<V: Lanes, const ROWS: usize, const VECTORS: usize>(mut args: Matmul<'_>) {
+    const { assert!(VECTORS * V::LANES <= MAX_PANEL) };
+    debug_assert_eq!(args.weights.width, VECTORS * V::LANES);
     let weights = args.weights;
-    // A panel stays in the nearest cache while the block's rows pass by.
+    // A panel stays in the nearest cache that holds it while the block's rows pass by.
     for (panel, bias, first, columns) in weights.panels() {
+        let vectors = columns.div_ceil(V::LANES);
         for run in args.runs {
             let mut row = 0;
             while row < run.rows {
@@ -69,23 +88,11 @@ pub(super) unsafe fn matmul<V: Lanes, const ROWS: usize>(mut args: Matmul<'_>) {
                 // Tiles of one size, give or take a row: a last one of a single row would wait for each addition.
                 let rows = left.div_ceil(left.div_ceil(ROWS));
                 let at = Tile { panel, bias, first, columns, run, row };
-                // SAFETY: the caller's promises; `tile` gets no more rows than are left.
-                row += unsafe {
-                    match (rows, columns > V::LANES) {
-                        (1, true) => tile::<V, 1, 2>(&mut args, at),
-                        (1, false) => tile::<V, 1, 1>(&mut args, at),
-                        (2, true) => tile::<V, 2, 2>(&mut args, at),
-                        (2, false) => tile::<V, 2, 1>(&mut args, at),
-                        (3, true) => tile::<V, 3, 2>(&mut args, at),
-                        (3, false) => tile::<V, 3, 1>(&mut args, at),
-                        (4, true) => tile::<V, 4, 2>(&mut args, at),
-                        (4, false) => tile::<V, 4, 1>(&mut args, at),
-                        (5, true) => tile::<V, 5, 2>(&mut args, at),
-                        (5, false) => tile::<V, 5, 1>(&mut args, at),
-                        (_, true) => tile::<V, ROWS, 2>(&mut args, at),
-                        (_, false) => tile::<V, ROWS, 1>(&mut args, at),
-                    }
-                };
+                with_constant!(rows, ROWS, |R| with_constant!(vectors, VECTORS, |C| {
+                    // SAFETY: the caller's promises; these rows are left, and the panel has these vectors.
+                    unsafe { tile::<V, R, C, VECTORS>(&mut args, at) }
+                }));
+                row += rows;
             }
         }
     }
@@ -106,18 +113,18 @@ struct Tile<'a> {
 /// core's front end is shared with another thread.
 const UNROLL: usize = 4;
 
-/// Computes `R` rows and `C` vectors of outputs; returns `R`.
+/// Computes `R` rows and the first `C` of a panel's `VECTORS` vectors of outputs.
 ///
 /// # Safety
 /// As [`matmul`], and the rows exist.
 #[inline(always)]
-unsafe fn tile<V: Lanes, const R: usize, const C: usize>(args: &mut Matmul<'_>, at: Tile<'_>) -> usize {
-    let (inputs, width) = (args.weights.inputs, 2 * V::LANES);
+unsafe fn tile<V: Lanes, const R: usize, const C: usize, const VECTORS: usize>(args: &mut Matmul<'_>, at: Tile<'_>) {
+    let (inputs, width) = (args.weights.inputs, VECTORS * V::LANES);
     let Tile { panel, bias, first, columns, run, row } = at;
-    debug_assert!(panel.len() == inputs * width && bias.len() == width && columns <= C * V::LANES);
+    debug_assert!(panel.len() == inputs * width && bias.len() == width && columns <= C * V::LANES && C <= VECTORS);
     // SAFETY: `check` has found the run's rows of every segment in `x`, its inputs among the weights', and its rows of
     // `outputs` values in `out` and `residual`; `row + R <= run.rows`, `first + columns <= outputs`. The panel has `inputs`
-    // times two vectors, the bias two vectors.
+    // times `VECTORS` vectors, the bias as many.
     unsafe {
         let mut sums = [[V::splat(0.0); C]; R];
         for c in 0..C {
@@ -150,7 +157,8 @@ unsafe fn tile<V: Lanes, const R: usize, const C: usize>(args: &mut Matmul<'_>, 
 
         let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
         let whole = columns == C * V::LANES;
-        for (r, sums) in sums.iter().enumerate() {
+        // By value: of a copy, that is. The loop indexes it, so it lies in memory, and so would the sums themselves.
+        for (r, sums) in sums.into_iter().enumerate() {
             let out = args.out.as_mut_ptr().add((row + r) * args.out_pitch + first);
             let residual = args.residual.map(|(x, pitch)| x.as_ptr().add((row + r) * pitch + first));
             if whole {
@@ -173,7 +181,6 @@ unsafe fn tile<V: Lanes, const R: usize, const C: usize>(args: &mut Matmul<'_>, 
             }
         }
     }
-    R
 }
 
 /// Adds the products of input `k` of each row with the weights at `w`.
@@ -199,50 +206,45 @@ unsafe fn multiply_add<V: Lanes, const R: usize, const C: usize>(
     }
 }
 
-/// Vectors of channels that are side by side in a sum.
-const VECTORS: usize = 2;
-
-/// A depthwise convolution by vectors of channels, a few pixels at once.
+/// A depthwise convolution by `VECTORS` vectors of channels of `PIXELS` pixels at once.
 ///
 /// # Safety
 /// The vector's instructions exist, the arguments are [checked](Depthwise::check), and there is at least one vector of
 /// channels.
 #[inline(always)]
-pub(super) unsafe fn depthwise<V: Lanes>(mut args: Depthwise<'_>) {
+pub(super) unsafe fn depthwise<V: Lanes, const PIXELS: usize, const VECTORS: usize>(mut args: Depthwise<'_>) {
     debug_assert!(args.channels >= V::LANES);
     for run in args.runs {
         let mut pixel = 0;
         while pixel < run.rows {
             let left = run.rows - pixel;
             // As for the rows of a matmul: a last pixel on its own would wait for each addition.
-            let pixels = left.div_ceil(left.div_ceil(4));
-            // SAFETY: the caller's promises; `pixels_of` gets no more pixels than are left.
-            pixel += unsafe {
-                match (pixels, args.relu_input) {
-                    (1, true) => pixels_of::<V, 1, true>(&mut args, run, pixel),
-                    (1, false) => pixels_of::<V, 1, false>(&mut args, run, pixel),
-                    (2, true) => pixels_of::<V, 2, true>(&mut args, run, pixel),
-                    (2, false) => pixels_of::<V, 2, false>(&mut args, run, pixel),
-                    (3, true) => pixels_of::<V, 3, true>(&mut args, run, pixel),
-                    (3, false) => pixels_of::<V, 3, false>(&mut args, run, pixel),
-                    (_, true) => pixels_of::<V, 4, true>(&mut args, run, pixel),
-                    (_, false) => pixels_of::<V, 4, false>(&mut args, run, pixel),
+            let pixels = left.div_ceil(left.div_ceil(PIXELS));
+            with_constant!(pixels, PIXELS, |P| {
+                // SAFETY: the caller's promises; these pixels are left.
+                unsafe {
+                    if args.relu_input {
+                        pixels_of::<V, P, VECTORS, true>(&mut args, run, pixel);
+                    } else {
+                        pixels_of::<V, P, VECTORS, false>(&mut args, run, pixel);
+                    }
                 }
-            };
+            });
+            pixel += pixels;
         }
     }
 }
 
-/// Computes all channels of `P` pixels of a run; returns `P`.
+/// Computes all channels of `P` pixels of a run.
 ///
 /// # Safety
 /// As [`depthwise`], and the pixels exist.
 #[inline(always)]
-unsafe fn pixels_of<V: Lanes, const P: usize, const RELU: bool>(
+unsafe fn pixels_of<V: Lanes, const P: usize, const VECTORS: usize, const RELU: bool>(
     args: &mut Depthwise<'_>,
     run: &Run,
     pixel: usize,
-) -> usize {
+) {
     let mut channel = 0;
     while channel < args.channels {
         // SAFETY: the caller's promises; `vectors` gets channels that exist.
@@ -257,7 +259,6 @@ unsafe fn pixels_of<V: Lanes, const P: usize, const RELU: bool>(
             }
         }
     }
-    P
 }
 
 /// Computes `C` vectors of channels of `P` pixels of a run.

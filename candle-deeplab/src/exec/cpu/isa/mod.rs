@@ -5,6 +5,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
 mod lanes;
 mod portable;
 #[cfg(test)]
@@ -25,6 +27,8 @@ use super::winograd::{POSITIONS, TILE};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
+    /// AVX-512 (its foundation, F): 16 lanes.
+    Avx512,
     /// AVX2 with FMA: 8 lanes.
     Avx2,
     /// Whatever the compiler makes of plain Rust.
@@ -34,7 +38,7 @@ pub enum Isa {
 impl Isa {
     /// The instruction sets that this machine has, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::Avx2, Self::Portable].into_iter().filter(|isa| isa.is_available())
+        [Self::Avx512, Self::Avx2, Self::Portable].into_iter().filter(|isa| isa.is_available())
     }
 
     /// The fastest instruction set that this machine has.
@@ -46,9 +50,11 @@ impl Isa {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 => false,
+            Self::Avx512 | Self::Avx2 => false,
             Self::Portable => true,
         }
     }
@@ -74,10 +80,30 @@ impl Isa {
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
         })
     }
+}
+
+/// Evaluates an expression with `$set` as the file of an instruction set's kernels, or another one for the portable ones.
+macro_rules! with_set {
+    ($isa:expr, |$set:ident| $vectors:expr, $portable:expr) => {
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                use avx512 as $set;
+                $vectors
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => {
+                use avx2 as $set;
+                $vectors
+            }
+            _ => $portable,
+        }
+    };
 }
 
 /// Sums that the measurement of the peak keeps going at once: enough to hide the latency of an addition.
@@ -99,30 +125,22 @@ impl Kernels {
 
     /// Outputs that a matmul computes side by side: the width of a panel of [`Packed`] weights.
     pub(super) fn panel_width(self) -> usize {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2::PANEL_WIDTH,
-            _ => portable::PANEL_WIDTH,
-        }
+        with_set!(self.0, |set| set::PANEL_WIDTH, portable::PANEL_WIDTH)
     }
 
     /// Rows that a matmul computes at once; blocks that are multiples of it are the fastest.
     pub(super) fn tile_rows(self) -> usize {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => avx2::TILE_ROWS,
-            _ => portable::TILE_ROWS,
-        }
+        with_set!(self.0, |set| set::TILE_ROWS, portable::TILE_ROWS)
     }
 
     /// Multiplies and adds in registers for so many rounds; returns the number of operations.
     fn multiply_adds(self, rounds: usize) -> usize {
-        let (sums, lanes) = match self.0 {
-            // SAFETY: `Kernels` of AVX2 exist only where `is_x86_feature_detected!` found AVX2 and FMA.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => (unsafe { avx2::multiply_adds(rounds) }, avx2::LANES),
-            _ => (portable::multiply_adds(rounds), portable::PANEL_WIDTH),
-        };
+        let (sums, lanes) = with_set!(
+            self.0,
+            // SAFETY: `Kernels` exist only where `Isa::is_available` has detected the instructions.
+            |set| (unsafe { set::multiply_adds(rounds) }, set::LANES),
+            (portable::multiply_adds(rounds), portable::PANEL_WIDTH)
+        );
         std::hint::black_box(sums);
         2 * rounds * CHAINS * lanes
     }
@@ -132,55 +150,54 @@ impl Kernels {
     pub(super) fn matmul(self, args: Matmul<'_>) {
         assert_eq!(args.weights.width, self.panel_width(), "matmul: panels");
         args.check();
-        match self.0 {
-            // SAFETY: `Kernels` of AVX2 exist only where `is_x86_feature_detected!` found AVX2 and FMA, and `check` has
-            // compared every slice with what the kernel reads and writes.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2::matmul(args) },
-            _ => portable::matmul(args),
-        }
+        with_set!(
+            self.0,
+            // SAFETY: `Kernels` exist only where `Isa::is_available` has detected the instructions, and `check` has compared
+            // every slice with what the kernel reads and writes.
+            |set| unsafe { set::matmul(args) },
+            portable::matmul(args)
+        );
     }
 
     /// Lanes of the kernels for the tiles of a [Winograd convolution](super::winograd): the least number of channels. `None`
     /// where there are none.
     pub(super) fn tile_lanes(self) -> Option<usize> {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Some(avx2::LANES),
-            _ => None,
-        }
+        with_set!(self.0, |set| Some(set::LANES), None)
     }
 
     /// # Panics
     /// Where there are no [`tile_lanes`](Self::tile_lanes), as for [`tile_output`](Self::tile_output).
     pub(super) fn tile_input(self, args: TileInput<'_>) {
         args.check(self.tile_lanes());
-        match self.0 {
+        with_set!(
+            self.0,
             // SAFETY: as for `matmul`; `check` has found a vector of channels.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2::tile_input(args) },
-            _ => unreachable!("checked"),
-        }
+            |set| unsafe { set::tile_input(args) },
+            unreachable!("checked")
+        );
     }
 
     pub(super) fn tile_output(self, args: TileOutput<'_>) {
         args.check(self.tile_lanes());
-        match self.0 {
+        with_set!(
+            self.0,
             // SAFETY: as for `tile_input`.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2::tile_output(args) },
-            _ => unreachable!("checked"),
-        }
+            |set| unsafe { set::tile_output(args) },
+            unreachable!("checked")
+        );
     }
 
     pub(super) fn depthwise(self, args: Depthwise<'_>) {
         args.check();
-        match self.0 {
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if args.channels >= avx2::LANES => unsafe { avx2::depthwise(args) },
-            _ => portable::depthwise(args),
-        }
+        with_set!(
+            self.0,
+            |set| match args.channels >= set::LANES {
+                // SAFETY: as for `matmul`, and there is a vector of channels.
+                true => unsafe { set::depthwise(args) },
+                false => portable::depthwise(args),
+            },
+            portable::depthwise(args)
+        );
     }
 }
 

@@ -114,7 +114,7 @@ proptest! {
 
     #[test]
     fn matmuls_of_any_shape(
-        rows in 1usize..30, inputs in 1usize..40, outputs in 1usize..80, gap in 0usize..3,
+        rows in 1usize..30, inputs in 1usize..40, outputs in 1usize..120, gap in 0usize..3,
         add: bool, clamp in clamps(), seed: u64,
     ) {
         kernels().for_each(|kernels| matmul(kernels, [rows, inputs, outputs, gap], add, clamp, seed));
@@ -122,7 +122,7 @@ proptest! {
 
     #[test]
     fn depthwise_convolutions_of_any_shape(
-        pixels in 1usize..14, channels in 1usize..70, taps in 0usize..10, gap in 0usize..3,
+        pixels in 1usize..14, channels in 1usize..150, taps in 0usize..10, gap in 0usize..3,
         relu: bool, clamp in clamps(), seed: u64,
     ) {
         kernels().for_each(|kernels| depthwise(kernels, [pixels, channels, taps, gap], relu, clamp, seed));
@@ -134,8 +134,8 @@ proptest! {
 fn matmuls_of_every_tile() {
     for kernels in kernels() {
         for rows in 1..=2 * kernels.tile_rows() {
-            for outputs in [1, 8, 15, 16, 17, 24, 32, 33, 64] {
-                matmul(kernels, [rows, 5, outputs, 1], true, Clamp { low: 0.0, high: 1.0 }, rows as u64);
+            for outputs in [1, 8, 15, 16, 17, 24, 32, 33, 40, 47, 48, 49, 64, 80, 96, 97] {
+                matmul(kernels, [rows, 9, outputs, 1], true, Clamp { low: 0.0, high: 1.0 }, rows as u64);
             }
         }
     }
