@@ -28,7 +28,6 @@ const LAYERS: &[Layer] = &[
     ("separable, 728 to 728 at 33, rate 2", 33, 728, |g, x| separable(g, x, 728, 2)),
     ("separable, 2048 to 256 at 33, rate 12", 33, 2048, |g, x| separable(g, x, 256, 12)),
     ("separable, 128 to 128 at 257", 257, 128, |g, x| separable(g, x, 128, 1)),
-    ("depthwise, 728 at 33", 33, 728, |g, x| conv(g, x, Conv::depthwise(728))),
     ("3x3, 256 to 256 at 33", 33, 256, |g, x| conv(g, x, Conv::dense(256, 3))),
     ("3x3, 512 to 512 at 33, rate 2", 33, 512, |g, x| conv(g, x, Conv::dense(512, 3).dilation(2))),
     ("3x3, 304 to 256 at 129", 129, 304, |g, x| conv(g, x, Conv::dense(256, 3))),

@@ -199,9 +199,8 @@ mod tests {
         for dtype in [DType::F16, DType::BF16] {
             let (_dir, path, graph, tensors) = stored(dtype);
             let weights = Weights::File(WeightsFile::open(&path, &graph).unwrap());
-            let read = |get: &mut dyn FnMut(&Param) -> Result<Tensor>| graph.params().iter().map(get).collect();
-            let read: Vec<Tensor> = weights.read(&Device::Cpu, read).unwrap();
-            for (param, read) in graph.params().iter().zip(read) {
+            for param in graph.params() {
+                let read = weights.tensor(&param, &Device::Cpu).unwrap();
                 assert_eq!((read.dtype(), read.dims()), (DType::F32, &param.shape[..]));
                 let values =
                     |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
