@@ -102,7 +102,7 @@ impl DenseConv {
                     segments,
                     x,
                     x_pitch,
-                    weights: &self.weights,
+                    weights: self.weights.weights(),
                     residual: residual.map(|residual| (residual.from(first), residual.pitch)),
                     clamp: self.clamp,
                     out: &mut out[offset..],

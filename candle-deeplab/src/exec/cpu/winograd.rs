@@ -4,10 +4,14 @@
 //! see 6×6 inputs; both are transformed, and in between each of the 36 positions of a tile is a matmul over all tiles. At
 //! an atrous rate d, the map is d×d interleaved maps of rate 1.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
-use super::isa::{Clamp, Kernels, Matmul, Packed, Run, Segment, TileInput, TileOutput};
+use super::conv::row_pitch;
+use super::isa::{Clamp, Kernels, Matmul, Packed, Products, Run, Segment, TileInput, TileOutput, TileWeights, Weights};
 use super::view::{View, ViewMut};
 use crate::exec::fold::{Folded, Folding};
 use crate::graph::Window;
@@ -18,16 +22,10 @@ pub(super) const TILE: usize = 4;
 pub(super) const SPAN: usize = TILE + 2;
 /// Positions in a transformed tile.
 pub(super) const POSITIONS: usize = SPAN * SPAN;
-/// Beyond this rate, the interleaved maps of usual sizes are too small for tiles.
-const MAX_RATE: usize = 4;
-/// Floats of the transformed tiles that are in memory at once, before and after the matmuls: a share of the last cache.
-const MAX_FLOATS: usize = 2 << 20;
-/// Floats between the transformed tiles beyond their own, so that those of a matmul's rows do not compete for one place in
-/// the cache.
-const GAP: usize = 16;
-
-/// The transform of the kernel.
-const KERNEL: [[f64; 3]; SPAN] = [
+/// Taps of a kernel.
+pub(super) const TAPS: usize = 9;
+/// `G`, the transform of the kernel.
+pub(super) const KERNEL: [[f32; 3]; SPAN] = [
     [1.0 / 4.0, 0.0, 0.0],
     [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
     [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
@@ -35,14 +33,27 @@ const KERNEL: [[f64; 3]; SPAN] = [
     [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
     [0.0, 0.0, 1.0],
 ];
+/// Beyond this rate, the interleaved maps of usual sizes are too small for tiles.
+const MAX_RATE: usize = 4;
+/// Floats of the transformed tiles that are in memory at once, before and after the matmuls: a share of the last cache.
+const MAX_FLOATS: usize = 2 << 20;
+/// Floats of transformed weights that a thread works with at once.
+const WEIGHTS: usize = 56 << 10;
+/// Floats between positions beyond their own, so that those of a tile do not compete for one place in the cache.
+const GAP: usize = 16;
 
 /// A dense 3×3 convolution with everything around it that is fused.
 #[derive(Debug)]
 pub(super) struct WinogradConv {
-    /// A matrix for each position of a transformed tile.
-    positions: Vec<Packed>,
-    bias: Vec<f32>,
+    /// Inputs are `[channel][tap]`, not transformed: that would make four times as much, to be read from memory at every
+    /// call. Each panel is transformed, a row of positions at a time, just before its matmuls.
+    weights: Packed,
     clamp: Clamp,
+}
+
+thread_local! {
+    /// The transformed weights of a panel. Each thread keeps its own, so that only its first calls allocate.
+    static TRANSFORMED: RefCell<Aligned> = RefCell::default();
 }
 
 impl WinogradConv {
@@ -56,23 +67,15 @@ impl WinogradConv {
     }
 
     pub(super) fn new(folding: &Folding, folded: &Folded, clamp: Clamp, panel_width: usize) -> Self {
-        let (inputs, bias) = (folding.group_inputs, folded.bias());
-        let transformed: Vec<[f32; POSITIONS]> = (0..bias.len() * inputs)
-            .into_par_iter()
-            .map(|at| transform(std::array::from_fn(|tap| folded.weight(at / inputs, at % inputs, tap))))
-            .collect();
-        let none = vec![0.0; bias.len()];
-        let position = |at: usize| {
-            Packed::new(panel_width, inputs, &none, |output| {
-                transformed[output * inputs..][..inputs].iter().map(move |tile| tile[at])
-            })
-        };
-        Self { positions: (0..POSITIONS).into_par_iter().map(position).collect(), bias, clamp }
+        let inputs = folding.group_inputs;
+        let row =
+            |output| (0..inputs).flat_map(move |input| (0..TAPS).map(move |tap| folded.weight(output, input, tap)));
+        Self { weights: Packed::new(panel_width, inputs * TAPS, &folded.bias(), row), clamp }
     }
 
     /// Multiply-adds of a pixel that this stands for.
     pub(super) fn macs_per_pixel(&self) -> usize {
-        9 * self.positions[0].inputs() * self.bias.len()
+        self.weights.inputs() * self.weights.outputs()
     }
 
     pub(super) fn run(
@@ -84,63 +87,97 @@ impl WinogradConv {
         out: ViewMut,
         scratch: &mut Aligned,
     ) {
-        let (inputs, outputs) = (self.positions[0].inputs(), self.bias.len());
-        let tile_floats = POSITIONS * inputs + GAP;
-        let ViewMut { data, pitch, offset, height, width, .. } = out;
+        let (inputs, outputs, width) = (self.weights.inputs() / TAPS, self.weights.outputs(), self.weights.width());
+        let panels = outputs.div_ceil(width);
+        let group = group(inputs * width, panels);
+        let parts = panels.div_ceil(group);
+        let ViewMut { data, pitch, offset, height, width: columns, .. } = out;
         let rate = windows.0.dilation;
         // A band is the rows that a row of tiles of every interleaved map makes; it is written by one thread.
         let band_rows = TILE * rate;
-        let columns = origins(width, rate);
-        let strip = (MAX_FLOATS / ((tile_floats + POSITIONS * outputs) * rate * columns.len())).max(1);
-        for (n, image) in data.chunks_mut(height * width * pitch).enumerate() {
-            for (index, rows) in image.chunks_mut(strip * band_rows * width * pitch).enumerate() {
+        let origins = origins(columns, rate);
+        let tile_floats = POSITIONS * (row_pitch(inputs) + parts * group * width);
+        let strip = (MAX_FLOATS / (tile_floats * rate * origins.len())).max(1);
+        for (n, image) in data.chunks_mut(height * columns * pitch).enumerate() {
+            for (index, rows) in image.chunks_mut(strip * band_rows * columns * pitch).enumerate() {
                 let first = index * strip * band_rows;
-                let tiles = Tiles { rate, first, rows: rows.len() / (width * pitch), columns: &columns };
-                let (transformed, products) =
-                    scratch.split(tiles.len() * tile_floats, POSITIONS * tiles.len() * outputs);
-                transformed.par_chunks_mut(tile_floats).with_min_len(4).enumerate().for_each(|(tile, to)| {
-                    let (y, column) = tiles.at(tile);
-                    let at = |i: usize| {
-                        let (iy, ix) =
-                            (windows.0.input(x.height, y, i / SPAN), windows.1.input(x.width, column, i % SPAN));
-                        Some(x.pixel(n, iy?, ix?) * x.pitch)
-                    };
-                    kernels.tile_input(TileInput {
-                        x: x.data,
-                        pixels: std::array::from_fn(at),
-                        channels: inputs,
-                        out: to,
+                let tiles = Tiles { rate, first, rows: rows.len() / (columns * pitch), columns: &origins };
+                let layout = Layout::new(kernels, tiles.len(), inputs, group * width);
+                let (transformed, products) = scratch.split(layout.inputs(), SPAN * parts * layout.part());
+                transformed.par_chunks_mut(layout.block()).enumerate().for_each(|(block, out)| {
+                    for (i, tile) in layout.of_block(block).enumerate() {
+                        let (y, column) = tiles.at(tile);
+                        let at = |i: usize| {
+                            let (iy, ix) =
+                                (windows.0.input(x.height, y, i / SPAN), windows.1.input(x.width, column, i % SPAN));
+                            Some(x.pixel(n, iy?, ix?) * x.pitch)
+                        };
+                        kernels.tile_input(TileInput {
+                            x: x.data,
+                            pixels: std::array::from_fn(at),
+                            channels: inputs,
+                            out: &mut out[i * layout.pitch..],
+                            step: layout.input_step,
+                        });
+                    }
+                });
+                let runs = layout.runs();
+                let segments = layout.segments(inputs);
+                // The same inputs for all outputs one after another: they are still in the cache.
+                products.par_chunks_mut(layout.part()).enumerate().for_each(|(index, out)| {
+                    let (row, first) = (index / parts, index % parts * group);
+                    let panels = group.min(panels - first);
+                    let (len, step) = (inputs * width, group * inputs * width + GAP);
+                    TRANSFORMED.with_borrow_mut(|scratch| {
+                        let (weights, bias) = scratch.split(SPAN * step, group * width);
+                        for i in 0..panels {
+                            let (panel, out) = (self.weights.panel(first + i), &mut weights[i * len..]);
+                            kernels.tile_weights(TileWeights { panel, width, inputs, row, out, step });
+                        }
+                        bias.fill(0.0);
+                        for (i, out) in out.chunks_exact_mut(layout.product_step).enumerate() {
+                            let panels = &weights[i * step..][..panels * len];
+                            kernels.matmul(Matmul {
+                                runs: &runs,
+                                segments: &segments,
+                                x: &transformed[(row * SPAN + i) * layout.input_step..],
+                                x_pitch: layout.pitch,
+                                weights: Weights {
+                                    inputs,
+                                    outputs: panels.len() / inputs,
+                                    width,
+                                    panels,
+                                    bias: &bias[..panels.len() / inputs],
+                                },
+                                residual: None,
+                                clamp: Clamp::NONE,
+                                out,
+                                out_pitch: layout.width,
+                            });
+                        }
                     });
                 });
-                let positions = products.par_chunks_mut(tiles.len() * outputs).zip(&self.positions).enumerate();
-                positions.for_each(|(position, (out, weights))| {
-                    kernels.matmul(Matmul {
-                        runs: &[Run { first: 0, rows: tiles.len(), sees: 0..1 }],
-                        segments: &[Segment { x: position * inputs, input: 0, len: inputs }],
-                        x: transformed,
-                        x_pitch: tile_floats,
-                        weights,
-                        residual: None,
-                        clamp: Clamp::NONE,
-                        out,
-                        out_pitch: outputs,
-                    });
-                });
-                rows.par_chunks_mut(band_rows * width * pitch).enumerate().for_each(|(band, out)| {
-                    let (top, rows) = (first + band * band_rows, out.len() / (width * pitch));
+                rows.par_chunks_mut(band_rows * columns * pitch).enumerate().for_each(|(band, out)| {
+                    let (top, rows) = (first + band * band_rows, out.len() / (columns * pitch));
                     for tile in tiles.of_band(band) {
                         let (y, column) = tiles.at(tile);
                         let at = |i: usize| {
                             let (y, column) = (y - top + i / TILE * rate, column + i % TILE * rate);
-                            (y < rows && column < width).then_some(y * width + column)
+                            (y < rows && column < columns).then_some(y * columns + column)
                         };
                         kernels.tile_output(TileOutput {
-                            products: &products[tile * outputs..],
-                            step: tiles.len() * outputs,
-                            bias: &self.bias,
+                            products: Products {
+                                data: &products[tile * layout.width..],
+                                width: layout.width,
+                                row_step: parts * layout.part(),
+                                part_step: layout.part(),
+                                step: layout.product_step,
+                            },
+                            channels: outputs,
+                            bias: self.weights.bias(),
                             clamp: self.clamp,
                             pixels: std::array::from_fn(at),
-                            residual: residual.map(|r| (r.from((n * height + top) * width), r.pitch)),
+                            residual: residual.map(|r| (r.from((n * height + top) * columns), r.pitch)),
                             out: &mut out[offset..],
                             out_pitch: pitch,
                         });
@@ -151,13 +188,65 @@ impl WinogradConv {
     }
 }
 
-/// `G g Gᵀ`, in double precision: what is lost here is lost in every output.
-fn transform(kernel: [f32; 9]) -> [f32; POSITIONS] {
-    let dot = |factors: &[f64; 3], values: [f64; 3]| factors.iter().zip(values).map(|(a, b)| a * b).sum::<f64>();
-    let columns: [[f64; 3]; SPAN] = std::array::from_fn(|y| {
-        std::array::from_fn(|x| dot(&KERNEL[y], [0, 3, 6].map(|row| f64::from(kernel[row + x]))))
-    });
-    std::array::from_fn(|at| dot(&KERNEL[at % SPAN], columns[at / SPAN]) as f32)
+/// Panels of so many floats whose weights are transformed at once: they share a core's second cache with the tiles at a
+/// position, which are read once for all of them.
+fn group(panel: usize, panels: usize) -> usize {
+    let fitting = (WEIGHTS / (SPAN * panel)).clamp(1, panels);
+    panels.div_ceil(panels.div_ceil(fitting))
+}
+
+/// How the transformed tiles of a strip lie in memory: the inputs as `[block of tiles][position][tile][channel]`, so that
+/// a thread writes a block, and a matmul reads neighbouring rows; the products as `[row of positions][part][position of
+/// the row][tile][output]`, so that a thread writes a part of the outputs.
+struct Layout {
+    tiles: usize,
+    /// Tiles of a block.
+    block: usize,
+    /// Floats from a tile of the inputs to the next.
+    pitch: usize,
+    /// And from a position to the next.
+    input_step: usize,
+    /// Outputs of a part, and floats from a position of the products to the next.
+    width: usize,
+    product_step: usize,
+}
+
+impl Layout {
+    fn new(kernels: Kernels, tiles: usize, inputs: usize, width: usize) -> Self {
+        let (block, pitch) = (2 * kernels.tile_rows(), row_pitch(inputs));
+        Self { tiles, block, pitch, input_step: block * pitch + GAP, width, product_step: tiles * width + GAP }
+    }
+
+    /// Floats of a block of inputs.
+    fn block(&self) -> usize {
+        POSITIONS * self.input_step
+    }
+
+    /// Floats of all inputs.
+    fn inputs(&self) -> usize {
+        self.tiles.div_ceil(self.block) * self.block()
+    }
+
+    fn of_block(&self, block: usize) -> Range<usize> {
+        block * self.block..((block + 1) * self.block).min(self.tiles)
+    }
+
+    /// Floats of a row of positions of a part.
+    fn part(&self) -> usize {
+        SPAN * self.product_step
+    }
+
+    /// The tiles as rows of a matmul, block by block.
+    fn runs(&self) -> Vec<Run> {
+        let run =
+            |block: usize| Run { first: block * self.block, rows: self.of_block(block).len(), sees: block..block + 1 };
+        (0..self.tiles.div_ceil(self.block)).map(run).collect()
+    }
+
+    /// Where they lie, from a position's place in the first block on.
+    fn segments(&self, len: usize) -> Vec<Segment> {
+        (0..self.tiles.div_ceil(self.block)).map(|block| Segment { x: block * self.block(), input: 0, len }).collect()
+    }
 }
 
 /// Where the tiles along an axis of `len` outputs begin, map by interleaved map.

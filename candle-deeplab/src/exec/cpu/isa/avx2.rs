@@ -6,7 +6,7 @@ use std::arch::x86_64::{
 };
 
 use super::lanes::{self, Lanes};
-use super::{Depthwise, Matmul, TileInput, TileOutput, tiles};
+use super::{Depthwise, Matmul, TileInput, TileOutput, TileWeights, tiles};
 
 pub(super) const LANES: usize = 8;
 /// Of a panel.
@@ -36,6 +36,14 @@ pub(super) unsafe fn matmul(args: Matmul<'_>) {
 pub(super) unsafe fn depthwise(args: Depthwise<'_>) {
     // SAFETY: the caller's promises.
     unsafe { lanes::depthwise::<__m256, 4, 2>(args) }
+}
+
+/// # Safety
+/// AVX2 and FMA exist, and the arguments are [checked](TileWeights::check).
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn tile_weights(args: TileWeights<'_>) {
+    // SAFETY: the caller's promises.
+    unsafe { tiles::weights::<__m256>(args) }
 }
 
 /// # Safety

@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 };
 
 use super::lanes::{self, Lanes};
-use super::{Depthwise, Matmul, TileInput, TileOutput, tiles};
+use super::{Depthwise, Matmul, TileInput, TileOutput, TileWeights, tiles};
 
 pub(super) const LANES: usize = 16;
 /// Of a panel.
@@ -37,6 +37,14 @@ pub(super) unsafe fn matmul(args: Matmul<'_>) {
 pub(super) unsafe fn depthwise(args: Depthwise<'_>) {
     // SAFETY: the caller's promises.
     unsafe { lanes::depthwise::<__m512, 4, 4>(args) }
+}
+
+/// # Safety
+/// AVX-512 F exists, and the arguments are [checked](TileWeights::check).
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn tile_weights(args: TileWeights<'_>) {
+    // SAFETY: the caller's promises.
+    unsafe { tiles::weights::<__m512>(args) }
 }
 
 /// # Safety

@@ -28,7 +28,7 @@ pub(super) trait Lanes: Copy {
 }
 
 /// The widest panel: three of the widest vectors.
-const MAX_PANEL: usize = 48;
+pub(super) const MAX_PANEL: usize = 48;
 
 /// Evaluates an expression with a number from 1 to `$most` as a constant; no code is made for greater ones.
 macro_rules! with_constant {

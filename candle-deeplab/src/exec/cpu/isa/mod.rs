@@ -21,7 +21,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
-use super::winograd::{POSITIONS, TILE};
+use super::winograd::{POSITIONS, SPAN, TAPS, TILE};
 
 /// A set of vector instructions that the fused CPU executor has kernels for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,13 +166,24 @@ impl Kernels {
     }
 
     /// # Panics
-    /// Where there are no [`tile_lanes`](Self::tile_lanes), as for [`tile_output`](Self::tile_output).
+    /// Where there are no [`tile_lanes`](Self::tile_lanes), as for the other kernels of tiles.
     pub(super) fn tile_input(self, args: TileInput<'_>) {
         args.check(self.tile_lanes());
         with_set!(
             self.0,
             // SAFETY: as for `matmul`; `check` has found a vector of channels.
             |set| unsafe { set::tile_input(args) },
+            unreachable!("checked")
+        );
+    }
+
+    pub(super) fn tile_weights(self, args: TileWeights<'_>) {
+        assert_eq!(args.width, self.panel_width(), "tile: panels");
+        args.check(self.tile_lanes());
+        with_set!(
+            self.0,
+            // SAFETY: as for `tile_input`.
+            |set| unsafe { set::tile_weights(args) },
             unreachable!("checked")
         );
     }
@@ -257,10 +268,43 @@ impl Packed {
         self.outputs
     }
 
+    /// Of a panel.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Whole panels, like [`weights`](Self::weights).
+    pub(super) fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    pub(super) fn weights(&self) -> Weights<'_> {
+        let Self { inputs, outputs, width, ref panels, ref bias } = *self;
+        Weights { inputs, outputs, width, panels, bias }
+    }
+
+    /// The weights of a panel.
+    pub(super) fn panel(&self, index: usize) -> &[f32] {
+        let len = self.width * self.inputs;
+        &self.panels[index * len..][..len]
+    }
+}
+
+/// The weights of a matmul as [`Packed`] has them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weights<'a> {
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) width: usize,
+    pub(super) panels: &'a [f32],
+    pub(super) bias: &'a [f32],
+}
+
+impl<'a> Weights<'a> {
     /// The panels with the outputs they compute: weights, bias, first output, number of outputs.
-    fn panels(&self) -> impl Iterator<Item = (&[f32], &[f32], usize, usize)> {
+    fn panels(self) -> impl Iterator<Item = (&'a [f32], &'a [f32], usize, usize)> {
         let biases = self.bias.chunks_exact(self.width);
-        biases.enumerate().map(|(index, bias)| {
+        biases.enumerate().map(move |(index, bias)| {
             let (first, len) = (index * self.width, self.width * self.inputs);
             (&self.panels[index * len..][..len], bias, first, self.width.min(self.outputs - first))
         })
@@ -293,7 +337,7 @@ pub(super) struct Matmul<'a> {
     pub(super) x: &'a [f32],
     /// From a row of a run to the next.
     pub(super) x_pitch: usize,
-    pub(super) weights: &'a Packed,
+    pub(super) weights: Weights<'a>,
     /// Rows to add to the result, and their pitch.
     pub(super) residual: Option<(&'a [f32], usize)>,
     pub(super) clamp: Clamp,
@@ -305,7 +349,8 @@ impl Matmul<'_> {
     /// # Panics
     /// Where a slice is too short. The plan makes them long enough; this is what the unsafe kernels rely on.
     fn check(&self) {
-        let Packed { inputs, outputs, .. } = *self.weights;
+        let Weights { inputs, outputs, width, bias, .. } = self.weights;
+        assert!(bias.len() == outputs.next_multiple_of(width), "matmul: bias");
         for Run { first, rows, sees } in self.runs {
             for segment in &self.segments[sees.clone()] {
                 let x = self.x.get(segment.x..).unwrap_or_default();
@@ -366,14 +411,40 @@ impl Depthwise<'_> {
     }
 }
 
+/// A row of positions of `G g Gᵀ`, for a panel of kernels.
+pub(super) struct TileWeights<'a> {
+    /// `[input][tap][width]`
+    pub(super) panel: &'a [f32],
+    pub(super) width: usize,
+    pub(super) inputs: usize,
+    /// Which row of positions.
+    pub(super) row: usize,
+    /// `[input][width]` of a position of the row begin at its number times `step`.
+    pub(super) out: &'a mut [f32],
+    pub(super) step: usize,
+}
+
+impl TileWeights<'_> {
+    /// # Panics
+    /// As [`Matmul::check`].
+    fn check(&self, lanes: Option<usize>) {
+        let Self { width, inputs, .. } = *self;
+        assert!(lanes.is_some_and(|lanes| width.is_multiple_of(lanes)), "tile: panel");
+        assert!(self.row < SPAN, "tile: row");
+        assert!(holds(self.panel, inputs, TAPS * width, TAPS * width), "tile: weights");
+        assert!(holds(self.out, SPAN, self.step, inputs * width), "tile: transformed");
+    }
+}
+
 /// `Bᵀ d B` of the inputs of a tile, channel by channel.
 pub(super) struct TileInput<'a> {
     pub(super) x: &'a [f32],
     /// Where the channels of each begin; `None` in the padding, which is zero.
     pub(super) pixels: [Option<usize>; POSITIONS],
     pub(super) channels: usize,
-    /// `[position][channel]`
+    /// The channels of a position begin at `position * step`.
     pub(super) out: &'a mut [f32],
+    pub(super) step: usize,
 }
 
 impl TileInput<'_> {
@@ -383,16 +454,15 @@ impl TileInput<'_> {
         assert!(lanes.is_some_and(|lanes| self.channels >= lanes), "tile: channels");
         let seen = |pixel: usize| holds(self.x.get(pixel..).unwrap_or_default(), 1, 0, self.channels);
         assert!(self.pixels.iter().flatten().all(|pixel| seen(*pixel)), "tile: input");
-        assert!(holds(self.out, POSITIONS, self.channels, self.channels), "tile: transformed");
+        assert!(holds(self.out, POSITIONS, self.step, self.channels), "tile: transformed");
     }
 }
 
 /// `clamp(Aᵀ m A + bias + residual)` of the products of a tile, channel by channel.
 pub(super) struct TileOutput<'a> {
-    /// Those of a position begin at `position * step`.
-    pub(super) products: &'a [f32],
-    pub(super) step: usize,
-    /// One a channel.
+    pub(super) products: Products<'a>,
+    pub(super) channels: usize,
+    /// One a channel, whole panels.
     pub(super) bias: &'a [f32],
     pub(super) clamp: Clamp,
     /// The pixels of the output; `None` for those outside.
@@ -403,13 +473,27 @@ pub(super) struct TileOutput<'a> {
     pub(super) out_pitch: usize,
 }
 
+/// The products of a tile: `width` channels, one or more panels, of position (y, x) begin at
+/// `y * row_step + part * part_step + x * step`.
+#[derive(Clone, Copy)]
+pub(super) struct Products<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) width: usize,
+    pub(super) row_step: usize,
+    pub(super) part_step: usize,
+    pub(super) step: usize,
+}
+
 impl TileOutput<'_> {
     /// # Panics
     /// As [`Matmul::check`].
     fn check(&self, lanes: Option<usize>) {
-        let channels = self.bias.len();
-        assert!(lanes.is_some_and(|lanes| channels >= lanes), "tile: channels");
-        assert!(holds(self.products, POSITIONS, self.step, channels), "tile: products");
+        let (channels, Products { data, width, row_step, part_step, step }) = (self.channels, self.products);
+        assert!(lanes.is_some_and(|lanes| width > 0 && width.is_multiple_of(lanes)), "tile: panel");
+        assert!(channels > 0 && self.bias.len() >= channels.next_multiple_of(lanes.unwrap_or(1)), "tile: bias");
+        let last = [(SPAN - 1, row_step), ((channels - 1) / width, part_step), (SPAN - 1, step), (1, width)];
+        let end = last.iter().try_fold(0, |sum: usize, (count, step)| sum.checked_add(count.checked_mul(*step)?));
+        assert!(end.is_some_and(|end| end <= data.len()), "tile: products");
         let pixels = self.pixels.iter().flatten().max().map_or(0, |last| last.saturating_add(1));
         assert!(holds(self.out, pixels, self.out_pitch, channels), "tile: output");
         assert!(self.residual.is_none_or(|(x, pitch)| holds(x, pixels, pitch, channels)), "tile: residual");

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{Clamp, Depthwise, Isa, Kernels, Matmul, Packed, Run, Segment, Tap};
+use super::{
+    Clamp, Depthwise, Isa, Kernels, Matmul, Packed, Products, Run, Segment, Tap, TileInput, TileOutput, TileWeights,
+};
 
 /// Numbers in (−1, 1) without a pattern.
 fn noise(seed: u64, len: usize) -> Vec<f32> {
@@ -42,7 +44,7 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
         segments: &segments,
         x: &x,
         x_pitch,
-        weights: &packed,
+        weights: packed.weights(),
         residual: add.then_some((&residual, out_pitch)),
         clamp,
         out: &mut out,
@@ -109,6 +111,120 @@ fn depthwise(kernels: Kernels, [pixels, channels, taps, gap]: [usize; 4], relu_i
     }
 }
 
+/// `G`, `Bᵀ` and `Aᵀ` of Lavin and Gray for F(4×4, 3×3).
+const KERNEL: [[f64; 3]; 6] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+const INPUT: [[f64; 6]; 6] = [
+    [4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
+    [0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
+    [0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
+    [0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
+    [0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
+    [0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
+];
+const OUTPUT: [[f64; 6]; 4] = [
+    [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+    [0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
+    [0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
+    [0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
+];
+
+/// Element (y, x) of `M v Mᵀ`.
+fn transformed<const N: usize>(
+    matrix: &[[f64; N]],
+    (y, x): (usize, usize),
+    value: impl Fn(usize, usize) -> f32,
+) -> f64 {
+    let row = |i: usize| (0..N).map(|j| matrix[x][j] * f64::from(value(i, j))).sum::<f64>();
+    (0..N).map(|i| matrix[y][i] * row(i)).sum()
+}
+
+fn tile_weights(kernels: Kernels, inputs: usize, row: usize, gap: usize, seed: u64) {
+    let width = kernels.panel_width();
+    let (panel, step) = (noise(seed, inputs * 9 * width), inputs * width + gap);
+    let mut out = vec![UNTOUCHED; 6 * step];
+    kernels.tile_weights(TileWeights { panel: &panel, width, inputs, row, out: &mut out, step });
+    for (i, &actual) in out.iter().enumerate() {
+        let (x, input, output) = (i / step, i % step / width, i % step % width);
+        if input >= inputs {
+            assert_eq!(actual, UNTOUCHED);
+            continue;
+        }
+        let expected = transformed(&KERNEL, (row, x), |y, x| panel[(input * 9 + 3 * y + x) * width + output]);
+        assert!((f64::from(actual) - expected).abs() < 1e-6, "{:?}: {actual} for {expected}", kernels.isa());
+    }
+}
+
+fn tile_input(kernels: Kernels, channels: usize, gap: usize, missing: u64, seed: u64) {
+    let (pitch, step) = (channels + gap, channels + 2 * gap);
+    let x = noise(seed, 36 * pitch);
+    let pixels = std::array::from_fn(|i| (missing >> i & 1 == 0).then_some((35 - i) * pitch));
+    let mut out = vec![UNTOUCHED; 36 * step];
+    kernels.tile_input(TileInput { x: &x, pixels, channels, out: &mut out, step });
+    for (i, &actual) in out.iter().enumerate() {
+        let (position, channel) = (i / step, i % step);
+        if channel >= channels {
+            assert_eq!(actual, UNTOUCHED);
+            continue;
+        }
+        let value = |y: usize, x_: usize| pixels[6 * y + x_].map_or(0.0, |pixel| x[pixel + channel]);
+        let expected = transformed(&INPUT, (position / 6, position % 6), value);
+        assert!((f64::from(actual) - expected).abs() < 2e-5, "{:?}: {actual} for {expected}", kernels.isa());
+    }
+}
+
+fn tile_output(
+    kernels: Kernels,
+    [channels, panels, gap]: [usize; 3],
+    missing: u32,
+    add: bool,
+    clamp: Clamp,
+    seed: u64,
+) {
+    let width = panels * kernels.panel_width();
+    let (step, pitch) = (width + gap, channels + gap);
+    let part_step = 6 * step + gap;
+    let row_step = channels.div_ceil(width) * part_step;
+    let products = noise(seed, 6 * row_step);
+    let bias = noise(seed ^ 1, channels.next_multiple_of(width));
+    let residual = noise(seed ^ 2, 16 * pitch);
+    let pixels: [_; 16] = std::array::from_fn(|i| (missing >> i & 1 == 0).then_some(15 - i));
+    let mut out = vec![UNTOUCHED; 16 * pitch];
+    kernels.tile_output(TileOutput {
+        products: Products { data: &products, width, row_step, part_step, step },
+        channels,
+        bias: &bias,
+        clamp,
+        pixels,
+        residual: add.then_some((&residual, pitch)),
+        out: &mut out,
+        out_pitch: pitch,
+    });
+    for (i, &actual) in out.iter().enumerate() {
+        let (pixel, channel) = (i / pitch, i % pitch);
+        let Some(at) = pixels.iter().position(|p| *p == Some(pixel)).filter(|_| channel < channels) else {
+            assert_eq!(actual, UNTOUCHED);
+            continue;
+        };
+        let value = |y, x| products[y * row_step + channel / width * part_step + x * step + channel % width];
+        let sum = transformed(&OUTPUT, (at / 4, at % 4), value) + f64::from(bias[channel]);
+        let sum = if add { sum + f64::from(residual[i]) } else { sum };
+        let expected = sum.clamp(clamp.low.into(), clamp.high.into());
+        assert!((f64::from(actual) - expected).abs() < 1e-4, "{:?}: {actual} for {expected}", kernels.isa());
+    }
+}
+
+/// Those that have kernels for tiles, with their lanes.
+fn tile_kernels() -> impl Iterator<Item = (Kernels, usize)> {
+    kernels().filter_map(|kernels| Some((kernels, kernels.tile_lanes()?)))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
 
@@ -126,6 +242,18 @@ proptest! {
         relu: bool, clamp in clamps(), seed: u64,
     ) {
         kernels().for_each(|kernels| depthwise(kernels, [pixels, channels, taps, gap], relu, clamp, seed));
+    }
+
+    #[test]
+    fn tiles_of_any_shape(
+        channels in 0usize..70, panels in 1usize..4, row in 0usize..6, gap in 0usize..3, missing: u64,
+        add: bool, clamp in clamps(), seed: u64,
+    ) {
+        for (kernels, lanes) in tile_kernels() {
+            tile_weights(kernels, 1 + channels, row, gap, seed);
+            tile_input(kernels, lanes + channels, gap, missing, seed);
+            tile_output(kernels, [1 + channels, panels, gap], missing as u32, add, clamp, seed);
+        }
     }
 }
 
@@ -154,7 +282,7 @@ fn nan_stays_nan() {
                 segments: &[Segment { x: 0, input: 0, len: 1 }],
                 x,
                 x_pitch: 1,
-                weights: &packed,
+                weights: packed.weights(),
                 residual,
                 clamp,
                 out: &mut out,
@@ -177,7 +305,7 @@ fn a_slice_that_is_too_short_is_refused() {
         segments: &[Segment { x: 0, input: 0, len: 4 }],
         x: &x,
         x_pitch: 4,
-        weights: &weights,
+        weights: weights.weights(),
         residual,
         clamp,
         out: &mut out,

@@ -1,40 +1,95 @@
 //! The transforms of Winograd's F(4×4, 3×3), written once over the vector type, as the kernels in [`lanes`](super::lanes).
 
-use super::lanes::Lanes;
-use super::{TileInput, TileOutput};
-use crate::exec::cpu::winograd::{POSITIONS, SPAN, TILE};
+use super::lanes::{Lanes, MAX_PANEL};
+use super::{Products, TileInput, TileOutput, TileWeights};
+use crate::exec::cpu::winograd::{KERNEL, POSITIONS, SPAN, TAPS, TILE};
+
+/// A row of positions of `G g Gᵀ`.
+///
+/// # Safety
+/// The vector's instructions exist, and the arguments are [checked](TileWeights::check) for its lanes.
+#[inline(always)]
+pub(super) unsafe fn weights<V: Lanes>(args: TileWeights<'_>) {
+    let TileWeights { panel, width, inputs, row, out, step } = args;
+    // SAFETY: `check` has found that the width is whole vectors, that many weights at every tap of every input, and room for
+    // them at every position; the row exists.
+    unsafe {
+        let factors = KERNEL[row].map(|factor| V::splat(factor));
+        for input in 0..inputs {
+            for column in (0..width).step_by(V::LANES) {
+                let tap = |at: usize| V::load(panel.as_ptr().add((input * TAPS + at) * width + column));
+                let down = |x: usize| {
+                    let sum = tap(x).mul_add(factors[0], V::splat(0.0));
+                    tap(6 + x).mul_add(factors[2], tap(3 + x).mul_add(factors[1], sum))
+                };
+                for (x, value) in kernel_axis([down(0), down(1), down(2)]).into_iter().enumerate() {
+                    value.store(out.as_mut_ptr().add(x * step + input * width + column));
+                }
+            }
+        }
+    }
+}
+
+/// Floats of a cache line: what one pass over a tile reads and writes of each of its many rows, so that none is fetched
+/// twice.
+const LINE: usize = 16;
 
 /// `Bᵀ d B`.
 ///
 /// # Safety
 /// The vector's instructions exist, and the arguments are [checked](TileInput::check) for its lanes.
 #[inline(always)]
-pub(super) unsafe fn input<V: Lanes>(args: TileInput<'_>) {
+pub(super) unsafe fn input<V: Lanes>(mut args: TileInput<'_>) {
     let mut channel = 0;
     while channel < args.channels {
-        // The last vector overlaps the one before it where the channels do not divide: the same values once more.
-        channel = channel.min(args.channels - V::LANES);
-        // SAFETY: `check` has found `channels` values behind every pixel and at every position of `out`.
+        // SAFETY: the caller's promises; the channels exist.
         unsafe {
-            let mut rows = [[V::splat(0.0); SPAN]; SPAN];
-            for (y, row) in rows.iter_mut().enumerate() {
-                let mut x = [V::splat(0.0); SPAN];
-                for (i, x) in x.iter_mut().enumerate() {
-                    if let Some(pixel) = args.pixels[y * SPAN + i] {
-                        *x = V::load(args.x.as_ptr().add(pixel + channel));
+            if V::LANES < LINE && args.channels - channel >= 2 * V::LANES {
+                input_channels::<V, 2>(&mut args, channel);
+                channel += 2 * V::LANES;
+            } else {
+                // The last vector overlaps the one before it where the channels do not divide: the same values once more.
+                let last = args.channels - V::LANES;
+                input_channels::<V, 1>(&mut args, channel.min(last));
+                channel += V::LANES;
+            }
+        }
+    }
+}
+
+/// `C` vectors of channels of [`input`].
+///
+/// # Safety
+/// As [`input`], and the channels exist.
+#[inline(always)]
+unsafe fn input_channels<V: Lanes, const C: usize>(args: &mut TileInput<'_>, channel: usize) {
+    // SAFETY: `check` has found `channels` values behind every pixel and at every position of `out`.
+    unsafe {
+        let mut rows = [[[V::splat(0.0); SPAN]; C]; SPAN];
+        for (y, row) in rows.iter_mut().enumerate() {
+            let mut x = [[V::splat(0.0); SPAN]; C];
+            for i in 0..SPAN {
+                if let Some(pixel) = args.pixels[y * SPAN + i] {
+                    for (c, x) in x.iter_mut().enumerate() {
+                        x[i] = V::load(args.x.as_ptr().add(pixel + channel + c * V::LANES));
                     }
                 }
+            }
+            for (row, x) in row.iter_mut().zip(x) {
                 *row = input_axis(x);
             }
-            let columns: [[V; SPAN]; SPAN] = std::array::from_fn(|i| rows.map(|row| row[i]));
-            for (i, column) in columns.into_iter().enumerate() {
-                let column = input_axis(column);
-                for (y, value) in column.into_iter().enumerate() {
-                    value.store(args.out.as_mut_ptr().add((y * SPAN + i) * args.channels + channel));
+        }
+        for i in 0..SPAN {
+            let mut columns = [[V::splat(0.0); SPAN]; C];
+            for (c, column) in columns.iter_mut().enumerate() {
+                *column = input_axis(rows.map(|row| row[c][i]));
+            }
+            for y in 0..SPAN {
+                for (c, column) in columns.iter().enumerate() {
+                    column[y].store(args.out.as_mut_ptr().add((y * SPAN + i) * args.step + channel + c * V::LANES));
                 }
             }
         }
-        channel += V::LANES;
     }
 }
 
@@ -43,37 +98,120 @@ pub(super) unsafe fn input<V: Lanes>(args: TileInput<'_>) {
 /// # Safety
 /// The vector's instructions exist, and the arguments are [checked](TileOutput::check) for its lanes.
 #[inline(always)]
-pub(super) unsafe fn output<V: Lanes>(args: TileOutput<'_>) {
+pub(super) unsafe fn output<V: Lanes>(mut args: TileOutput<'_>) {
     const { assert!(POSITIONS == SPAN * SPAN) };
-    let channels = args.bias.len();
+    let pairs = V::LANES < LINE && args.products.width.is_multiple_of(2 * V::LANES);
     let mut channel = 0;
-    while channel < channels {
-        channel = channel.min(channels - V::LANES);
-        // SAFETY: `check` has found `channels` values at every position, in the bias, and at every pixel of the output and
-        // the residual.
+    while channel < args.channels {
+        // SAFETY: the caller's promises; the channels exist, and a pair of vectors is in one panel.
         unsafe {
-            let mut rows = [[V::splat(0.0); TILE]; SPAN];
-            for (y, row) in rows.iter_mut().enumerate() {
-                let at = |i| V::load(args.products.as_ptr().add((y * SPAN + i) * args.step + channel));
+            if pairs && args.channels - channel >= 2 * V::LANES {
+                output_channels::<V, 2>(&mut args, channel);
+                channel += 2 * V::LANES;
+            } else {
+                output_channels::<V, 1>(&mut args, channel);
+                channel += V::LANES;
+            }
+        }
+    }
+}
+
+/// `C` vectors of channels of [`output`], of which the last vector may be cut short.
+///
+/// # Safety
+/// As [`output`]; the first channel exists, and the vectors are in its panel.
+#[inline(always)]
+unsafe fn output_channels<V: Lanes, const C: usize>(args: &mut TileOutput<'_>, channel: usize) {
+    let Products { data, width, row_step, part_step, step } = args.products;
+    let products = channel / width * part_step + channel % width;
+    let lanes = |c: usize| (args.channels - channel - c * V::LANES).min(V::LANES);
+    // SAFETY: `check` has found whole panels of products at every position and of the bias, and `channels` values at every
+    // pixel of the output and the residual.
+    unsafe {
+        let mut rows = [[[V::splat(0.0); TILE]; C]; SPAN];
+        for (y, row) in rows.iter_mut().enumerate() {
+            for (c, row) in row.iter_mut().enumerate() {
+                let at = |i| V::load(data.as_ptr().add(products + y * row_step + i * step + c * V::LANES));
                 *row = output_axis([at(0), at(1), at(2), at(3), at(4), at(5)]);
             }
-            let bias = V::load(args.bias.as_ptr().add(channel));
-            let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
-            let columns: [[V; SPAN]; TILE] = std::array::from_fn(|i| rows.map(|row| row[i]));
-            for (i, column) in columns.into_iter().enumerate() {
-                let column = output_axis(column);
-                for (y, value) in column.into_iter().enumerate() {
-                    let Some(pixel) = args.pixels[y * TILE + i] else { continue };
-                    let mut value = value.add(bias);
+        }
+        let bias: [V; C] = std::array::from_fn(|c| V::load(args.bias.as_ptr().add(channel + c * V::LANES)));
+        let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
+        for i in 0..TILE {
+            let mut columns = [[V::splat(0.0); TILE]; C];
+            for (c, column) in columns.iter_mut().enumerate() {
+                *column = output_axis(rows.map(|row| row[c][i]));
+            }
+            for y in 0..TILE {
+                let Some(pixel) = args.pixels[y * TILE + i] else { continue };
+                for (c, column) in columns.iter().enumerate() {
+                    let (at, lanes) = (channel + c * V::LANES, lanes(c));
+                    let mut value = column[y].add(bias[c]);
                     if let Some((residual, pitch)) = args.residual {
-                        value = value.add(V::load(residual.as_ptr().add(pixel * pitch + channel)));
+                        value = value.add(load_some(residual.as_ptr().add(pixel * pitch + at), lanes));
                     }
-                    let out = args.out.as_mut_ptr().add(pixel * args.out_pitch + channel);
-                    value.at_least(low).at_most(high).store(out);
+                    let out = args.out.as_mut_ptr().add(pixel * args.out_pitch + at);
+                    store_some(value.at_least(low).at_most(high), out, lanes);
                 }
             }
         }
-        channel += V::LANES;
+    }
+}
+
+/// The first `lanes` lanes from memory, zero in the others.
+///
+/// # Safety
+/// The vector's instructions exist, as do so many floats, at most a vector of them.
+#[inline(always)]
+unsafe fn load_some<V: Lanes>(from: *const f32, lanes: usize) -> V {
+    // SAFETY: the caller's promises; the array has a vector's lanes.
+    unsafe {
+        if lanes == V::LANES {
+            return V::load(from);
+        }
+        let mut some = [0f32; MAX_PANEL];
+        std::ptr::copy_nonoverlapping(from, some.as_mut_ptr(), lanes);
+        V::load(some.as_ptr())
+    }
+}
+
+/// The first `lanes` lanes to memory.
+///
+/// # Safety
+/// As for [`load_some`].
+#[inline(always)]
+unsafe fn store_some<V: Lanes>(value: V, to: *mut f32, lanes: usize) {
+    // SAFETY: the caller's promises; the array has a vector's lanes.
+    unsafe {
+        if lanes == V::LANES {
+            return value.store(to);
+        }
+        let mut some = [0f32; MAX_PANEL];
+        value.store(some.as_mut_ptr());
+        std::ptr::copy_nonoverlapping(some.as_ptr(), to, lanes);
+    }
+}
+
+/// `G` times a row or column.
+///
+/// # Safety
+/// The vector's instructions exist.
+#[inline(always)]
+unsafe fn kernel_axis<V: Lanes>([a, b, c]: [V; 3]) -> [V; SPAN] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let times = |x: V, factor: f32, sum: V| x.mul_add(V::splat(factor), sum);
+        let zero = V::splat(0.0);
+        let near = times(a.add(c), -1.0 / 6.0, zero);
+        let far = times(a, 1.0 / 24.0, times(c, 1.0 / 6.0, zero));
+        [
+            times(a, 1.0 / 4.0, zero),
+            times(b, -1.0 / 6.0, near),
+            times(b, 1.0 / 6.0, near),
+            times(b, 1.0 / 12.0, far),
+            times(b, -1.0 / 12.0, far),
+            c,
+        ]
     }
 }
 
