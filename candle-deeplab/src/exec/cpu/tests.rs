@@ -237,13 +237,23 @@ fn what_is_no_image_is_an_error() {
     assert!(cpu.logits(&zeros(&[1, 3, 4, 4], DType::F64)).is_err());
 }
 
-/// Dense 3×3 convolutions as ResNets have them: wide enough for Winograd's form (two vectors, of any set), at every rate, with
-/// a residual.
+/// Dense 3×3 convolutions as ResNets have them: wide enough for Winograd's form, at every rate, with a residual.
 #[test]
 fn wide_convolutions_at_any_rate() {
-    for (inputs, outputs) in [(16, 16), (19, 37), (48, 24), (35, 50)] {
-        for rate in [1, 2, 3, 4, 5] {
-            for size in [[1, 1, 1], [2, 9, 14], [1, 33, 35], [1, 40, 3]] {
+    let sizes = [[1, 1, 1], [2, 9, 14], [1, 33, 35], [1, 40, 3]];
+    wide_convolutions(&[(16, 16), (19, 37), (48, 24)], &[1, 2, 3, 4, 5], &sizes);
+}
+
+/// Winograd's form takes two vectors of inputs and outputs, of the widest too.
+#[test]
+fn convolutions_wide_enough_for_any_vector() {
+    wide_convolutions(&[(32, 32), (35, 50)], &[1, 3], &[[2, 5, 14]]);
+}
+
+fn wide_convolutions(channels: &[(usize, usize)], rates: &[usize], sizes: &[[usize; 3]]) {
+    for &(inputs, outputs) in channels {
+        for &rate in rates {
+            for &size in sizes {
                 for padding in [Padding::Symmetric(rate), Padding::Symmetric(0), Padding::Symmetric(rate + 2)] {
                     let graph = network(|g, image| {
                         let x = g.conv_bn_act("first", image, Conv::pointwise(inputs), Activation::Relu);
