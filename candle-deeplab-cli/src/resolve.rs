@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
+use candle_deeplab::Precision;
+use candle_deeplab::exec::Isa;
 use candle_deeplab::zoo::Zoo;
 use candle_deeplab::zoo::hub::Settings;
 use weights_convert::WeightsConvert;
 
-use crate::args::{DeviceName, ModelArgs, ZooArgs};
+use crate::args::{DeviceName, DtypeName, ModelArgs, ZooArgs};
 use crate::transfer;
 
 /// The zoo, which converts what is foreign.
@@ -25,6 +27,25 @@ pub(crate) fn zoo(args: &ZooArgs, show_progress: bool) -> Result<Zoo<'static>> {
 /// The directory of the model that was asked for, which is fetched and converted if it is not there yet.
 pub(crate) fn model(args: &ModelArgs, show_progress: bool) -> Result<PathBuf> {
     Ok(zoo(&args.zoo, show_progress)?.resolve(&args.model)?.dir)
+}
+
+/// A precision that there are kernels for.
+pub(crate) fn precision(name: DtypeName) -> Result<Precision> {
+    match name {
+        DtypeName::F32 => Ok(Precision::F32),
+        DtypeName::Bf16 => Ok(Precision::Bf16),
+        DtypeName::F16 => bail!("nothing in this program computes in f16 yet: leave `--dtype` out, for f32"),
+    }
+}
+
+/// The same, where a device is fast with it.
+pub(crate) fn fast_precision(name: DtypeName, device: &Device) -> Result<Precision> {
+    let precision = precision(name)?;
+    if precision != Precision::F32 {
+        ensure!(device.is_cpu(), "only the CPU computes in {precision} yet: leave `--dtype` or `--device` out");
+        Isa::detect_for(precision).context("leave `--dtype` out, for f32")?;
+    }
+    Ok(precision)
 }
 
 /// A device that this program was built for.

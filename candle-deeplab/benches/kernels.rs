@@ -12,8 +12,8 @@ use candle_core::{Device, Tensor};
 use candle_deeplab::Result;
 use candle_deeplab::arch::LOGITS;
 use candle_deeplab::config::Normalization;
-use candle_deeplab::exec::Isa;
 use candle_deeplab::exec::cpu::{Cpu, StepTime};
+use candle_deeplab::exec::{Isa, Precision};
 use candle_deeplab::graph::{Activation, Builder, Conv, Graph, Padding, Param, Value};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -77,7 +77,9 @@ fn kernels(c: &mut Criterion) {
         group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300));
         for layer in LAYERS {
             let (name, size, channels, _) = *layer;
-            let cpu = network(layer).and_then(|graph| Cpu::new(Arc::new(graph), isa, weight)).expect("a valid network");
+            let cpu = network(layer)
+                .and_then(|graph| Cpu::new(Arc::new(graph), isa, Precision::F32, weight))
+                .expect("a valid network");
             let values: Vec<f32> = (0..channels * size * size).map(|i| (i % 509) as f32 / 254.0 - 1.0).collect();
             let input = Tensor::from_vec(values, (1, channels, size, size), &Device::Cpu).expect("a valid input");
             let steps = || cpu.profile(&input).expect("an input that fits").1;

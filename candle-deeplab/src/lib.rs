@@ -19,7 +19,7 @@ pub mod zoo;
 
 pub use config::Config;
 pub use error::{Error, Result};
-pub use exec::Executor;
+pub use exec::{Executor, Precision};
 pub use labels::Labels;
 pub use model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
 pub use segment::{Segmentation, Segmenter};

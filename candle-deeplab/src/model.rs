@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::exec::cpu::Cpu;
 use crate::exec::eager::Eager;
 use crate::exec::fold;
-use crate::exec::{Executor, Isa};
+use crate::exec::{Executor, Isa, Precision};
 use crate::graph::{Graph, Param, Role, Value};
 use crate::weights::{Weights, WeightsFile};
 
@@ -49,6 +49,7 @@ pub struct DeepLab {
     weights: Arc<Weights>,
     device: Device,
     executor: Executor,
+    precision: Precision,
     eager: Lazy<Eager>,
     cpu: Lazy<Cpu>,
 }
@@ -87,8 +88,9 @@ impl DeepLab {
 
     fn from_parts(config: Config, graph: Graph, weights: Weights, device: Device) -> Self {
         let (graph, weights) = (Arc::new(graph), Arc::new(weights));
-        let (executor, eager, cpu) = (Executor::default(), Lazy::default(), Lazy::default());
-        Self { config, graph, weights, device, executor, eager, cpu }
+        let (executor, precision) = (Executor::default(), Precision::default());
+        let (eager, cpu) = (Lazy::default(), Lazy::default());
+        Self { config, graph, weights, device, executor, precision, eager, cpu }
     }
 
     /// The same weights at another output stride (8, 16 or 32), with the atrous rates scaled to match. They are packed
@@ -108,17 +110,36 @@ impl DeepLab {
     /// # Errors
     /// [`Error::Executor`] where this machine or this model does not allow it.
     pub fn with_executor(&self, executor: Executor) -> Result<Self> {
-        if let Executor::Cpu(isa) = executor {
-            if !self.may_fuse() {
-                let reason = "the fused CPU executor takes a network with a head and constant f32 weights on the CPU: \
-                              choose `Executor::Auto`";
-                return Err(Error::Executor(reason.into()));
-            }
-            if !isa.is_available() {
-                return Err(Error::Executor(format!("this machine has no {isa}: choose `Executor::Auto`")));
-            }
+        self.with(executor, self.precision)
+    }
+
+    /// The same model at another precision than the default, f32. [`Bf16`](Precision::Bf16) is the
+    /// [fused executor's](Cpu::new): it gives up gradients of the input.
+    ///
+    /// # Errors
+    /// [`Error::Executor`] where this machine has no fast instructions for it (unless the executor
+    /// [is said](Self::with_executor)), or this model does not allow it.
+    pub fn with_precision(&self, precision: Precision) -> Result<Self> {
+        self.with(self.executor, precision)
+    }
+
+    fn with(&self, executor: Executor, precision: Precision) -> Result<Self> {
+        let fused = matches!(executor, Executor::Cpu(_)) || precision != Precision::F32;
+        if fused && !self.may_fuse() {
+            let reason = "the fused CPU executor takes a network with a head and constant f32 weights on the CPU: \
+                          choose f32 with `Executor::Auto`";
+            return Err(Error::Executor(reason.into()));
         }
-        Ok(Self { executor, cpu: Lazy::default(), ..self.clone() })
+        match executor {
+            Executor::Cpu(isa) => isa.require(precision)?,
+            Executor::Auto if fused => _ = Isa::detect_for(precision)?,
+            Executor::Eager if fused => {
+                let reason = format!("the eager executor computes in f32, not in {precision}: choose `Executor::Auto`");
+                return Err(Error::Executor(reason));
+            }
+            Executor::Auto | Executor::Eager => {}
+        }
+        Ok(Self { executor, precision, cpu: Lazy::default(), ..self.clone() })
     }
 
     /// The recipe.
@@ -184,12 +205,14 @@ impl DeepLab {
     /// [`Error::Weights`] where the file has been damaged since it was opened.
     pub fn fused(&self) -> Result<Option<Arc<Cpu>>> {
         let isa = match self.executor {
-            // The portable kernels are slower than candle's matmul.
-            Executor::Auto if self.may_fuse() && Isa::detect() != Isa::Portable => Isa::detect(),
-            Executor::Cpu(isa) => isa,
-            Executor::Auto | Executor::Eager => return Ok(None),
+            // Not the portable kernels: they are slower than candle's matmul.
+            Executor::Auto if self.may_fuse() => Isa::detect_for(self.precision).ok(),
+            Executor::Cpu(isa) => Some(isa),
+            Executor::Auto | Executor::Eager => None,
         };
-        let pack = || Cpu::from_values(self.graph.clone(), isa, |param| self.weights.values(param));
+        let Some(isa) = isa else { return Ok(None) };
+        let get = |param: &Param| self.weights.values(param);
+        let pack = || Cpu::from_values(self.graph.clone(), isa, self.precision, get);
         self.cpu.get_or_try(pack).map(Some)
     }
 
@@ -208,7 +231,8 @@ impl DeepLab {
     }
 
     fn fused_for(&self, pixels: &Tensor) -> Result<Option<Arc<Cpu>>> {
-        let wants_gradient = self.executor == Executor::Auto && pixels.track_op();
+        let may_differentiate = self.executor == Executor::Auto && self.precision == Precision::F32;
+        let wants_gradient = may_differentiate && pixels.track_op();
         if wants_gradient { Ok(None) } else { self.fused() }
     }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::ModelArgs;
 use super::number::{count, size};
+use super::{DtypeName, ModelArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -32,6 +32,10 @@ pub(crate) struct BenchArgs {
     /// What runs the network
     #[arg(long, value_enum, default_value_t = ExecutorName::Cpu)]
     pub(crate) executor: ExecutorName,
+
+    /// The numbers that it computes in
+    #[arg(long, value_enum, default_value_t = DtypeName::F32)]
+    pub(crate) dtype: DtypeName,
 
     /// Say what each layer takes, too (the fused executor's layers)
     #[arg(long)]

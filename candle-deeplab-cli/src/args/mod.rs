@@ -3,6 +3,7 @@
 mod bench;
 mod device;
 mod docs;
+mod dtype;
 mod export;
 mod model;
 mod number;
@@ -14,9 +15,10 @@ use clap::{Parser, Subcommand};
 pub(crate) use bench::{BenchArgs, ExecutorName};
 pub(crate) use device::DeviceName;
 pub(crate) use docs::{CompletionsArgs, ManArgs};
+pub(crate) use dtype::DtypeName;
 pub(crate) use export::{ExportArgs, ExportFormat, HeadName, OnnxArgs};
 pub(crate) use model::{ModelArgs, ZooArgs};
-pub(crate) use segment::{Format, Precision, SegmentArgs};
+pub(crate) use segment::{Format, SegmentArgs};
 pub(crate) use zoo::{
     CacheArgs, CacheCommand, CacheListArgs, CacheRemoveArgs, DoctorArgs, InfoArgs, ModelsArgs, OutputArgs, PublishArgs,
     PullArgs,

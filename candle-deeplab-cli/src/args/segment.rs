@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::number::{count, size};
-use super::{DeviceName, ModelArgs};
+use super::{DeviceName, DtypeName, ModelArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -117,8 +117,8 @@ pub(crate) struct SegmentArgs {
     pub(crate) threads: Option<usize>,
 
     /// The numbers that the network computes in
-    #[arg(long, value_enum, default_value_t = Precision::F32, help_heading = "Model")]
-    pub(crate) dtype: Precision,
+    #[arg(long, value_enum, default_value_t = DtypeName::F32, help_heading = "Model")]
+    pub(crate) dtype: DtypeName,
 
     /// Stop a video or a camera after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Video")]
@@ -187,17 +187,6 @@ impl Format {
     pub(crate) fn is_picture(self) -> bool {
         matches!(self, Self::Overlay | Self::Color | Self::Contours)
     }
-}
-
-/// The numbers that a network computes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Precision {
-    /// 32 bits
-    F32,
-    /// 16 bits: no executor here computes in them yet
-    F16,
-    /// 16 bits with the range of 32: no executor here computes in them yet
-    Bf16,
 }
 
 fn opacity(text: &str) -> Result<f32, String> {

@@ -35,10 +35,12 @@ fn measure(args: &BenchArgs, weights: PathBuf, start: Instant) -> Result<Measure
         ExecutorName::Avx2 => Isa::Avx2,
         ExecutorName::Portable => Isa::Portable,
     };
+    let precision = resolve::precision(args.dtype)?;
     let executor = if args.executor == ExecutorName::Eager { Executor::Eager } else { Executor::Cpu(isa) };
     let model = DeepLab::load(&weights, &Device::Cpu)
         .with_context(|| format!("cannot load the model in `{}`", weights.display()))?
-        .with_executor(executor)?;
+        .with_executor(executor)?
+        .with_precision(precision)?;
     let (height, width) = args.size;
     let pixels = gradient(args.batch, height, width)?;
     let mask = model.label_map(&pixels)?;
@@ -63,6 +65,7 @@ fn measure(args: &BenchArgs, weights: PathBuf, start: Instant) -> Result<Measure
             Executor::Cpu(isa) => isa.to_string(),
             _ => "eager".into(),
         },
+        dtype: precision.to_string(),
         size: args.size,
         batch: args.batch,
         threads: rayon::current_num_threads(),
@@ -74,7 +77,7 @@ fn measure(args: &BenchArgs, weights: PathBuf, start: Instant) -> Result<Measure
         peak_rss_mib: peak_rss_mib(),
         gmac,
         gflops: 2.0 * gmac / (quantile(0.5) / 1e3),
-        peak_gflops: isa.peak_flops().map(|peak| peak / 1e9),
+        peak_gflops: isa.peak_flops(precision).map(|peak| peak / 1e9),
         layers,
     })
 }
@@ -115,6 +118,7 @@ impl Layer {
 #[derive(Debug, Serialize)]
 struct Measured {
     executor: String,
+    dtype: String,
     size: (usize, usize),
     batch: usize,
     threads: usize,
@@ -130,7 +134,7 @@ struct Measured {
     gmac: f64,
     /// Two operations a multiply-add, at the median.
     gflops: f64,
-    /// What the same threads reach with the executor's instructions and nothing but registers.
+    /// What the same threads reach with the executor's instructions for these numbers and nothing but registers.
     peak_gflops: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<Vec<Layer>>,
@@ -142,8 +146,8 @@ impl Report for Measured {
             let Layer { path, kernel, ms, gflops, .. } = layer;
             writeln!(to, "{path:60} {kernel:20} {ms:8.2} ms {gflops:7.1} GFLOP/s")?;
         }
-        let ((height, width), Self { executor, batch, threads, runs, .. }) = (self.size, self);
-        writeln!(to, "{batch}×{height}×{width}, {executor}, threads: {threads}, runs: {runs}")?;
+        let ((height, width), Self { executor, dtype, batch, threads, runs, .. }) = (self.size, self);
+        writeln!(to, "{batch}×{height}×{width}, {executor}, {dtype}, threads: {threads}, runs: {runs}")?;
         writeln!(to, "median {:.1} ms, min {:.1}, p90 {:.1}", self.median_ms, self.min_ms, self.p90_ms)?;
         let peak = self.peak_gflops.map_or(String::new(), |peak| format!(" of at most {peak:.1}"));
         writeln!(

@@ -4,7 +4,7 @@ pub mod cpu;
 pub mod eager;
 pub(crate) mod fold;
 
-pub use cpu::Isa;
+pub use cpu::{Isa, Precision};
 
 /// Which executor a model uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use candle_deeplab::image::Size;
 use candle_deeplab::segment::{MultiScale, Scores, Segmentation, Segmenter, Tiles};
-use candle_deeplab::{DeepLab, Labels};
+use candle_deeplab::{DeepLab, Labels, Precision};
 use image::DynamicImage;
 
 use crate::args::SegmentArgs;
@@ -39,9 +39,10 @@ pub(super) struct Answer {
 }
 
 impl Engine {
-    pub(super) fn load(weights: &Path, device: &Device, args: &SegmentArgs) -> Result<Self> {
+    pub(super) fn load(weights: &Path, (device, precision): (&Device, Precision), args: &SegmentArgs) -> Result<Self> {
         let mut model = DeepLab::load(weights, device)
-            .with_context(|| format!("cannot load the model in `{}`", weights.display()))?;
+            .with_context(|| format!("cannot load the model in `{}`", weights.display()))?
+            .with_precision(precision)?;
         if let Some(stride) = args.output_stride {
             model = model.at_output_stride(stride)?;
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use image::DynamicImage;
 
-use crate::args::{Format, Precision, SegmentArgs};
+use crate::args::{Format, SegmentArgs};
 use crate::exit::{self, Exit};
 use crate::input;
 use crate::interrupt;
@@ -29,10 +29,8 @@ const MOST_WORKERS: usize = 4;
 
 pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let formats = formats(&args)?;
-    if args.dtype != Precision::F32 {
-        bail!("no executor of this program computes in 16 bits yet: leave `--dtype` out, for f32");
-    }
     let device = resolve::device(args.device)?;
+    let precision = resolve::fast_precision(args.dtype, &device)?;
     let inputs = input::expand(&args.inputs, args.output.as_deref())?;
     let jobs = plan::plan(inputs, &formats, args.output.as_deref(), args.force)?;
     // Last: it may have to be fetched.
@@ -43,7 +41,7 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     }
 
     let start = Instant::now();
-    let engine = Engine::load(&weights, &device, &args)?;
+    let engine = Engine::load(&weights, (&device, precision), &args)?;
     let style = Style {
         opacity: args.opacity,
         legend: args.legend,

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::aligned::Aligned;
 use super::depthwise::DepthwiseConv;
-use super::isa::{Clamp, Kernels, Matmul, Packed, Run, Segment, Tap};
+use super::isa::{Clamp, Kernels, Matmul, Packed, Precision, Run, Segment, Tap};
 use super::view::{View, ViewMut};
 use super::windows::find_runs;
 use crate::graph::Window;
@@ -49,6 +49,8 @@ thread_local! {
 #[derive(Default)]
 struct Scratch {
     rows: Aligned,
+    /// The rows in bf16.
+    rounded: Aligned,
     taps: Vec<Tap>,
     runs: Vec<Run>,
     segments: Vec<Segment>,
@@ -82,10 +84,11 @@ impl DenseConv {
         let ViewMut { data, pitch, offset, .. } = out;
         data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
             let (first, rows) = (index * block, out.len() / pitch);
-            SCRATCH.with_borrow_mut(|Scratch { rows: made, taps, runs, segments }| {
+            SCRATCH.with_borrow_mut(|Scratch { rows: made, rounded, taps, runs, segments }| {
                 let (x, x_pitch) = match &self.rows {
                     Rows::Window => {
-                        find_segments(&x, windows, first..first + rows, runs, segments);
+                        let tap_inputs = self.weights.precision().padded(x.channels);
+                        find_segments(&x, windows, first..first + rows, tap_inputs, runs, segments);
                         (x.data, windows.1.stride * x.pitch)
                     }
                     Rows::Depthwise(depthwise) => {
@@ -95,6 +98,15 @@ impl DenseConv {
                         depthwise.run(kernels, &x, windows, first, (made, row_pitch), (runs, taps));
                         one_run(rows, 0, x.channels, runs, segments);
                         (&*made, row_pitch)
+                    }
+                };
+                let (x, x_pitch) = match self.weights.precision() {
+                    Precision::F32 => (x, x_pitch),
+                    Precision::Bf16 => {
+                        let pitch = row_pitch(self.weights.weights().inputs);
+                        rounded.grow(block * pitch);
+                        round_rows(kernels, (x, x_pitch), runs, segments, (rounded, pitch));
+                        (&**rounded, pitch)
                     }
                 };
                 kernels.matmul(Matmul {
@@ -142,11 +154,32 @@ fn one_run(rows: usize, x: usize, len: usize, runs: &mut Vec<Run>, segments: &mu
     segments.push(Segment { x, input: 0, len });
 }
 
-/// Where the windows of some pixels lie in `x`.
+/// Rounds rows to bf16 and puts the inputs of each side by side, pairs to a word; the segments then say where they lie there.
+fn round_rows(
+    kernels: Kernels,
+    (x, x_pitch): (&[f32], usize),
+    runs: &[Run],
+    segments: &mut [Segment],
+    (out, pitch): (&mut [f32], usize),
+) {
+    for run in runs {
+        for segment in &mut segments[run.sees.clone()] {
+            let (input, len) = (segment.input / 2, segment.len.div_ceil(2));
+            for row in 0..run.rows {
+                let x = &x[segment.x + row * x_pitch..][..segment.len];
+                kernels.round(x, &mut out[(run.first + row) * pitch + input..][..len]);
+            }
+            *segment = Segment { x: run.first * pitch + input, input, len };
+        }
+    }
+}
+
+/// Where the windows of some pixels lie in `x`, with so many inputs to a tap in the weights.
 fn find_segments(
     x: &View,
     windows: (Window, Window),
     pixels: Range<usize>,
+    tap_inputs: usize,
     runs: &mut Vec<Run>,
     segments: &mut Vec<Segment>,
 ) {
@@ -155,7 +188,7 @@ fn find_segments(
         return one_run(pixels.len(), pixels.start * x.pitch, channels, runs, segments);
     }
     find_runs(x, windows, pixels, runs, segments, |segments, start, tap, at| {
-        let input = tap * channels;
+        let input = tap * tap_inputs;
         match segments[start..].last_mut() {
             Some(last) if last.x + last.len == at && last.input + last.len == input => last.len += channels,
             _ => segments.push(Segment { x: at, input, len: channels }),

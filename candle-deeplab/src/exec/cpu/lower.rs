@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
-use super::isa::{Clamp, Kernels, Packed};
+use super::isa::{Clamp, Kernels, Packed, Precision};
 use super::program::{Kernel, Map, Operand, Program, Resized, Step, Windows};
 use super::winograd::WinogradConv;
 use crate::arch::LOGITS;
@@ -19,8 +19,10 @@ use crate::exec::fold::{Folding, Reader, conv_of};
 use crate::graph::{Activation, Graph, Op, Value};
 
 impl Program {
-    /// Lowers a network that ends in logits and their resize, with weights from `read`, packed for these kernels.
-    pub(super) fn new(graph: &Graph, kernels: Kernels, read: &Reader) -> Result<Self> {
+    /// Lowers a network that ends in logits and their resize, with weights from `read`, packed for these kernels. Matmuls
+    /// multiply at this precision; those of Winograd's form stay f32: a quarter of the products is worth more than half the
+    /// time of each, and the transforms would multiply the error of rounding.
+    pub(super) fn new(graph: &Graph, kernels: Kernels, precision: Precision, read: &Reader) -> Result<Self> {
         let (logits, output) = (graph.tap(LOGITS)?, graph.output());
         let (Op::Resize { align_corners }, &[x, like]) = (graph.node(output).op, &graph.node(output).inputs[..]) else {
             return Err(unsupported(graph, output, "the network's last step must be the resize of its logits"));
@@ -28,7 +30,7 @@ impl Program {
         if x != logits {
             return Err(unsupported(graph, output, "the network's last step must be the resize of its logits"));
         }
-        let mut lowering = Lowering::new(graph, logits, kernels);
+        let mut lowering = Lowering::new(graph, logits, (kernels, precision));
         for value in graph.values().take(logits.index() + 1) {
             lowering.node(value)?;
         }
@@ -45,6 +47,7 @@ fn unsupported(graph: &Graph, value: Value, reason: &str) -> Error {
 struct Lowering<'a> {
     graph: &'a Graph,
     kernels: Kernels,
+    precision: Precision,
     logits: Value,
     /// The nodes that use each value on the way to the logits.
     users: Vec<Vec<Value>>,
@@ -95,10 +98,10 @@ struct Chain {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(graph: &'a Graph, logits: Value, kernels: Kernels) -> Self {
+    fn new(graph: &'a Graph, logits: Value, (kernels, precision): (Kernels, Precision)) -> Self {
         let users = graph.users(logits);
         let state = vec![State::Waiting; graph.nodes().len()];
-        Self { graph, kernels, logits, users, state, maps: Vec::new(), steps: Vec::new() }
+        Self { graph, kernels, precision, logits, users, state, maps: Vec::new(), steps: Vec::new() }
     }
 
     fn node(&mut self, value: Value) -> Result<()> {
@@ -243,6 +246,7 @@ impl<'a> Lowering<'a> {
         let (groups, inputs, taps) = (folding.conv.groups, folding.group_inputs, folding.conv.kernel.pow(2));
         let (output, width) = (self.place(end), self.kernels.panel_width());
         let outputs = folding.conv.out_channels / groups;
+        let (precision, padded) = (self.precision, self.precision.padded(inputs));
         for group in 0..groups {
             let (folding, depthwise, first) = (folding.clone(), depthwise.clone(), group * outputs);
             let pack = move |read: &Reader| {
@@ -251,9 +255,11 @@ impl<'a> Lowering<'a> {
                     Some(depthwise) => Rows::Depthwise(depthwise.read(read)?),
                     None => Rows::Window,
                 };
-                let weights = Packed::new(width, inputs * taps, &folded.bias()[first..first + outputs], |output| {
+                let bias = &folded.bias()[first..first + outputs];
+                let weights = Packed::new(precision, width, taps * padded, bias, |output| {
                     let (folded, output) = (&folded, first + output);
-                    (0..taps).flat_map(move |tap| (0..inputs).map(move |input| folded.weight(output, input, tap)))
+                    let weight = move |tap, input| if input < inputs { folded.weight(output, input, tap) } else { 0.0 };
+                    (0..taps).flat_map(move |tap| (0..padded).map(move |input| weight(tap, input)))
                 });
                 Ok(Kernel::Dense(DenseConv { weights, rows, clamp }, windows))
             };

@@ -1,4 +1,4 @@
-//! Runs a network on the CPU by fused kernels, f32, any batch and size: for inference.
+//! Runs a network on the CPU by fused kernels, any batch and size: for inference.
 //!
 //! `lower` turns the graph into steps, each a kernel with all that is fused around it; `plan` fits the steps to an input
 //! size and says which maps share memory; `isa` has the kernels. Feature maps lie with their channels last: a pixel's
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Storage, Tensor};
 
-pub use isa::Isa;
+pub use isa::{Isa, Precision};
 
 use crate::error::{Error, Result};
 use crate::exec::fold;
@@ -46,6 +46,7 @@ const MAX_PLANS: usize = 8;
 pub struct Cpu {
     graph: Arc<Graph>,
     kernels: Kernels,
+    precision: Precision,
     program: Program,
     /// The latest last.
     plans: Mutex<Vec<([usize; 3], Arc<Plan>)>>,
@@ -68,28 +69,41 @@ pub struct StepTime {
 impl Cpu {
     /// Folds, fuses and packs a network. Takes each parameter from `get`, several at once.
     ///
+    /// At [`Precision::Bf16`], the inputs and weights of matmuls are rounded; their sums, the maps between layers, depthwise
+    /// convolutions and dense ones in Winograd's form stay f32.
+    ///
     /// # Errors
-    /// Those of `get`; [`Error::Executor`] where this machine lacks the instruction set; [`Error::Graph`] where the
+    /// Those of `get`; [`Error::Executor`] where this machine [lacks](Isa::supports) the instructions; [`Error::Graph`] where the
     /// network does not end in logits (the tap [`LOGITS`](crate::arch::LOGITS)) and their resize.
-    pub fn new(graph: Arc<Graph>, isa: Isa, get: impl Fn(&Param) -> Result<Tensor> + Sync) -> Result<Self> {
-        Self::from_values(graph, isa, |param| fold::values(&get(param)?))
+    pub fn new(
+        graph: Arc<Graph>,
+        isa: Isa,
+        precision: Precision,
+        get: impl Fn(&Param) -> Result<Tensor> + Sync,
+    ) -> Result<Self> {
+        Self::from_values(graph, isa, precision, |param| fold::values(&get(param)?))
     }
 
     /// As [`new`](Self::new), from the values of each parameter.
     pub(crate) fn from_values(
         graph: Arc<Graph>,
         isa: Isa,
+        precision: Precision,
         get: impl Fn(&Param) -> Result<Vec<f32>> + Sync,
     ) -> Result<Self> {
-        let kernels = Kernels::new(isa)
-            .ok_or_else(|| Error::Executor(format!("this machine has no {isa}: leave the choice to `Isa::detect`")))?;
-        let program = Program::new(&graph, kernels, &fold::reader(&graph, get))?;
-        Ok(Self { graph, kernels, program, plans: Mutex::default(), arenas: Arenas::default() })
+        let kernels = Kernels::new(isa, precision)?;
+        let program = Program::new(&graph, kernels, precision, &fold::reader(&graph, get))?;
+        Ok(Self { graph, kernels, precision, program, plans: Mutex::default(), arenas: Arenas::default() })
     }
 
     /// The instruction set that it uses.
     pub fn isa(&self) -> Isa {
         self.kernels.isa()
+    }
+
+    /// What its matmuls multiply.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Logits `[N, classes, h, w]` at the head's resolution, for pixels `[N, 3, H, W]`.

@@ -11,7 +11,9 @@ use rayon::prelude::*;
 
 use super::aligned::Aligned;
 use super::conv::row_pitch;
-use super::isa::{Clamp, Kernels, Matmul, Packed, Products, Run, Segment, TileInput, TileOutput, TileWeights, Weights};
+use super::isa::{
+    Clamp, Kernels, Matmul, Packed, Precision, Products, Run, Segment, TileInput, TileOutput, TileWeights, Weights,
+};
 use super::view::{View, ViewMut};
 use crate::exec::fold::{Folded, Folding};
 use crate::graph::Window;
@@ -70,7 +72,7 @@ impl WinogradConv {
         let inputs = folding.group_inputs;
         let row =
             |output| (0..inputs).flat_map(move |input| (0..TAPS).map(move |tap| folded.weight(output, input, tap)));
-        Self { weights: Packed::new(panel_width, inputs * TAPS, &folded.bias(), row), clamp }
+        Self { weights: Packed::new(Precision::F32, panel_width, inputs * TAPS, &folded.bias(), row), clamp }
     }
 
     /// Multiply-adds of a pixel that this stands for.
@@ -143,6 +145,7 @@ impl WinogradConv {
                                 x: &transformed[(row * SPAN + i) * layout.input_step..],
                                 x_pitch: layout.pitch,
                                 weights: Weights {
+                                    precision: Precision::F32,
                                     inputs,
                                     outputs: panels.len() / inputs,
                                     width,

@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm256_storeu_ps,
 };
 
-use super::lanes::{self, Lanes};
+use super::lanes::{self, F32, Lanes};
 use super::{Depthwise, Matmul, TileInput, TileOutput, TileWeights, tiles};
 
 pub(super) const LANES: usize = 8;
@@ -19,7 +19,7 @@ pub(super) const TILE_ROWS: usize = 6;
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn multiply_adds(rounds: usize) -> f32 {
     // SAFETY: the caller's promise.
-    unsafe { lanes::multiply_adds::<__m256>(rounds) }
+    unsafe { lanes::multiply_adds::<__m256, F32>(rounds) }
 }
 
 /// # Safety
@@ -27,7 +27,7 @@ pub(super) unsafe fn multiply_adds(rounds: usize) -> f32 {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn matmul(args: Matmul<'_>) {
     // SAFETY: the caller's promises; `Kernels` packs panels of `PANEL_WIDTH`.
-    unsafe { lanes::matmul::<__m256, TILE_ROWS, VECTORS>(args) }
+    unsafe { lanes::matmul::<__m256, F32, TILE_ROWS, VECTORS>(args) }
 }
 
 /// # Safety

@@ -2,11 +2,12 @@
 //! 14×32 would leave fewer idle, and load more inputs for each multiply-add.
 
 use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps,
-    _mm512_storeu_ps,
+    __m512, __m512bh, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_storeu_ps,
 };
+use std::mem::transmute;
 
-use super::lanes::{self, Lanes};
+use super::lanes::{self, F32, Lanes, MulAdd};
 use super::{Depthwise, Matmul, TileInput, TileOutput, TileWeights, tiles};
 
 pub(super) const LANES: usize = 16;
@@ -20,7 +21,15 @@ pub(super) const TILE_ROWS: usize = 8;
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn multiply_adds(rounds: usize) -> f32 {
     // SAFETY: the caller's promise.
-    unsafe { lanes::multiply_adds::<__m512>(rounds) }
+    unsafe { lanes::multiply_adds::<__m512, F32>(rounds) }
+}
+
+/// # Safety
+/// AVX-512 F and BF16 exist.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn multiply_adds_bf16(rounds: usize) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe { lanes::multiply_adds::<__m512, Bf16>(rounds) }
 }
 
 /// # Safety
@@ -28,7 +37,45 @@ pub(super) unsafe fn multiply_adds(rounds: usize) -> f32 {
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn matmul(args: Matmul<'_>) {
     // SAFETY: the caller's promises; `Kernels` packs panels of `PANEL_WIDTH`.
-    unsafe { lanes::matmul::<__m512, TILE_ROWS, VECTORS>(args) }
+    unsafe { lanes::matmul::<__m512, F32, TILE_ROWS, VECTORS>(args) }
+}
+
+/// # Safety
+/// AVX-512 F and BF16 exist, and the arguments are [checked](Matmul::check).
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn matmul_bf16(args: Matmul<'_>) {
+    // SAFETY: the caller's promises; `Kernels` packs panels of `PANEL_WIDTH`.
+    unsafe { lanes::matmul::<__m512, Bf16, TILE_ROWS, VECTORS>(args) }
+}
+
+/// Rounds to bf16, two numbers a word; returns how many words it has filled: what is left is less than 32 numbers.
+///
+/// # Safety
+/// AVX-512 F and BF16 exist.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn round(x: &[f32], words: &mut [f32]) -> usize {
+    let pairs = x.as_chunks::<{ 2 * LANES }>().0.iter().zip(words.as_chunks_mut::<LANES>().0);
+    let len = pairs.len() * LANES;
+    for (x, words) in pairs {
+        // SAFETY: the caller's promise; the chunks have these vectors.
+        unsafe {
+            let (first, second) = (_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(LANES)));
+            let rounded: __m512 = transmute(_mm512_cvtne2ps_pbh(second, first));
+            _mm512_storeu_ps(words.as_mut_ptr(), rounded);
+        }
+    }
+    len
+}
+
+/// Each 32 bits are two numbers.
+struct Bf16;
+
+impl MulAdd<__m512> for Bf16 {
+    #[inline(always)]
+    unsafe fn add(x: __m512, weights: __m512, sum: __m512) -> __m512 {
+        // SAFETY: the caller knows that AVX-512 BF16 exists; the types are the same bits.
+        unsafe { _mm512_dpbf16_ps(sum, transmute::<__m512, __m512bh>(x), transmute::<__m512, __m512bh>(weights)) }
+    }
 }
 
 /// # Safety

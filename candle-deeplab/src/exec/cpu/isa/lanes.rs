@@ -27,6 +27,24 @@ pub(super) trait Lanes: Copy {
     unsafe fn at_most(self, high: Self) -> Self;
 }
 
+/// What a matmul adds up, of the 32 bits that it takes of a row and of the weights at a time.
+pub(super) trait MulAdd<V> {
+    /// # Safety
+    /// The instructions exist.
+    unsafe fn add(x: V, weights: V, sum: V) -> V;
+}
+
+/// Each 32 bits are a number.
+pub(super) struct F32;
+
+impl<V: Lanes> MulAdd<V> for F32 {
+    #[inline(always)]
+    unsafe fn add(x: V, weights: V, sum: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { x.mul_add(weights, sum) }
+    }
+}
+
 /// The widest panel: three of the widest vectors.
 pub(super) const MAX_PANEL: usize = 48;
 
@@ -52,14 +70,15 @@ macro_rules! with_constant {
 /// # Safety
 /// The vector's instructions exist.
 #[inline(always)]
-pub(super) unsafe fn multiply_adds<V: Lanes>(rounds: usize) -> f32 {
+pub(super) unsafe fn multiply_adds<V: Lanes, M: MulAdd<V>>(rounds: usize) -> f32 {
     // SAFETY: the caller's promise; the array has a vector's lanes.
     unsafe {
-        // Neither grows nor shrinks towards numbers that a processor is slow with.
-        let (factor, mut sums) = (V::splat(std::hint::black_box(0.5)), [V::splat(1.0); CHAINS]);
+        // About a half as f32, and two halves as bf16.
+        let factor = V::splat(f32::from_bits(std::hint::black_box(0x3f00_3f00)));
+        let mut sums = [V::splat(1.0); CHAINS];
         for _ in 0..rounds {
             for sum in &mut sums {
-                *sum = sum.mul_add(factor, factor);
+                *sum = M::add(factor, factor, *sum);
             }
         }
         let mut lanes = [0f32; MAX_PANEL];
@@ -74,7 +93,7 @@ pub(super) unsafe fn multiply_adds<V: Lanes>(rounds: usize) -> f32 {
 /// # Safety
 /// The vector's instructions exist, the arguments are [checked](Matmul::check), and the panels are `VECTORS` vectors wide.
 #[inline(always)]
-pub(super) unsafe fn matmul<V: Lanes, const ROWS: usize, const VECTORS: usize>(mut args: Matmul<'_>) {
+pub(super) unsafe fn matmul<V: Lanes, M: MulAdd<V>, const ROWS: usize, const VECTORS: usize>(mut args: Matmul<'_>) {
     const { assert!(VECTORS * V::LANES <= MAX_PANEL) };
     debug_assert_eq!(args.weights.width, VECTORS * V::LANES);
     let weights = args.weights;
@@ -90,7 +109,7 @@ pub(super) unsafe fn matmul<V: Lanes, const ROWS: usize, const VECTORS: usize>(m
                 let at = Tile { panel, bias, first, columns, run, row };
                 with_constant!(rows, ROWS, |R| with_constant!(vectors, VECTORS, |C| {
                     // SAFETY: the caller's promises; these rows are left, and the panel has these vectors.
-                    unsafe { tile::<V, R, C, VECTORS>(&mut args, at) }
+                    unsafe { tile::<V, M, R, C, VECTORS>(&mut args, at) }
                 }));
                 row += rows;
             }
@@ -118,7 +137,10 @@ const UNROLL: usize = 4;
 /// # Safety
 /// As [`matmul`], and the rows exist.
 #[inline(always)]
-unsafe fn tile<V: Lanes, const R: usize, const C: usize, const VECTORS: usize>(args: &mut Matmul<'_>, at: Tile<'_>) {
+unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VECTORS: usize>(
+    args: &mut Matmul<'_>,
+    at: Tile<'_>,
+) {
     let (inputs, width) = (args.weights.inputs, VECTORS * V::LANES);
     let Tile { panel, bias, first, columns, run, row } = at;
     debug_assert!(panel.len() == inputs * width && bias.len() == width && columns <= C * V::LANES && C <= VECTORS);
@@ -142,13 +164,13 @@ unsafe fn tile<V: Lanes, const R: usize, const C: usize, const VECTORS: usize>(a
             let mut k = 0;
             while k < unrolled {
                 for i in 0..UNROLL {
-                    multiply_add(&mut sums, &x, k + i, w.add(i * width));
+                    multiply_add::<V, M, R, C>(&mut sums, &x, k + i, w.add(i * width));
                 }
                 w = w.add(UNROLL * width);
                 k += UNROLL;
             }
             while k < segment.len {
-                multiply_add(&mut sums, &x, k, w);
+                multiply_add::<V, M, R, C>(&mut sums, &x, k, w);
                 w = w.add(width);
                 k += 1;
             }
@@ -188,7 +210,7 @@ unsafe fn tile<V: Lanes, const R: usize, const C: usize, const VECTORS: usize>(a
 /// # Safety
 /// The vector's instructions exist, as do input `k` of every row and `C` vectors of weights.
 #[inline(always)]
-unsafe fn multiply_add<V: Lanes, const R: usize, const C: usize>(
+unsafe fn multiply_add<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize>(
     sums: &mut [[V; C]; R],
     x: &[*const f32; R],
     k: usize,
@@ -200,7 +222,7 @@ unsafe fn multiply_add<V: Lanes, const R: usize, const C: usize>(
         for r in 0..R {
             let x = V::splat(*x[r].add(k));
             for c in 0..C {
-                sums[r][c] = x.mul_add(weights[c], sums[r][c]);
+                sums[r][c] = M::add(x, weights[c], sums[r][c]);
             }
         }
     }

@@ -8,6 +8,7 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
+mod packed;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -18,10 +19,53 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
-use rayon::prelude::*;
+pub(super) use packed::{Packed, Weights};
 
-use super::aligned::Aligned;
 use super::winograd::{POSITIONS, SPAN, TAPS, TILE};
+use crate::error::{Error, Result};
+
+/// What the multiplications of matmuls take. They are summed up in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, with the range of 32 and 8 bits of mantissa: values are rounded to the nearest, to even between two.
+    Bf16,
+}
+
+impl Precision {
+    /// So many inputs, filled up with zeros to whole words of 32 bits: what a row of [`Packed`] weights has of each tap.
+    pub(super) fn padded(self, inputs: usize) -> usize {
+        inputs.next_multiple_of(self.numbers())
+    }
+
+    /// What a machine that is fast with it has one of.
+    fn instructions(self) -> &'static str {
+        match self {
+            Self::F32 => "AVX2 or AVX-512",
+            Self::Bf16 => "AVX512_BF16",
+        }
+    }
+
+    /// That a word of 32 bits holds.
+    fn numbers(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
 
 /// A set of vector instructions that the fused CPU executor has kernels for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,19 +102,54 @@ impl Isa {
             Self::Portable => true,
         }
     }
+
+    /// Whether this machine has it, and it multiplies at this precision. Plain Rust does at any: slowly, but to the same
+    /// rules.
+    pub fn supports(self, precision: Precision) -> bool {
+        self.is_available()
+            && match (precision, self) {
+                (Precision::F32, _) | (Precision::Bf16, Self::Portable) => true,
+                #[cfg(target_arch = "x86_64")]
+                (Precision::Bf16, Self::Avx512) => is_x86_feature_detected!("avx512bf16"),
+                (Precision::Bf16, _) => false,
+            }
+    }
+
+    /// The fastest instruction set of this machine with instructions for a precision.
+    ///
+    /// # Errors
+    /// [`Error::Executor`] where only plain Rust [supports](Self::supports) it.
+    pub fn detect_for(precision: Precision) -> Result<Self> {
+        let fast = Self::available().find(|isa| *isa != Self::Portable && isa.supports(precision));
+        fast.ok_or_else(|| lacking(&format!("no instructions for {precision} ({})", precision.instructions())))
+    }
+
+    /// # Errors
+    /// [`Error::Executor`] where it does not [support](Self::supports) the precision.
+    pub(crate) fn require(self, precision: Precision) -> Result<()> {
+        match self.supports(precision) {
+            true => Ok(()),
+            false if self.is_available() => Err(lacking(&format!("no {self} instructions for {precision}"))),
+            false => Err(lacking(&format!("no {self}"))),
+        }
+    }
+}
+
+fn lacking(what: &str) -> Error {
+    Error::Executor(format!("this machine has {what}: choose f32 with `Executor::Auto`, or the slow portable kernels"))
 }
 
 impl Isa {
     /// The most floating-point operations a second that all threads of the current rayon pool do together with these
     /// instructions, measured in a moment: what a kernel's speed is compared with. `None` where this machine lacks them.
-    pub fn peak_flops(self) -> Option<f64> {
+    pub fn peak_flops(self, precision: Precision) -> Option<f64> {
         /// Some milliseconds each, so that the clock's steps and the start of the threads do not count.
         const ROUNDS: usize = 1 << 20;
         const REPEATS: usize = 7;
-        let kernels = Kernels::new(self)?;
+        let kernels = Kernels::new(self, precision).ok()?;
         let burst = || {
             let start = Instant::now();
-            let operations: usize = rayon::broadcast(|_| kernels.multiply_adds(ROUNDS)).into_iter().sum();
+            let operations: usize = rayon::broadcast(|_| kernels.multiply_adds(precision, ROUNDS)).into_iter().sum();
             operations as f64 / start.elapsed().as_secs_f64()
         };
         Some((0..REPEATS).map(|_| burst()).fold(0.0, f64::max))
@@ -106,17 +185,38 @@ macro_rules! with_set {
     };
 }
 
+/// The same for the kernels of bf16, which fewer have.
+///
+/// # Panics
+/// Where the set has none.
+macro_rules! with_bf16 {
+    ($isa:expr, |$set:ident| $vectors:expr, $portable:expr) => {
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if Isa::Avx512.supports(Precision::Bf16) => {
+                use avx512 as $set;
+                $vectors
+            }
+            Isa::Portable => $portable,
+            isa => unreachable!("{isa} has no bf16"),
+        }
+    };
+}
+
 /// Sums that the measurement of the peak keeps going at once: enough to hide the latency of an addition.
 const CHAINS: usize = 12;
 
-/// The kernels of an instruction set that this machine is known to have.
+/// The kernels of an instruction set that this machine is known to have. Those of bf16 are there where it
+/// [supports](Isa::supports) it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernels(Isa);
 
 impl Kernels {
-    /// `None` where this machine lacks the instruction set.
-    pub(super) fn new(isa: Isa) -> Option<Self> {
-        isa.is_available().then_some(Self(isa))
+    /// # Errors
+    /// As [`Isa::require`].
+    pub(super) fn new(isa: Isa, precision: Precision) -> Result<Self> {
+        isa.require(precision)?;
+        Ok(Self(isa))
     }
 
     pub(super) fn isa(self) -> Isa {
@@ -134,15 +234,23 @@ impl Kernels {
     }
 
     /// Multiplies and adds in registers for so many rounds; returns the number of operations.
-    fn multiply_adds(self, rounds: usize) -> usize {
-        let (sums, lanes) = with_set!(
-            self.0,
-            // SAFETY: `Kernels` exist only where `Isa::is_available` has detected the instructions.
-            |set| (unsafe { set::multiply_adds(rounds) }, set::LANES),
-            (portable::multiply_adds(rounds), portable::PANEL_WIDTH)
-        );
+    fn multiply_adds(self, precision: Precision, rounds: usize) -> usize {
+        let (sums, lanes) = match precision {
+            Precision::F32 => with_set!(
+                self.0,
+                // SAFETY: `Kernels` exist only where `Isa::is_available` has detected the instructions.
+                |set| (unsafe { set::multiply_adds(rounds) }, set::LANES),
+                (portable::multiply_adds(rounds), portable::PANEL_WIDTH)
+            ),
+            Precision::Bf16 => with_bf16!(
+                self.0,
+                // SAFETY: the instructions have been detected.
+                |set| (unsafe { set::multiply_adds_bf16(rounds) }, set::LANES),
+                (portable::multiply_adds_bf16(rounds), portable::PANEL_WIDTH)
+            ),
+        };
         std::hint::black_box(sums);
-        2 * rounds * CHAINS * lanes
+        2 * rounds * CHAINS * lanes * precision.numbers()
     }
 
     /// # Panics
@@ -150,13 +258,32 @@ impl Kernels {
     pub(super) fn matmul(self, args: Matmul<'_>) {
         assert_eq!(args.weights.width, self.panel_width(), "matmul: panels");
         args.check();
-        with_set!(
-            self.0,
-            // SAFETY: `Kernels` exist only where `Isa::is_available` has detected the instructions, and `check` has compared
-            // every slice with what the kernel reads and writes.
-            |set| unsafe { set::matmul(args) },
-            portable::matmul(args)
-        );
+        match args.weights.precision {
+            Precision::F32 => with_set!(
+                self.0,
+                // SAFETY: `Kernels` exist only where `Isa::is_available` has detected the instructions, and `check` has
+                // compared every slice with what the kernel reads and writes.
+                |set| unsafe { set::matmul(args) },
+                portable::matmul(args)
+            ),
+            Precision::Bf16 => with_bf16!(
+                self.0,
+                // SAFETY: the instructions have been detected; otherwise as above.
+                |set| unsafe { set::matmul_bf16(args) },
+                portable::matmul_bf16(args)
+            ),
+        }
+    }
+
+    /// Rounds to bf16, two numbers to each of `words`; the second of a last one that has none is zero.
+    ///
+    /// # Panics
+    /// Where there are too few words.
+    pub(super) fn round(self, x: &[f32], words: &mut [f32]) {
+        assert!(words.len() >= x.len().div_ceil(2), "round: words");
+        // SAFETY: the instructions have been detected.
+        let done = with_bf16!(self.0, |set| unsafe { set::round(x, words) }, 0);
+        portable::round(&x[2 * done..], &mut words[done..]);
     }
 
     /// Lanes of the kernels for the tiles of a [Winograd convolution](super::winograd): the least number of channels. `None`
@@ -224,90 +351,6 @@ impl Clamp {
 
     pub(super) fn apply(self, x: f32) -> f32 {
         x.clamp(self.low, self.high)
-    }
-}
-
-/// The weights of a matmul, in the order in which it reads them: panels of `width` outputs, `[panel][input][width]`,
-/// and a bias per output. What is missing in the last panel is zero.
-#[derive(Debug)]
-pub(super) struct Packed {
-    inputs: usize,
-    outputs: usize,
-    width: usize,
-    panels: Aligned,
-    bias: Aligned,
-}
-
-impl Packed {
-    /// Packs a matrix that is given by its rows: `row(output)` has a weight for each input.
-    pub(super) fn new<R: Iterator<Item = f32>>(
-        width: usize,
-        inputs: usize,
-        bias: &[f32],
-        row: impl Fn(usize) -> R + Sync,
-    ) -> Self {
-        let outputs = bias.len();
-        let padded = outputs.next_multiple_of(width);
-        let (mut panels, mut padded_bias) = (Aligned::zeroed(padded * inputs), Aligned::zeroed(padded));
-        panels.par_chunks_exact_mut((width * inputs).max(1)).enumerate().for_each(|(index, panel)| {
-            let first = index * width;
-            for column in 0..width.min(outputs - first) {
-                let places = panel[column..].iter_mut().step_by(width);
-                places.zip(row(first + column)).for_each(|(place, weight)| *place = weight);
-            }
-        });
-        padded_bias[..outputs].copy_from_slice(bias);
-        Self { inputs, outputs, width, panels, bias: padded_bias }
-    }
-
-    pub(super) fn inputs(&self) -> usize {
-        self.inputs
-    }
-
-    pub(super) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Of a panel.
-    pub(super) fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Whole panels, like [`weights`](Self::weights).
-    pub(super) fn bias(&self) -> &[f32] {
-        &self.bias
-    }
-
-    pub(super) fn weights(&self) -> Weights<'_> {
-        let Self { inputs, outputs, width, ref panels, ref bias } = *self;
-        Weights { inputs, outputs, width, panels, bias }
-    }
-
-    /// The weights of a panel.
-    pub(super) fn panel(&self, index: usize) -> &[f32] {
-        let len = self.width * self.inputs;
-        &self.panels[index * len..][..len]
-    }
-}
-
-/// The weights of a matmul as [`Packed`] has them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Weights<'a> {
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    pub(super) width: usize,
-    pub(super) panels: &'a [f32],
-    pub(super) bias: &'a [f32],
-}
-
-impl<'a> Weights<'a> {
-    /// The panels with the outputs they compute: weights, bias, first output, number of outputs.
-    fn panels(self) -> impl Iterator<Item = (&'a [f32], &'a [f32], usize, usize)> {
-        let biases = self.bias.chunks_exact(self.width);
-        biases.enumerate().map(move |(index, bias)| {
-            let (first, len) = (index * self.width, self.width * self.inputs);
-            (&self.panels[index * len..][..len], bias, first, self.width.min(self.outputs - first))
-        })
     }
 }
 

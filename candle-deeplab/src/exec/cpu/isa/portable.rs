@@ -1,13 +1,42 @@
 //! The kernels in safe Rust, in loops over arrays that LLVM makes vectors of. Multiplication and addition round
 //! separately: without an instruction for both, `f32::mul_add` is a call.
 
+use half::bf16;
+
 use super::{CHAINS, Clamp, Depthwise, Matmul};
 
 /// Two vectors of the narrowest common kind.
 pub(super) const PANEL_WIDTH: usize = 8;
 pub(super) const TILE_ROWS: usize = 4;
 
+/// A matmul of f32.
 pub(super) fn matmul(args: Matmul<'_>) {
+    matmul_of(args, add_product);
+}
+
+/// A matmul of bf16, two numbers in each 32 bits, summed up in f32.
+pub(super) fn matmul_bf16(args: Matmul<'_>) {
+    matmul_of(args, add_products_bf16);
+}
+
+/// Two numbers of bf16 as the 32 bits of a word, rounded to the nearest, to even between two.
+pub(super) fn word([first, second]: [f32; 2]) -> f32 {
+    let bits = |x: f32| u32::from(bf16::from_f32(x).to_bits());
+    f32::from_bits(bits(first) | bits(second) << 16)
+}
+
+fn pair(word: f32) -> [f32; 2] {
+    [f32::from_bits(word.to_bits() << 16), f32::from_bits(word.to_bits() & 0xffff_0000)]
+}
+
+/// Rounds to bf16, two numbers a word; the second of a last one that has none is zero.
+pub(super) fn round(x: &[f32], words: &mut [f32]) {
+    for (x, to) in x.chunks(2).zip(words) {
+        *to = word([x[0], x.get(1).copied().unwrap_or_default()]);
+    }
+}
+
+fn matmul_of(args: Matmul<'_>, add: impl Fn(f32, f32, f32) -> f32 + Copy) {
     let Matmul { runs, segments, x, x_pitch, weights, residual, clamp, out, out_pitch } = args;
     for (panel, bias, first, columns) in weights.panels() {
         for run in runs {
@@ -19,7 +48,7 @@ pub(super) fn matmul(args: Matmul<'_>) {
                     // The rows that are missing in the last tile are computed from its last one, and not stored.
                     let row = |r: usize| &x[segment.x + (row + r.min(tile - 1)) * x_pitch..][..segment.len];
                     let panel = &panel[segment.input * PANEL_WIDTH..][..segment.len * PANEL_WIDTH];
-                    add_products(std::array::from_fn(row), panel, &mut sums);
+                    add_products(std::array::from_fn(row), panel, &mut sums, add);
                 }
                 for (r, sums) in sums.iter().enumerate().take(tile) {
                     let row = run.first + row + r;
@@ -36,11 +65,16 @@ pub(super) fn matmul(args: Matmul<'_>) {
     }
 }
 
-fn add_products(x: [&[f32]; TILE_ROWS], panel: &[f32], sums: &mut [[f32; PANEL_WIDTH]; TILE_ROWS]) {
+fn add_products(
+    x: [&[f32]; TILE_ROWS],
+    panel: &[f32],
+    sums: &mut [[f32; PANEL_WIDTH]; TILE_ROWS],
+    add: impl Fn(f32, f32, f32) -> f32,
+) {
     for (k, weights) in panel.as_chunks::<PANEL_WIDTH>().0.iter().enumerate() {
         for (sums, x) in sums.iter_mut().zip(x) {
             let x = x[k];
-            sums.iter_mut().zip(weights).for_each(|(sum, w)| *sum += x * w);
+            sums.iter_mut().zip(weights).for_each(|(sum, w)| *sum = add(x, *w, *sum));
         }
     }
 }
@@ -67,13 +101,31 @@ pub(super) fn depthwise(args: Depthwise<'_>) {
 
 /// Multiplications and additions that need nothing but registers.
 pub(super) fn multiply_adds(rounds: usize) -> f32 {
-    let (factor, mut sums) = (std::hint::black_box(0.5f32), [[1f32; PANEL_WIDTH]; CHAINS]);
+    multiply_adds_of(rounds, add_product)
+}
+
+pub(super) fn multiply_adds_bf16(rounds: usize) -> f32 {
+    multiply_adds_of(rounds, add_products_bf16)
+}
+
+fn multiply_adds_of(rounds: usize, add: impl Fn(f32, f32, f32) -> f32) -> f32 {
+    let (factor, mut sums) = (std::hint::black_box(word([0.5; 2])), [[1f32; PANEL_WIDTH]; CHAINS]);
     for _ in 0..rounds {
         for sum in sums.as_flattened_mut() {
-            *sum = *sum * factor + factor;
+            *sum = add(factor, factor, *sum);
         }
     }
     sums.as_flattened().iter().sum()
+}
+
+fn add_product(x: f32, w: f32, sum: f32) -> f32 {
+    sum + x * w
+}
+
+/// The products of two numbers of bf16 are exact in f32.
+fn add_products_bf16(x: f32, w: f32, sum: f32) -> f32 {
+    let ([a, b], [c, d]) = (pair(x), pair(w));
+    sum + a * c + b * d
 }
 
 fn apply(values: &mut [f32], clamp: Clamp) {

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Clamp, Depthwise, Isa, Kernels, Matmul, Packed, Products, Run, Segment, Tap, TileInput, TileOutput, TileWeights,
+    Clamp, Depthwise, Isa, Kernels, Matmul, Packed, Precision, Products, Run, Segment, Tap, TileInput, TileOutput,
+    TileWeights,
 };
 
 /// Numbers in (−1, 1) without a pattern.
@@ -21,7 +22,7 @@ fn clamps() -> impl Strategy<Value = Clamp> {
 }
 
 fn kernels() -> impl Iterator<Item = Kernels> {
-    Isa::available().filter_map(Kernels::new)
+    Isa::available().filter_map(|isa| Kernels::new(isa, Precision::F32).ok())
 }
 
 /// What is around the result stays as it was.
@@ -31,7 +32,9 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
     let (x_pitch, out_pitch) = (inputs + gap, outputs + gap);
     let (x, weights) = (noise(seed, rows * x_pitch), noise(seed ^ 1, inputs * outputs));
     let (bias, residual) = (noise(seed ^ 2, outputs), noise(seed ^ 3, rows * out_pitch));
-    let packed = Packed::new(kernels.panel_width(), inputs, &bias, |o| weights[o * inputs..][..inputs].iter().copied());
+    let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, |o| {
+        weights[o * inputs..][..inputs].iter().copied()
+    });
     let mut out = vec![UNTOUCHED; rows * out_pitch];
     // Two runs, and inputs in two segments.
     let (half, part) = (rows / 2, inputs / 3);
@@ -257,6 +260,70 @@ proptest! {
     }
 }
 
+/// Rows in bf16, as the kernels round them, against products of what one rounds by hand.
+#[test]
+fn matmuls_of_bf16() {
+    let rounded = |x: f32| half::bf16::from_f32(x).to_f64();
+    for kernels in kernels().filter(|kernels| kernels.isa().supports(Precision::Bf16)) {
+        for (rows, inputs, outputs) in [(1, 1, 1), (3, 7, 50), (8, 64, 48), (13, 65, 97), (16, 200, 24)] {
+            let (x, weights) = (noise(1, rows * inputs), noise(2, inputs * outputs));
+            let (bias, words, clamp) = (noise(3, outputs), inputs.div_ceil(2), Clamp { low: -1.0, high: 1.0 });
+            let row = |o: usize| weights[o * inputs..][..inputs].iter().copied();
+            let packed = Packed::new(Precision::Bf16, kernels.panel_width(), 2 * words, &bias, row);
+            let mut made = vec![UNTOUCHED; rows * words];
+            for (x, to) in x.chunks(inputs).zip(made.chunks_mut(words)) {
+                kernels.round(x, to);
+            }
+            let mut out = vec![0.0; rows * outputs];
+            kernels.matmul(Matmul {
+                runs: &[Run { first: 0, rows, sees: 0..1 }],
+                segments: &[Segment { x: 0, input: 0, len: words }],
+                x: &made,
+                x_pitch: words,
+                weights: packed.weights(),
+                residual: None,
+                clamp,
+                out: &mut out,
+                out_pitch: outputs,
+            });
+            for (i, &actual) in out.iter().enumerate() {
+                let (row, o) = (i / outputs, i % outputs);
+                let product = |k| rounded(x[row * inputs + k]) * rounded(weights[o * inputs + k]);
+                let expected = ((0..inputs).map(product).sum::<f64>() + f64::from(bias[o])).clamp(-1.0, 1.0);
+                let off = (f64::from(actual) - expected).abs();
+                assert!(off < 1e-6 * (inputs + 4) as f64, "{:?}: {actual} for {expected}", kernels.isa());
+            }
+        }
+    }
+}
+
+/// To the nearest, to even between two, up to infinity; NaN stays NaN.
+#[test]
+fn rounding_to_bf16() {
+    let cases = [
+        (1.0, 1.0),
+        (1.0 + 1.0 / 256.0, 1.0),
+        (1.0 + 3.0 / 256.0, 1.0 + 4.0 / 256.0),
+        (1.004, 1.0078125),
+        (-0.0, -0.0),
+        (f32::MAX, f32::INFINITY),
+        (f32::NEG_INFINITY, f32::NEG_INFINITY),
+        (f32::NAN, f32::NAN),
+    ];
+    for kernels in kernels().filter(|kernels| kernels.isa().supports(Precision::Bf16)) {
+        let x: Vec<f32> = cases.iter().cycle().map(|case| case.0).take(71).collect();
+        let mut words = vec![0.0; 36];
+        kernels.round(&x, &mut words);
+        for (i, (_, expected)) in cases.iter().cycle().take(71).enumerate() {
+            let bits = words[i / 2].to_bits() >> (16 * (i % 2)) << 16;
+            let actual = f32::from_bits(bits);
+            let same = actual.to_bits() == expected.to_bits() || actual.is_nan() && expected.is_nan();
+            assert!(same, "{:?}: {actual} for {expected}", kernels.isa());
+        }
+        assert_eq!(words[35].to_bits() >> 16, 0);
+    }
+}
+
 /// Every height and width of a tile, with and without a ragged end.
 #[test]
 fn matmuls_of_every_tile() {
@@ -273,7 +340,8 @@ fn matmuls_of_every_tile() {
 fn nan_stays_nan() {
     for kernels in kernels() {
         for outputs in [kernels.panel_width(), 3] {
-            let packed = Packed::new(kernels.panel_width(), 1, &vec![0.0; outputs], |_| std::iter::repeat(1.0));
+            let packed =
+                Packed::new(Precision::F32, kernels.panel_width(), 1, &vec![0.0; outputs], |_| std::iter::repeat(1.0));
             let mut out = vec![0.0; outputs];
             let clamp = Clamp { low: 0.0, high: 6.0 };
             let (x, residual) = (&[f32::NAN], None);
@@ -296,8 +364,8 @@ fn nan_stays_nan() {
 #[test]
 #[should_panic(expected = "matmul: input")]
 fn a_slice_that_is_too_short_is_refused() {
-    let kernels = Kernels::new(Isa::detect()).unwrap();
-    let weights = Packed::new(kernels.panel_width(), 4, &[0.0; 8], |_| std::iter::repeat(1.0));
+    let kernels = Kernels::new(Isa::detect(), Precision::F32).unwrap();
+    let weights = Packed::new(Precision::F32, kernels.panel_width(), 4, &[0.0; 8], |_| std::iter::repeat(1.0));
     let (x, mut out) = ([0.0; 7], [0.0; 16]);
     let (residual, clamp) = (None, Clamp::NONE);
     kernels.matmul(Matmul {

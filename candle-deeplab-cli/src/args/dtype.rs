@@ -1,0 +1,14 @@
+//! `--dtype`: the numbers that a network computes in.
+
+use clap::ValueEnum;
+
+/// Numbers by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DtypeName {
+    /// 32 bits
+    F32,
+    /// 16 bits: nothing here computes in them yet
+    F16,
+    /// 16 bits with the range of 32, summed up in 32: for CPUs with AVX512_BF16
+    Bf16,
+}

@@ -1,0 +1,106 @@
+//! Weights in the order in which a matmul reads them.
+
+use rayon::prelude::*;
+
+use super::{Precision, portable};
+use crate::exec::cpu::aligned::Aligned;
+
+/// The weights of a matmul: panels of `width` outputs, `[panel][input][width]`, and a bias per output. What is missing in
+/// the last panel is zero.
+#[derive(Debug)]
+pub(in super::super) struct Packed {
+    precision: Precision,
+    words: usize,
+    outputs: usize,
+    width: usize,
+    panels: Aligned,
+    bias: Aligned,
+}
+
+impl Packed {
+    /// Packs a matrix that is given by its rows: `row(output)` has a weight for each input, of which there are as many as
+    /// fill [whole words](Precision::padded).
+    pub(in super::super) fn new<R: Iterator<Item = f32>>(
+        precision: Precision,
+        width: usize,
+        inputs: usize,
+        bias: &[f32],
+        row: impl Fn(usize) -> R + Sync,
+    ) -> Self {
+        debug_assert_eq!(inputs, precision.padded(inputs));
+        let (outputs, words) = (bias.len(), inputs / precision.numbers());
+        let padded = outputs.next_multiple_of(width);
+        let (mut panels, mut padded_bias) = (Aligned::zeroed(padded * words), Aligned::zeroed(padded));
+        panels.par_chunks_exact_mut((width * words).max(1)).enumerate().for_each(|(index, panel)| {
+            let first = index * width;
+            for column in 0..width.min(outputs - first) {
+                let places = panel[column..].iter_mut().step_by(width);
+                let mut row = row(first + column);
+                match precision {
+                    Precision::F32 => places.zip(row).for_each(|(place, weight)| *place = weight),
+                    Precision::Bf16 => {
+                        places.for_each(|place| *place = portable::word([(); 2].map(|()| row.next().unwrap_or(0.0))));
+                    }
+                }
+            }
+        });
+        padded_bias[..outputs].copy_from_slice(bias);
+        Self { precision, words, outputs, width, panels, bias: padded_bias }
+    }
+
+    pub(in super::super) fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    pub(in super::super) fn inputs(&self) -> usize {
+        self.words * self.precision.numbers()
+    }
+
+    pub(in super::super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Of a panel.
+    pub(in super::super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Whole panels, like [`weights`](Self::weights).
+    pub(in super::super) fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    pub(in super::super) fn weights(&self) -> Weights<'_> {
+        let Self { precision, words, outputs, width, ref panels, ref bias } = *self;
+        Weights { precision, inputs: words, outputs, width, panels, bias }
+    }
+
+    /// The weights of a panel.
+    pub(in super::super) fn panel(&self, index: usize) -> &[f32] {
+        let len = self.width * self.words;
+        &self.panels[index * len..][..len]
+    }
+}
+
+/// The weights of a matmul as [`Packed`] has them.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Weights<'a> {
+    pub(in super::super) precision: Precision,
+    /// Of 32 bits: pairs of bf16 count as one.
+    pub(in super::super) inputs: usize,
+    pub(in super::super) outputs: usize,
+    pub(in super::super) width: usize,
+    pub(in super::super) panels: &'a [f32],
+    pub(in super::super) bias: &'a [f32],
+}
+
+impl<'a> Weights<'a> {
+    /// The panels with the outputs they compute: weights, bias, first output, number of outputs.
+    pub(super) fn panels(self) -> impl Iterator<Item = (&'a [f32], &'a [f32], usize, usize)> {
+        let biases = self.bias.chunks_exact(self.width);
+        biases.enumerate().map(move |(index, bias)| {
+            let (first, len) = (index * self.width, self.width * self.inputs);
+            (&self.panels[index * len..][..len], bias, first, self.width.min(self.outputs - first))
+        })
+    }
+}
