@@ -1,4 +1,5 @@
 //! The transforms of Winograd's F(4×4, 3×3), written once over the vector type, as the kernels in [`lanes`](super::lanes).
+#![expect(clippy::needless_range_loop, reason = "arrays of vectors are read in place: iterators and `map` copy them")]
 
 use super::lanes::{Lanes, MAX_PANEL};
 use super::{Products, TileInput, TileOutput, TileWeights};
@@ -40,17 +41,16 @@ const LINE: usize = 16;
 /// The vector's instructions exist, and the arguments are [checked](TileInput::check) for its lanes.
 #[inline(always)]
 pub(super) unsafe fn input<V: Lanes>(mut args: TileInput<'_>) {
-    let mut channel = 0;
-    while channel < args.channels {
+    let (channels, mut channel) = (args.channels, 0);
+    while channel < channels {
         // SAFETY: the caller's promises; the channels exist.
         unsafe {
-            if V::LANES < LINE && args.channels - channel >= 2 * V::LANES {
+            if V::LANES < LINE && channels - channel >= 2 * V::LANES {
                 input_channels::<V, 2>(&mut args, channel);
                 channel += 2 * V::LANES;
             } else {
                 // The last vector overlaps the one before it where the channels do not divide: the same values once more.
-                let last = args.channels - V::LANES;
-                input_channels::<V, 1>(&mut args, channel.min(last));
+                input_channels::<V, 1>(&mut args, channel.min(channels - V::LANES));
                 channel += V::LANES;
             }
         }
@@ -65,28 +65,26 @@ pub(super) unsafe fn input<V: Lanes>(mut args: TileInput<'_>) {
 unsafe fn input_channels<V: Lanes, const C: usize>(args: &mut TileInput<'_>, channel: usize) {
     // SAFETY: `check` has found `channels` values behind every pixel and at every position of `out`.
     unsafe {
-        let mut rows = [[[V::splat(0.0); SPAN]; C]; SPAN];
-        for (y, row) in rows.iter_mut().enumerate() {
-            let mut x = [[V::splat(0.0); SPAN]; C];
-            for i in 0..SPAN {
-                if let Some(pixel) = args.pixels[y * SPAN + i] {
-                    for (c, x) in x.iter_mut().enumerate() {
-                        x[i] = V::load(args.x.as_ptr().add(pixel + channel + c * V::LANES));
+        let mut rows = [[[V::splat(0.0); SPAN]; SPAN]; C];
+        for i in 0..SPAN {
+            for c in 0..C {
+                let mut x = [V::splat(0.0); SPAN];
+                for y in 0..SPAN {
+                    if let Some(pixel) = args.pixels[y * SPAN + i] {
+                        x[y] = V::load(args.x.as_ptr().add(pixel + channel + c * V::LANES));
                     }
                 }
-            }
-            for (row, x) in row.iter_mut().zip(x) {
-                *row = input_axis(x);
+                let x = input_axis(x);
+                for y in 0..SPAN {
+                    rows[c][y][i] = x[y];
+                }
             }
         }
-        for i in 0..SPAN {
-            let mut columns = [[V::splat(0.0); SPAN]; C];
-            for (c, column) in columns.iter_mut().enumerate() {
-                *column = input_axis(rows.map(|row| row[c][i]));
-            }
-            for y in 0..SPAN {
-                for (c, column) in columns.iter().enumerate() {
-                    column[y].store(args.out.as_mut_ptr().add((y * SPAN + i) * args.step + channel + c * V::LANES));
+        for y in 0..SPAN {
+            for c in 0..C {
+                let x = input_axis(rows[c][y]);
+                for i in 0..SPAN {
+                    x[i].store(args.out.as_mut_ptr().add((y * SPAN + i) * args.step + channel + c * V::LANES));
                 }
             }
         }
@@ -128,25 +126,25 @@ unsafe fn output_channels<V: Lanes, const C: usize>(args: &mut TileOutput<'_>, c
     // SAFETY: `check` has found whole panels of products at every position and of the bias, and `channels` values at every
     // pixel of the output and the residual.
     unsafe {
-        let mut rows = [[[V::splat(0.0); TILE]; C]; SPAN];
-        for (y, row) in rows.iter_mut().enumerate() {
-            for (c, row) in row.iter_mut().enumerate() {
-                let at = |i| V::load(data.as_ptr().add(products + y * row_step + i * step + c * V::LANES));
-                *row = output_axis([at(0), at(1), at(2), at(3), at(4), at(5)]);
+        let mut rows = [[[V::splat(0.0); SPAN]; TILE]; C];
+        for i in 0..SPAN {
+            for c in 0..C {
+                let at = |y| V::load(data.as_ptr().add(products + y * row_step + i * step + c * V::LANES));
+                let m = output_axis([at(0), at(1), at(2), at(3), at(4), at(5)]);
+                for y in 0..TILE {
+                    rows[c][y][i] = m[y];
+                }
             }
         }
         let bias: [V; C] = std::array::from_fn(|c| V::load(args.bias.as_ptr().add(channel + c * V::LANES)));
         let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
-        for i in 0..TILE {
-            let mut columns = [[V::splat(0.0); TILE]; C];
-            for (c, column) in columns.iter_mut().enumerate() {
-                *column = output_axis(rows.map(|row| row[c][i]));
-            }
-            for y in 0..TILE {
-                let Some(pixel) = args.pixels[y * TILE + i] else { continue };
-                for (c, column) in columns.iter().enumerate() {
-                    let (at, lanes) = (channel + c * V::LANES, lanes(c));
-                    let mut value = column[y].add(bias[c]);
+        for y in 0..TILE {
+            for c in 0..C {
+                let values = output_axis(rows[c][y]);
+                let (at, lanes) = (channel + c * V::LANES, lanes(c));
+                for i in 0..TILE {
+                    let Some(pixel) = args.pixels[y * TILE + i] else { continue };
+                    let mut value = values[i].add(bias[c]);
                     if let Some((residual, pitch)) = args.residual {
                         value = value.add(load_some(residual.as_ptr().add(pixel * pitch + at), lanes));
                     }
