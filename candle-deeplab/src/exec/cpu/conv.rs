@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::aligned::Aligned;
 use super::depthwise::DepthwiseConv;
 use super::isa::{Clamp, Kernels, Matmul, Packed, Precision, Run, Segment, Tap};
+use super::strassen;
 use super::view::{View, ViewMut};
 use super::windows::find_runs;
 use crate::graph::Window;
@@ -54,12 +55,13 @@ struct Scratch {
     taps: Vec<Tap>,
     runs: Vec<Run>,
     segments: Vec<Segment>,
+    sums: Aligned,
 }
 
 impl DepthwiseConv {
     /// The convolution as a step of its own, where no matmul could take it in.
     pub(super) fn run_alone(&self, kernels: Kernels, x: View, windows: (Window, Window), out: ViewMut) {
-        let block = block_rows(out.pixels(), self.bias.len(), 1);
+        let block = block_rows(out.pixels(), fitting_rows(self.bias.len()), 1);
         let ViewMut { data, pitch, offset, .. } = out;
         data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
             let out = (&mut out[offset..], pitch);
@@ -80,11 +82,17 @@ impl DenseConv {
         residual: Option<View>,
         out: ViewMut,
     ) {
-        let block = block_rows(out.pixels(), x.channels, kernels.tile_rows());
+        let (pixels, tile) = (out.pixels(), kernels.tile_rows());
+        let matrix = matches!(self.rows, Rows::Depthwise(_)) || sees_own_pixel(windows);
+        let strassen = strassen::block_rows(self.weights.weights()).filter(|_| matrix);
+        let block = match strassen {
+            Some(rows) => block_rows(pixels, rows, 2 * tile),
+            None => block_rows(pixels, fitting_rows(x.channels), tile),
+        };
         let ViewMut { data, pitch, offset, .. } = out;
         data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
             let (first, rows) = (index * block, out.len() / pitch);
-            SCRATCH.with_borrow_mut(|Scratch { rows: made, rounded, taps, runs, segments }| {
+            SCRATCH.with_borrow_mut(|Scratch { rows: made, rounded, taps, runs, segments, sums }| {
                 let (x, x_pitch) = match &self.rows {
                     Rows::Window => {
                         let tap_inputs = self.weights.precision().padded(x.channels);
@@ -109,26 +117,36 @@ impl DenseConv {
                         (&**rounded, pitch)
                     }
                 };
-                kernels.matmul(Matmul {
+                let args = Matmul {
                     runs,
                     segments,
                     x,
                     x_pitch,
                     weights: self.weights.weights(),
+                    starts: &[],
                     residual: residual.map(|residual| (residual.from(first), residual.pitch)),
                     clamp: self.clamp,
                     out: &mut out[offset..],
                     out_pitch: pitch,
-                });
+                };
+                match strassen {
+                    Some(_) => strassen::matmul(kernels, args, sums),
+                    None => kernels.matmul(args),
+                }
             });
         });
     }
 }
 
-/// Rows of a block: whole tiles, as many as the cache holds, in a size with which the threads are done the soonest.
-fn block_rows(pixels: usize, inputs: usize, tile: usize) -> usize {
+/// Rows of a block that the cache holds.
+fn fitting_rows(inputs: usize) -> usize {
+    (BLOCK_FLOATS / inputs.max(1)).max(MIN_ROWS)
+}
+
+/// Rows of a block: whole tiles, of so many rows at most, in a size with which the threads are done the soonest.
+fn block_rows(pixels: usize, most: usize, tile: usize) -> usize {
     let (tiles, threads) = (pixels.div_ceil(tile).max(1), rayon::current_num_threads());
-    let fitting = (BLOCK_FLOATS / (inputs * tile).max(1)).max(MIN_ROWS / tile).clamp(1, tiles);
+    let fitting = (most / tile).clamp(1, tiles);
     let least = fitting.div_ceil(2).min(tiles.div_ceil(threads));
     // Blocks are alike: one that is left over at the end keeps all threads waiting but one.
     let done = |block: usize| tiles.div_ceil(block).div_ceil(threads) * block;
@@ -174,6 +192,11 @@ fn round_rows(
     }
 }
 
+/// Whether each window sees just the pixel at its own place.
+fn sees_own_pixel((v, h): (Window, Window)) -> bool {
+    [v, h].iter().all(|w| w.kernel == 1 && w.stride == 1 && w.before == 0 && w.after == 0)
+}
+
 /// Where the windows of some pixels lie in `x`, with so many inputs to a tap in the weights.
 fn find_segments(
     x: &View,
@@ -183,8 +206,8 @@ fn find_segments(
     runs: &mut Vec<Run>,
     segments: &mut Vec<Segment>,
 ) {
-    let (channels, (v, h)) = (x.channels, windows);
-    if [v, h].iter().all(|w| w.kernel == 1 && w.stride == 1 && w.before == 0 && w.after == 0) {
+    let channels = x.channels;
+    if sees_own_pixel(windows) {
         return one_run(pixels.len(), pixels.start * x.pitch, channels, runs, segments);
     }
     find_runs(x, windows, pixels, runs, segments, |segments, start, tap, at| {

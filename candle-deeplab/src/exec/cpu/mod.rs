@@ -15,6 +15,7 @@ mod plan;
 mod program;
 mod resize;
 mod simple;
+mod strassen;
 #[cfg(test)]
 mod tests;
 mod view;

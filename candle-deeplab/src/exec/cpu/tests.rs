@@ -281,3 +281,22 @@ fn wide_convolutions(channels: &[(usize, usize)], rates: &[usize], sizes: &[[usi
         }
     }
 }
+
+/// Wide enough for Strassen's algorithm, behind a depthwise convolution and without; one thread, so that there are enough
+/// rows to a block.
+#[test]
+fn wide_pointwise_convolutions() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    for (inputs, outputs) in [(512, 512), (514, 533)] {
+        for size in [[1, 9, 15], [2, 12, 13], [1, 41, 41]] {
+            let graph = network(|g, image| {
+                let x = g.conv_bn_act("first", image, Conv::pointwise(inputs), Activation::Relu);
+                let y = g.conv_bn_act("dense", x, Conv::pointwise(outputs), Activation::Relu6);
+                let x = g.conv_bn("depthwise", x, Conv::depthwise(inputs));
+                let x = g.conv_bn("pointwise", x, Conv::pointwise(outputs));
+                g.add(x, y)
+            });
+            pool.install(|| check(graph, size));
+        }
+    }
+}

@@ -152,6 +152,7 @@ impl WinogradConv {
                                     panels,
                                     bias: &bias[..panels.len() / inputs],
                                 },
+                                starts: &[],
                                 residual: None,
                                 clamp: Clamp::NONE,
                                 out,

@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use super::{CHAINS, Depthwise, Matmul, Run};
+use super::{CHAINS, Depthwise, Matmul, Quarters, Run};
 
 /// A vector of floats.
 ///
@@ -155,6 +155,15 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
                 sums[c] = bias;
             }
         }
+        for start in args.starts {
+            let pitch = args.weights.bias.len();
+            let start = start.as_ptr().add((run.first + row) * pitch + first);
+            for (r, sums) in sums.iter_mut().enumerate() {
+                for (c, sum) in sums.iter_mut().enumerate() {
+                    *sum = sum.add(V::load(start.add(r * pitch + c * V::LANES)));
+                }
+            }
+        }
         for segment in &args.segments[run.sees.clone()] {
             let x = args.x.as_ptr().add(segment.x + row * args.x_pitch);
             // Hidden from the compiler, which would compute each row's address from the one above, for every input.
@@ -224,6 +233,39 @@ unsafe fn multiply_add<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize>(
             for c in 0..C {
                 sums[r][c] = M::add(x, weights[c], sums[r][c]);
             }
+        }
+    }
+}
+
+/// Sums of the quarters of a matrix.
+///
+/// # Safety
+/// The vector's instructions exist, and the arguments are [checked](Quarters::check).
+#[inline(always)]
+pub(super) unsafe fn quarters<V: Lanes>(args: Quarters<'_>) {
+    let Quarters { quarters, sign, len, out, step } = args;
+    let whole = len - len % V::LANES;
+    // SAFETY: `check` has found `len` floats in each quarter and behind each of four steps.
+    unsafe {
+        let (plus, minus, less) = (V::splat(sign), V::splat(-sign), V::splat(-1.0));
+        let out = out.as_mut_ptr();
+        for i in (0..whole).step_by(V::LANES) {
+            let [a, b, c, d] = quarters.map(|quarter| V::load(quarter.as_ptr().add(i)));
+            let first = c.mul_add(plus, d);
+            let second = a.mul_add(minus, first);
+            first.store(out.add(i));
+            second.store(out.add(step + i));
+            a.mul_add(plus, c.mul_add(minus, V::splat(0.0))).store(out.add(2 * step + i));
+            second.mul_add(less, b).store(out.add(3 * step + i));
+        }
+        for i in whole..len {
+            let [a, b, c, d] = quarters.map(|quarter| quarter[i]);
+            let first = sign * c + d;
+            let second = first - sign * a;
+            *out.add(i) = first;
+            *out.add(step + i) = second;
+            *out.add(2 * step + i) = sign * (a - c);
+            *out.add(3 * step + i) = b - second;
         }
     }
 }

@@ -286,6 +286,18 @@ impl Kernels {
         portable::round(&x[2 * done..], &mut words[done..]);
     }
 
+    /// # Panics
+    /// Where the slices are too short.
+    pub(super) fn quarters(self, args: Quarters<'_>) {
+        args.check();
+        with_set!(
+            self.0,
+            // SAFETY: as for `matmul`.
+            |set| unsafe { set::quarters(args) },
+            portable::quarters(args)
+        );
+    }
+
     /// Lanes of the kernels for the tiles of a [Winograd convolution](super::winograd): the least number of channels. `None`
     /// where there are none.
     pub(super) fn tile_lanes(self) -> Option<usize> {
@@ -373,7 +385,7 @@ pub(super) struct Run {
     pub(super) sees: Range<usize>,
 }
 
-/// `out[r] = clamp(weights · x[r] + bias + residual[r])` for some rows.
+/// `out[r] = clamp(weights · x[r] + bias + Σ starts[r] + residual[r])` for some rows.
 pub(super) struct Matmul<'a> {
     pub(super) runs: &'a [Run],
     pub(super) segments: &'a [Segment],
@@ -381,6 +393,8 @@ pub(super) struct Matmul<'a> {
     /// From a row of a run to the next.
     pub(super) x_pitch: usize,
     pub(super) weights: Weights<'a>,
+    /// What the sums start from beside the bias: rows of whole panels.
+    pub(super) starts: &'a [&'a [f32]],
     /// Rows to add to the result, and their pitch.
     pub(super) residual: Option<(&'a [f32], usize)>,
     pub(super) clamp: Clamp,
@@ -402,8 +416,30 @@ impl Matmul<'_> {
             }
             let rows = first.checked_add(*rows).unwrap_or(usize::MAX);
             assert!(holds(self.out, rows, self.out_pitch, outputs), "matmul: output");
+            assert!(self.starts.iter().all(|start| holds(start, rows, bias.len(), bias.len())), "matmul: starts");
             assert!(self.residual.is_none_or(|(x, pitch)| holds(x, rows, pitch, outputs)), "matmul: residual");
         }
+    }
+}
+
+/// The sums of the quarters `a`, `b`, `c`, `d` of a matrix that [Strassen's algorithm](super::strassen) multiplies:
+/// `±c + d`, `±c + d ∓ a`, `±a ∓ c` and `b` without the second.
+pub(super) struct Quarters<'a> {
+    pub(super) quarters: [&'a [f32]; 4],
+    /// Of `a` and `c`: 1 or −1.
+    pub(super) sign: f32,
+    pub(super) len: usize,
+    /// The sums, `step` apart.
+    pub(super) out: &'a mut [f32],
+    pub(super) step: usize,
+}
+
+impl Quarters<'_> {
+    /// # Panics
+    /// As [`Matmul::check`].
+    fn check(&self) {
+        assert!(self.quarters.iter().all(|quarter| quarter.len() >= self.len), "quarters: input");
+        assert!(holds(self.out, 4, self.step, self.len), "quarters: output");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use half::bf16;
 
-use super::{CHAINS, Clamp, Depthwise, Matmul};
+use super::{CHAINS, Clamp, Depthwise, Matmul, Quarters};
 
 /// Two vectors of the narrowest common kind.
 pub(super) const PANEL_WIDTH: usize = 8;
@@ -37,13 +37,19 @@ pub(super) fn round(x: &[f32], words: &mut [f32]) {
 }
 
 fn matmul_of(args: Matmul<'_>, add: impl Fn(f32, f32, f32) -> f32 + Copy) {
-    let Matmul { runs, segments, x, x_pitch, weights, residual, clamp, out, out_pitch } = args;
+    let Matmul { runs, segments, x, x_pitch, weights, starts, residual, clamp, out, out_pitch } = args;
     for (panel, bias, first, columns) in weights.panels() {
         for run in runs {
             for row in (0..run.rows).step_by(TILE_ROWS) {
                 let tile = TILE_ROWS.min(run.rows - row);
                 let mut sums = [[0.0; PANEL_WIDTH]; TILE_ROWS];
                 sums.iter_mut().for_each(|sums| sums.copy_from_slice(bias));
+                for (r, sums) in sums.iter_mut().enumerate().take(tile) {
+                    let at = (run.first + row + r) * weights.bias.len() + first;
+                    for start in starts {
+                        sums.iter_mut().zip(&start[at..]).for_each(|(sum, start)| *sum += start);
+                    }
+                }
                 for segment in &segments[run.sees.clone()] {
                     // The rows that are missing in the last tile are computed from its last one, and not stored.
                     let row = |r: usize| &x[segment.x + (row + r.min(tile - 1)) * x_pitch..][..segment.len];
@@ -76,6 +82,19 @@ fn add_products(
             let x = x[k];
             sums.iter_mut().zip(weights).for_each(|(sum, w)| *sum = add(x, *w, *sum));
         }
+    }
+}
+
+pub(super) fn quarters(args: Quarters<'_>) {
+    let Quarters { quarters, sign, len, out, step } = args;
+    let [a, b, c, d] = quarters.map(|quarter| &quarter[..len]);
+    for i in 0..len {
+        let first = sign * c[i] + d[i];
+        let second = first - sign * a[i];
+        out[i] = first;
+        out[step + i] = second;
+        out[2 * step + i] = sign * (a[i] - c[i]);
+        out[3 * step + i] = b[i] - second;
     }
 }
 

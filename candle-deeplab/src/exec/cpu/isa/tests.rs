@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Clamp, Depthwise, Isa, Kernels, Matmul, Packed, Precision, Products, Run, Segment, Tap, TileInput, TileOutput,
-    TileWeights,
+    Clamp, Depthwise, Isa, Kernels, Matmul, Packed, Precision, Products, Quarters, Run, Segment, Tap, TileInput,
+    TileOutput, TileWeights,
 };
 
 /// Numbers in (−1, 1) without a pattern.
@@ -35,6 +35,9 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
     let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, |o| {
         weights[o * inputs..][..inputs].iter().copied()
     });
+    let padded = outputs.next_multiple_of(kernels.panel_width());
+    let starts: Vec<Vec<f32>> = (0..gap).map(|i| noise(seed ^ (4 + i as u64), rows * padded)).collect();
+    let starts: Vec<&[f32]> = starts.iter().map(|start| &start[..]).collect();
     let mut out = vec![UNTOUCHED; rows * out_pitch];
     // Two runs, and inputs in two segments.
     let (half, part) = (rows / 2, inputs / 3);
@@ -48,6 +51,7 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
         x: &x,
         x_pitch,
         weights: packed.weights(),
+        starts: &starts,
         residual: add.then_some((&residual, out_pitch)),
         clamp,
         out: &mut out,
@@ -60,7 +64,8 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
             continue;
         }
         let product = |k| f64::from(x[row * x_pitch + k]) * f64::from(weights[o * inputs + k]);
-        let sum: f64 = (0..inputs).map(product).sum::<f64>() + f64::from(bias[o]);
+        let start: f64 = starts.iter().map(|start| f64::from(start[row * padded + o])).sum();
+        let sum: f64 = (0..inputs).map(product).sum::<f64>() + f64::from(bias[o]) + start;
         let sum = if add { sum + f64::from(residual[i]) } else { sum };
         let expected = sum.clamp(clamp.low.into(), clamp.high.into());
         let off = (f64::from(actual) - expected).abs();
@@ -111,6 +116,24 @@ fn depthwise(kernels: Kernels, [pixels, channels, taps, gap]: [usize; 4], relu_i
         let expected = sum.clamp(clamp.low.into(), clamp.high.into());
         let off = (f64::from(actual) - expected).abs();
         assert!(off < 1e-6 * (taps.len() + 4) as f64, "{:?}: {actual} for {expected}", kernels.isa());
+    }
+}
+
+fn quarters(kernels: Kernels, len: usize, gap: usize, sign: f32, seed: u64) {
+    let step = len + gap;
+    let values: [Vec<f32>; 4] = std::array::from_fn(|i| noise(seed ^ i as u64, len));
+    let mut out = vec![UNTOUCHED; 4 * step];
+    kernels.quarters(Quarters { quarters: values.each_ref().map(|v| &v[..]), sign, len, out: &mut out, step });
+    for (i, &actual) in out.iter().enumerate() {
+        let (sum, i) = (i / step, i % step);
+        if i >= len {
+            assert_eq!(actual, UNTOUCHED);
+            continue;
+        }
+        let [a, b, c, d] = values.each_ref().map(|v| f64::from(v[i]));
+        let (a, c) = (f64::from(sign) * a, f64::from(sign) * c);
+        let expected = [c + d, c + d - a, a - c, b - (c + d - a)][sum];
+        assert!((f64::from(actual) - expected).abs() < 1e-6, "{:?}: {actual} for {expected}", kernels.isa());
     }
 }
 
@@ -248,6 +271,11 @@ proptest! {
     }
 
     #[test]
+    fn quarters_of_any_length(len in 0usize..70, gap in 0usize..3, plus: bool, seed: u64) {
+        kernels().for_each(|kernels| quarters(kernels, len, gap, if plus { 1.0 } else { -1.0 }, seed));
+    }
+
+    #[test]
     fn tiles_of_any_shape(
         channels in 0usize..70, panels in 1usize..4, row in 0usize..6, gap in 0usize..3, missing: u64,
         add: bool, clamp in clamps(), seed: u64,
@@ -281,6 +309,7 @@ fn matmuls_of_bf16() {
                 x: &made,
                 x_pitch: words,
                 weights: packed.weights(),
+                starts: &[],
                 residual: None,
                 clamp,
                 out: &mut out,
@@ -353,6 +382,7 @@ fn nan_stays_nan() {
                 x,
                 x_pitch: 1,
                 weights: packed.weights(),
+                starts: &[],
                 residual,
                 clamp,
                 out: &mut out,
@@ -376,6 +406,7 @@ fn a_slice_that_is_too_short_is_refused() {
         x: &x,
         x_pitch: 4,
         weights: weights.weights(),
+        starts: &[],
         residual,
         clamp,
         out: &mut out,

@@ -1,0 +1,228 @@
+//! Wide matmuls by one level of Strassen's algorithm: seven products of quarters where a plain one is eight.
+//!
+//! Winograd's form, with 15 additions. A block's rows and inputs are cut into halves; so are the outputs, as pairs of
+//! neighbouring panels. Sums of quarters of the rows are made once for a block, those of the weights for each pair just
+//! before its products: they are never all in memory. They pay for themselves where a block has many rows, so it is larger
+//! than others, and its rows come from the last cache.
+
+use super::aligned::Aligned;
+use super::conv::row_pitch;
+use super::isa::{Clamp, Kernels, Matmul, Precision, Quarters, Run, Segment, Weights};
+
+/// Inputs and outputs from which on it is faster.
+const MIN_INPUTS: usize = 512;
+const MIN_OUTPUTS: usize = 512;
+/// Rows of a block from which on it is faster.
+const MIN_ROWS: usize = 128;
+/// Rows of a block at most, and their floats; their sums are as many again.
+const MAX_ROWS: usize = 576;
+const MAX_FLOATS: usize = 400 << 10;
+
+/// Rows of a block at most; `None` where the plain algorithm is as fast, or sums would be rounded once more.
+pub(super) fn block_rows(weights: Weights) -> Option<usize> {
+    let Weights { precision, inputs, outputs, .. } = weights;
+    let rows = (MAX_FLOATS / inputs.max(1)).min(MAX_ROWS);
+    let wide =
+        precision == Precision::F32 && inputs >= MIN_INPUTS && outputs >= MIN_OUTPUTS && inputs.is_multiple_of(2);
+    (wide && rows >= MIN_ROWS).then_some(rows)
+}
+
+/// The matmul, in the plain way where its rows are few or do not lie side by side in `args.x`. `scratch` is kept for the
+/// next one.
+pub(super) fn matmul(kernels: Kernels, args: Matmul, scratch: &mut Aligned) {
+    match (args.runs, args.segments) {
+        (&[Run { first: 0, rows, .. }], &[Segment { x, input: 0, len }])
+            if rows >= MIN_ROWS && len == args.weights.inputs && len.is_multiple_of(2) && args.starts.is_empty() =>
+        {
+            by_quarters(kernels, Matmul { x: &args.x[x..], ..args }, rows, scratch);
+        }
+        _ => kernels.matmul(args),
+    }
+}
+
+/// A quarter of a matrix by its rows, and their pitch.
+type Quarter<'a> = (&'a [f32], usize);
+
+/// As [`matmul`], of the rows from the beginning of `args.x` on, at least one, with an even number of inputs.
+///
+/// Names are the usual ones: A are the rows, B the weights, C the outputs; S and T are sums of quarters of A and of B.
+fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Aligned) {
+    let Matmul { x, x_pitch, weights: Weights { inputs, outputs, width, panels, .. }, .. } = args;
+    let (half, inputs) = (rows.div_ceil(2), inputs / 2);
+    // Where the rows are odd, both halves have the one in the middle.
+    let (upper, lower) = (0, rows - half);
+    let s_pitch = row_pitch(inputs);
+    let (s_len, b_len, c_len) = (half * s_pitch, inputs * width, half * width);
+    let (s, rest) = scratch.split(4 * s_len, 4 * b_len + 3 * c_len + width);
+    for row in 0..half {
+        let [upper, lower] = [upper, lower].map(|first| x[(first + row) * x_pitch..].split_at(inputs));
+        let quarters = [upper.0, upper.1, lower.0, lower.1];
+        let out = &mut s[row * s_pitch..];
+        kernels.quarters(Quarters { quarters, sign: 1.0, len: inputs, out, step: s_len });
+    }
+    let [s1, s2, s3, s4] = std::array::from_fn(|i| (&s[i * s_len..], s_pitch));
+    let [a11, a12, a22] = [0, inputs, lower * x_pitch + inputs].map(|at| (&x[at..], x_pitch));
+    let (t, rest) = rest.split_at_mut(4 * b_len);
+    let (p, rest) = rest.split_at_mut(c_len);
+    let (q, rest) = rest.split_at_mut(c_len);
+    let (r, no_bias) = rest.split_at_mut(c_len);
+    no_bias.fill(0.0);
+    let halves = Halves { kernels, rows: half, inputs, width, no_bias };
+    let mut pairs = panels.chunks_exact(4 * b_len);
+    for (pair, panels) in pairs.by_ref().enumerate() {
+        let (left, right) = (2 * pair, 2 * pair + 1);
+        let b @ [b11, b21, _, b22] = std::array::from_fn(|i| &panels[i * b_len..][..b_len]);
+        kernels.quarters(Quarters { quarters: b, sign: -1.0, len: b_len, out: t, step: b_len });
+        let [t3, t2, t1, t4] = std::array::from_fn(|i| &t[i * b_len..][..b_len]);
+        halves.product(a11, b11, &[], p);
+        halves.finish(Some((a12, b21)), &[p], part(&mut args, upper, left));
+        halves.product(s2, t2, &[p], q);
+        halves.product(s3, t3, &[q], p);
+        halves.finish(Some((a22, t4)), &[p], part(&mut args, lower, left));
+        halves.product(s1, t1, &[], r);
+        halves.finish(None, &[p, r], part(&mut args, lower, right));
+        halves.finish(Some((s4, b22)), &[q, r], part(&mut args, upper, right));
+    }
+    if !pairs.remainder().is_empty() {
+        let runs = [Run { first: 0, rows, sees: 0..1 }];
+        let segments = [Segment { x: 0, input: 0, len: 2 * inputs }];
+        let last = part(&mut args, upper, outputs.div_ceil(width) - 1);
+        kernels.matmul(Matmul { runs: &runs, segments: &segments, ..last });
+    }
+}
+
+/// The matmul of a panel, with the results from a row on.
+fn part<'a>(args: &'a mut Matmul, row: usize, panel: usize) -> Matmul<'a> {
+    let (Weights { precision, inputs, outputs, width, panels, bias }, pitch) = (args.weights, args.out_pitch);
+    let first = panel * width;
+    Matmul {
+        weights: Weights {
+            precision,
+            inputs,
+            outputs: width.min(outputs - first),
+            width,
+            panels: &panels[first * inputs..][..width * inputs],
+            bias: &bias[first..][..width],
+        },
+        residual: args.residual.map(|(x, pitch)| (&x[row * pitch + first..], pitch)),
+        out: &mut args.out[row * pitch + first..],
+        ..*args
+    }
+}
+
+/// Products of half the rows and half the inputs.
+struct Halves<'a> {
+    kernels: Kernels,
+    rows: usize,
+    inputs: usize,
+    /// Of a panel.
+    width: usize,
+    no_bias: &'a [f32],
+}
+
+impl Halves<'_> {
+    /// `x · panel + Σ starts`
+    fn product(&self, x: Quarter, panel: &[f32], starts: &[&[f32]], out: &mut [f32]) {
+        let &Self { inputs, width, no_bias: bias, .. } = self;
+        let part = Matmul {
+            runs: &[],
+            segments: &[],
+            x: &[],
+            x_pitch: 0,
+            weights: Weights { precision: Precision::F32, inputs, outputs: width, width, panels: panel, bias },
+            starts: &[],
+            residual: None,
+            clamp: Clamp::NONE,
+            out,
+            out_pitch: width,
+        };
+        self.finish(Some((x, panel)), starts, part);
+    }
+
+    /// A part of the result, from such a product, or from `starts` alone.
+    fn finish(&self, product: Option<(Quarter, &[f32])>, starts: &[&[f32]], part: Matmul) {
+        let inputs = if product.is_some() { self.inputs } else { 0 };
+        let ((x, x_pitch), panels) = product.unwrap_or_default();
+        self.kernels.matmul(Matmul {
+            runs: &[Run { first: 0, rows: self.rows, sees: 0..1 }],
+            segments: &[Segment { x: 0, input: 0, len: inputs }],
+            x,
+            x_pitch,
+            weights: Weights { inputs, panels, ..part.weights },
+            starts,
+            ..part
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::exec::cpu::isa::{Isa, Packed};
+
+    /// Numbers in (−1, 1) without a pattern.
+    fn noise(seed: u64, len: usize) -> Vec<f32> {
+        let mut state = seed.wrapping_add(1);
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    /// What is around the result stays as it was.
+    const UNTOUCHED: f32 = 777.0;
+
+    /// Against sums in double precision.
+    fn check(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool, clamp: Clamp, seed: u64) {
+        let (x_pitch, out_pitch) = (inputs + gap, outputs + gap);
+        let (x, weights) = (noise(seed, rows * x_pitch), noise(seed ^ 1, inputs * outputs));
+        let (bias, residual) = (noise(seed ^ 2, outputs), noise(seed ^ 3, rows * out_pitch));
+        let row = |output| weights[output * inputs..][..inputs].iter().copied();
+        let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, row);
+        let mut out = vec![UNTOUCHED; rows * out_pitch];
+        let args = Matmul {
+            runs: &[],
+            segments: &[],
+            x: &x,
+            x_pitch,
+            weights: packed.weights(),
+            starts: &[],
+            residual: add.then_some((&residual, out_pitch)),
+            clamp,
+            out: &mut out,
+            out_pitch,
+        };
+        by_quarters(kernels, args, rows, &mut Aligned::default());
+        for (i, &actual) in out.iter().enumerate() {
+            let (row, output) = (i / out_pitch, i % out_pitch);
+            if output >= outputs {
+                assert_eq!(actual, UNTOUCHED);
+                continue;
+            }
+            let product = |k| f64::from(x[row * x_pitch + k]) * f64::from(weights[output * inputs + k]);
+            let sum: f64 = (0..inputs).map(product).sum::<f64>() + f64::from(bias[output]);
+            let sum = if add { sum + f64::from(residual[i]) } else { sum };
+            let off = (f64::from(actual) - sum.clamp(clamp.low.into(), clamp.high.into())).abs();
+            assert!(off < 4e-6 * (inputs + 4) as f64, "{:?}: off by {off}", kernels.isa());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
+        /// Odd rows, inputs that are no whole vectors, a panel without another one, a last panel that is not full.
+        #[test]
+        fn matmuls_of_any_shape(
+            rows in 1usize..60, half in 1usize..40, outputs in 1usize..200, gap in 0usize..3,
+            add: bool, relu: bool, seed: u64,
+        ) {
+            let clamp = if relu { Clamp { low: 0.0, high: 6.0 } } else { Clamp::NONE };
+            for kernels in Isa::available().filter_map(|isa| Kernels::new(isa, Precision::F32).ok()) {
+                check(kernels, [rows, 2 * half, outputs, gap], add, clamp, seed);
+            }
+        }
+    }
+}
