@@ -2,6 +2,7 @@
 //! gives the type's operations and compiles the kernels with its instructions switched on.
 #![expect(clippy::needless_range_loop, reason = "sums stay in registers where the loops over them are counted")]
 
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::hint::black_box;
 
 use super::{CHAINS, Depthwise, Matmul, Quarters, Run};
@@ -43,6 +44,19 @@ impl<V: Lanes> MulAdd<V> for F32 {
         // SAFETY: the caller's promise.
         unsafe { x.mul_add(weights, sum) }
     }
+}
+
+/// Floats of a cache line: of many rows, a kernel reads and writes so many at once, lest a line be fetched twice.
+pub(super) const LINE: usize = 16;
+
+/// Asks for a cache line, to be there when it is needed.
+///
+/// # Safety
+/// The float exists.
+#[inline(always)]
+unsafe fn fetch(at: *const f32) {
+    // SAFETY: every x86-64 has the instruction, and it changes nothing but caches.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
 }
 
 /// The widest panel: three of the widest vectors.
@@ -153,6 +167,15 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
             let bias = V::load(bias.as_ptr().add(c * V::LANES));
             for sums in &mut sums {
                 sums[c] = bias;
+            }
+        }
+        // Rows are far apart: no stream of reads would bring these lines by the time the sums are done.
+        for row in (0..R).map(|r| run.first + row + r) {
+            for at in (first..first + columns).step_by(LINE) {
+                if let Some((residual, pitch)) = args.residual {
+                    fetch(residual.as_ptr().add(row * pitch + at));
+                }
+                fetch(args.out.as_ptr().add(row * args.out_pitch + at));
             }
         }
         for start in args.starts {

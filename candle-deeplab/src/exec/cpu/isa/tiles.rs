@@ -1,7 +1,7 @@
 //! The transforms of Winograd's F(4×4, 3×3), written once over the vector type, as the kernels in [`lanes`](super::lanes).
 #![expect(clippy::needless_range_loop, reason = "arrays of vectors are read in place: iterators and `map` copy them")]
 
-use super::lanes::{Lanes, MAX_PANEL};
+use super::lanes::{LINE, Lanes, MAX_PANEL};
 use super::{Products, TileInput, TileOutput, TileWeights};
 use crate::exec::cpu::winograd::{KERNEL, POSITIONS, SPAN, TAPS, TILE};
 
@@ -30,10 +30,6 @@ pub(super) unsafe fn weights<V: Lanes>(args: TileWeights<'_>) {
         }
     }
 }
-
-/// Floats of a cache line: what one pass over a tile reads and writes of each of its many rows, so that none is fetched
-/// twice.
-const LINE: usize = 16;
 
 /// `Bᵀ d B`.
 ///
