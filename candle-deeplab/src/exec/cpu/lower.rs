@@ -185,7 +185,7 @@ impl<'a> Lowering<'a> {
         let windows = Windows::from(folding.conv);
         if !folding.is_depthwise() {
             let (x, chain) = (self.operand(x)?, self.chain(value, folding, true));
-            if WinogradConv::suits(&chain.folding, self.kernels) {
+            if WinogradConv::suits(&chain.folding, self.kernels, self.precision) {
                 let Chain { folding, residual, clamp, end } = chain;
                 let width = self.kernels.panel_width();
                 let pack = move |read: &Reader| {
