@@ -160,20 +160,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::exec::cpu::isa::tests::{UNTOUCHED, noise};
     use crate::exec::cpu::isa::{Isa, Packed};
-
-    /// Numbers in (−1, 1) without a pattern.
-    fn noise(seed: u64, len: usize) -> Vec<f32> {
-        let mut state = seed.wrapping_add(1);
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-        };
-        (0..len).map(|_| next()).collect()
-    }
-
-    /// What is around the result stays as it was.
-    const UNTOUCHED: f32 = 777.0;
 
     /// Against sums in double precision.
     fn check(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool, clamp: Clamp, seed: u64) {

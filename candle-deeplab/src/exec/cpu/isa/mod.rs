@@ -11,7 +11,7 @@ mod lanes;
 mod packed;
 mod portable;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 

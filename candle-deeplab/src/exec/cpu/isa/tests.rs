@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Numbers in (−1, 1) without a pattern.
-fn noise(seed: u64, len: usize) -> Vec<f32> {
+pub(in super::super) fn noise(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_add(1);
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -26,7 +26,7 @@ fn kernels() -> impl Iterator<Item = Kernels> {
 }
 
 /// What is around the result stays as it was.
-const UNTOUCHED: f32 = 777.0;
+pub(in super::super) const UNTOUCHED: f32 = 777.0;
 
 fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool, clamp: Clamp, seed: u64) {
     let (x_pitch, out_pitch) = (inputs + gap, outputs + gap);
