@@ -1,8 +1,8 @@
 //! Dense convolutions as a matmul over blocks of pixels.
 //!
 //! A block's rows are what the window of each pixel sees, read where it lies in the input; or the result of the depthwise
-//! convolution before it, which is made just before it is used, in memory of the thread that stays in its cache, and never
-//! exists for the whole map.
+//! convolution before it, which is made just before it is used, in memory of the thread, and never exists for the whole
+//! map. Rows that many outputs are made of are interleaved first.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::aligned::Aligned;
 use super::depthwise::DepthwiseConv;
-use super::isa::{Clamp, Kernels, Matmul, Packed, Precision, Run, Segment, Tap};
+use super::isa::{Clamp, Interleave, Kernels, Matmul, Packed, Precision, Run, Segment, Tap};
 use super::strassen;
 use super::view::{View, ViewMut};
 use super::windows::find_runs;
@@ -41,6 +41,12 @@ const BLOCK_FLOATS: usize = 40 << 10;
 /// Rows of a block at least, where it has many inputs: it reads all weights once, from the last cache or from memory.
 const MIN_ROWS: usize = 96;
 
+/// Floats of the rows that are interleaved at once.
+const STRIP_FLOATS: usize = 16 << 10;
+
+/// Outputs from which on it is faster to interleave rows first.
+const MIN_OUTPUTS: usize = 512;
+
 thread_local! {
     /// Each thread keeps its own, so that only its first calls allocate.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -49,13 +55,31 @@ thread_local! {
 /// What a block needs while it is computed.
 #[derive(Default)]
 struct Scratch {
+    input: Input,
+    lists: Lists,
+    sums: Aligned,
+}
+
+/// Rows that are not used where they lie.
+#[derive(Default)]
+struct Input {
+    made: Made,
+    tiles: Aligned,
+}
+
+#[derive(Default)]
+struct Made {
+    /// The depthwise convolution's results.
     rows: Aligned,
-    /// The rows in bf16.
+    /// In bf16.
     rounded: Aligned,
+}
+
+#[derive(Default)]
+struct Lists {
     taps: Vec<Tap>,
     runs: Vec<Run>,
     segments: Vec<Segment>,
-    sums: Aligned,
 }
 
 impl DepthwiseConv {
@@ -65,7 +89,7 @@ impl DepthwiseConv {
         let ViewMut { data, pitch, offset, .. } = out;
         data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
             let out = (&mut out[offset..], pitch);
-            SCRATCH.with_borrow_mut(|Scratch { runs, taps, .. }| {
+            SCRATCH.with_borrow_mut(|Scratch { lists: Lists { runs, taps, .. }, .. }| {
                 self.run(kernels, &x, windows, index * block, out, (runs, taps));
             });
         });
@@ -82,46 +106,41 @@ impl DenseConv {
         residual: Option<View>,
         out: ViewMut,
     ) {
-        let (pixels, tile) = (out.pixels(), kernels.tile_rows());
+        let tile = kernels.tile_rows();
         let matrix = matches!(self.rows, Rows::Depthwise(_)) || sees_own_pixel(windows);
-        let strassen = strassen::block_rows(self.weights.weights()).filter(|_| matrix);
-        let block = match strassen {
-            Some(rows) => block_rows(pixels, rows, 2 * tile),
-            None => block_rows(pixels, fitting_rows(x.channels), tile),
+        let interleaved = matrix && self.weights.outputs() >= MIN_OUTPUTS;
+        let strassen = strassen::block_rows(self.weights.weights()).filter(|_| interleaved);
+        // Strassen's algorithm adds rows to others, which may be NaN: never to those of another image.
+        let (image, block) = match strassen {
+            Some(rows) => (out.height * out.width, block_rows(out.height * out.width, rows, 2 * tile)),
+            None => {
+                // Rounded, all that windows see is in memory once more.
+                let floats = match self.weights.precision() {
+                    Precision::Bf16 if !matrix => self.weights.weights().inputs,
+                    _ => x.channels,
+                };
+                (out.pixels(), block_rows(out.pixels(), fitting_rows(floats), tile))
+            }
         };
         let ViewMut { data, pitch, offset, .. } = out;
-        data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
-            let (first, rows) = (index * block, out.len() / pitch);
-            SCRATCH.with_borrow_mut(|Scratch { rows: made, rounded, taps, runs, segments, sums }| {
-                let (x, x_pitch) = match &self.rows {
-                    Rows::Window => {
-                        let tap_inputs = self.weights.precision().padded(x.channels);
-                        find_segments(&x, windows, first..first + rows, tap_inputs, runs, segments);
-                        (x.data, windows.1.stride * x.pitch)
-                    }
-                    Rows::Depthwise(depthwise) => {
-                        let row_pitch = row_pitch(x.channels);
-                        made.grow(block * row_pitch);
-                        let made = &mut made[..rows * row_pitch];
-                        depthwise.run(kernels, &x, windows, first, (made, row_pitch), (runs, taps));
-                        one_run(rows, 0, x.channels, runs, segments);
-                        (&*made, row_pitch)
-                    }
-                };
-                let (x, x_pitch) = match self.weights.precision() {
-                    Precision::F32 => (x, x_pitch),
-                    Precision::Bf16 => {
-                        let pitch = row_pitch(self.weights.weights().inputs);
-                        rounded.grow(block * pitch);
-                        round_rows(kernels, (x, x_pitch), runs, segments, (rounded, pitch));
-                        (&**rounded, pitch)
-                    }
+        let blocks = data.par_chunks_mut(image * pitch).enumerate().flat_map(|(n, data)| {
+            let blocks = data.par_chunks_mut(block * pitch).with_max_len(1).enumerate();
+            blocks.map(move |(index, out)| (n * image + index * block, out))
+        });
+        blocks.for_each(|(first, out)| {
+            let pixels = first..first + out.len() / pitch;
+            SCRATCH.with_borrow_mut(|Scratch { input, lists, sums }| {
+                let (x, x_pitch) = match (matrix, interleaved) {
+                    (true, true) => self.tiles(kernels, &x, windows, pixels, input, lists),
+                    (true, false) => self.matrix(kernels, &x, windows, pixels, &mut input.made, lists),
+                    (false, _) => self.seen(kernels, &x, windows, pixels, &mut input.made, lists),
                 };
                 let args = Matmul {
-                    runs,
-                    segments,
+                    runs: &lists.runs,
+                    segments: &lists.segments,
                     x,
                     x_pitch,
+                    interleaved,
                     weights: self.weights.weights(),
                     starts: &[],
                     residual: residual.map(|residual| (residual.from(first), residual.pitch)),
@@ -135,6 +154,92 @@ impl DenseConv {
                 }
             });
         });
+    }
+}
+
+impl DenseConv {
+    /// The rows of a matrix in [tiles](Interleave), as many as fill an even number of them, and their inputs. They are made
+    /// a few at a time, which are still in the cache when they are interleaved.
+    fn tiles<'a>(
+        &self,
+        kernels: Kernels,
+        x: &View,
+        windows: (Window, Window),
+        pixels: Range<usize>,
+        Input { made, tiles }: &'a mut Input,
+        lists: &mut Lists,
+    ) -> (&'a [f32], usize) {
+        let (tile, inputs) = (kernels.tile_rows(), self.weights.weights().inputs);
+        let strip = (STRIP_FLOATS / x.channels.max(1)).next_multiple_of(tile);
+        let padded = pixels.len().next_multiple_of(2 * tile);
+        tiles.grow(padded * inputs);
+        for first in pixels.clone().step_by(strip) {
+            let rows = strip.min(pixels.end - first);
+            let (x, pitch) = self.matrix(kernels, x, windows, first..first + rows, made, lists);
+            let out = &mut tiles[(first - pixels.start) * inputs..];
+            kernels.interleave(Interleave { x, pitch, rows, inputs, out });
+        }
+        tiles[pixels.len().next_multiple_of(tile) * inputs..padded * inputs].fill(0.0);
+        one_run(pixels.len(), inputs, lists);
+        (tiles, inputs)
+    }
+
+    /// The rows of a matrix, and their pitch.
+    fn matrix<'a>(
+        &self,
+        kernels: Kernels,
+        x: &View<'a>,
+        windows: (Window, Window),
+        pixels: Range<usize>,
+        Made { rows, rounded }: &'a mut Made,
+        lists: &mut Lists,
+    ) -> (&'a [f32], usize) {
+        let channels = x.channels;
+        let (x, x_pitch) = match &self.rows {
+            Rows::Window => (x.from(pixels.start), x.pitch),
+            Rows::Depthwise(depthwise) => {
+                let (len, pitch) = (pixels.len(), row_pitch(x.channels));
+                rows.grow(len * pitch);
+                let rows = &mut rows[..len * pitch];
+                depthwise.run(kernels, x, windows, pixels.start, (rows, pitch), (&mut lists.runs, &mut lists.taps));
+                (&*rows, pitch)
+            }
+        };
+        one_run(pixels.len(), channels, lists);
+        self.rounded(kernels, (x, x_pitch), lists, rounded)
+    }
+
+    /// What the windows see, where it lies.
+    fn seen<'a>(
+        &self,
+        kernels: Kernels,
+        x: &View<'a>,
+        windows: (Window, Window),
+        pixels: Range<usize>,
+        Made { rounded, .. }: &'a mut Made,
+        lists: &mut Lists,
+    ) -> (&'a [f32], usize) {
+        find_segments(x, windows, pixels, self.weights.precision().padded(x.channels), lists);
+        self.rounded(kernels, (x.data, windows.1.stride * x.pitch), lists, rounded)
+    }
+
+    /// The rows and their pitch, in bf16 where the weights are.
+    fn rounded<'a>(
+        &self,
+        kernels: Kernels,
+        (x, x_pitch): (&'a [f32], usize),
+        Lists { runs, segments, .. }: &mut Lists,
+        rounded: &'a mut Aligned,
+    ) -> (&'a [f32], usize) {
+        match self.weights.precision() {
+            Precision::F32 => (x, x_pitch),
+            Precision::Bf16 => {
+                let pitch = row_pitch(self.weights.weights().inputs);
+                rounded.grow(runs.iter().map(|run| run.rows).sum::<usize>() * pitch);
+                round_rows(kernels, (x, x_pitch), runs, segments, (rounded, pitch));
+                (rounded, pitch)
+            }
+        }
     }
 }
 
@@ -164,12 +269,12 @@ pub(super) fn row_pitch(channels: usize) -> usize {
     }
 }
 
-/// All rows from one place on, all inputs side by side.
-fn one_run(rows: usize, x: usize, len: usize, runs: &mut Vec<Run>, segments: &mut Vec<Segment>) {
+/// The rows from the first on, all inputs side by side.
+fn one_run(rows: usize, len: usize, Lists { runs, segments, .. }: &mut Lists) {
     runs.clear();
     segments.clear();
     runs.push(Run { first: 0, rows, sees: 0..1 });
-    segments.push(Segment { x, input: 0, len });
+    segments.push(Segment { x: 0, input: 0, len });
 }
 
 /// Rounds rows to bf16 and puts the inputs of each side by side, pairs to a word; the segments then say where they lie there.
@@ -203,13 +308,9 @@ fn find_segments(
     windows: (Window, Window),
     pixels: Range<usize>,
     tap_inputs: usize,
-    runs: &mut Vec<Run>,
-    segments: &mut Vec<Segment>,
+    Lists { runs, segments, .. }: &mut Lists,
 ) {
     let channels = x.channels;
-    if sees_own_pixel(windows) {
-        return one_run(pixels.len(), pixels.start * x.pitch, channels, runs, segments);
-    }
     find_runs(x, windows, pixels, runs, segments, |segments, start, tap, at| {
         let input = tap * tap_inputs;
         match segments[start..].last_mut() {

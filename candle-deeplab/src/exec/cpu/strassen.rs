@@ -6,7 +6,6 @@
 //! than others, and its rows come from the last cache.
 
 use super::aligned::Aligned;
-use super::conv::row_pitch;
 use super::isa::{Clamp, Kernels, Matmul, Precision, Quarters, Run, Segment, Weights};
 
 /// Inputs and outputs from which on it is faster.
@@ -27,47 +26,43 @@ pub(super) fn block_rows(weights: Weights) -> Option<usize> {
     (wide && rows >= MIN_ROWS).then_some(rows)
 }
 
-/// The matmul, in the plain way where its rows are few or do not lie side by side in `args.x`. `scratch` is kept for the
-/// next one.
+/// The matmul of one run of interleaved rows, all inputs side by side and filled up with zeros to an even number of tiles;
+/// in the plain way where the rows are few. `scratch` is kept for the next one.
 pub(super) fn matmul(kernels: Kernels, args: Matmul, scratch: &mut Aligned) {
-    match (args.runs, args.segments) {
-        (&[Run { first: 0, rows, .. }], &[Segment { x, input: 0, len }])
-            if rows >= MIN_ROWS && len == args.weights.inputs && len.is_multiple_of(2) && args.starts.is_empty() =>
-        {
-            by_quarters(kernels, Matmul { x: &args.x[x..], ..args }, rows, scratch);
-        }
-        _ => kernels.matmul(args),
+    match args.runs.iter().map(|run| run.rows).sum() {
+        rows if rows < MIN_ROWS => kernels.matmul(args),
+        rows => by_quarters(kernels, args, rows, scratch),
     }
 }
 
-/// A quarter of a matrix by its rows, and their pitch.
+/// A quarter of a matrix by its rows, and their number of inputs in the whole matrix.
 type Quarter<'a> = (&'a [f32], usize);
 
-/// As [`matmul`], of the rows from the beginning of `args.x` on, at least one, with an even number of inputs.
+/// As [`matmul`], of more rows than a tile's, with an even number of inputs.
 ///
 /// Names are the usual ones: A are the rows, B the weights, C the outputs; S and T are sums of quarters of A and of B.
 fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Aligned) {
-    let Matmul { x, x_pitch, weights: Weights { inputs, outputs, width, panels, .. }, .. } = args;
-    let (half, inputs) = (rows.div_ceil(2), inputs / 2);
-    // Where the rows are odd, both halves have the one in the middle.
-    let (upper, lower) = (0, rows - half);
-    let s_pitch = row_pitch(inputs);
-    let (s_len, b_len, c_len) = (half * s_pitch, inputs * width, half * width);
+    let Matmul { x, weights: Weights { inputs: all, outputs, width, panels, .. }, .. } = args;
+    let (tile, inputs) = (kernels.tile_rows(), all / 2);
+    let half = rows.next_multiple_of(2 * tile) / 2;
+    // Of each tile, the first half of its inputs comes first.
+    let (tile_len, s_len, b_len, c_len) = (tile * inputs, half * inputs, inputs * width, half * width);
     let (s, rest) = scratch.split(4 * s_len, 4 * b_len + 3 * c_len + width);
-    for row in 0..half {
-        let [upper, lower] = [upper, lower].map(|first| x[(first + row) * x_pitch..].split_at(inputs));
+    for (index, out) in (0..half / tile).zip((0..).step_by(tile_len)) {
+        let [upper, lower] = [0, half * all].map(|at| x[at + 2 * index * tile_len..].split_at(tile_len));
         let quarters = [upper.0, upper.1, lower.0, lower.1];
-        let out = &mut s[row * s_pitch..];
-        kernels.quarters(Quarters { quarters, sign: 1.0, len: inputs, out, step: s_len });
+        kernels.quarters(Quarters { quarters, sign: 1.0, len: tile_len, out: &mut s[out..], step: s_len });
     }
-    let [s1, s2, s3, s4] = std::array::from_fn(|i| (&s[i * s_len..], s_pitch));
-    let [a11, a12, a22] = [0, inputs, lower * x_pitch + inputs].map(|at| (&x[at..], x_pitch));
+    let [s1, s2, s3, s4] = std::array::from_fn(|i| (&s[i * s_len..], inputs));
+    let [a11, a12, a22] = [0, tile_len, half * all + tile_len].map(|at| (&x[at..], all));
     let (t, rest) = rest.split_at_mut(4 * b_len);
     let (p, rest) = rest.split_at_mut(c_len);
     let (q, rest) = rest.split_at_mut(c_len);
     let (r, no_bias) = rest.split_at_mut(c_len);
     no_bias.fill(0.0);
     let halves = Halves { kernels, rows: half, inputs, width, no_bias };
+    // First row and number of rows: the lower half may have fewer.
+    let (upper, lower) = ((0, half), (half, rows - half));
     let mut pairs = panels.chunks_exact(4 * b_len);
     for (pair, panels) in pairs.by_ref().enumerate() {
         let (left, right) = (2 * pair, 2 * pair + 1);
@@ -75,19 +70,16 @@ fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Al
         kernels.quarters(Quarters { quarters: b, sign: -1.0, len: b_len, out: t, step: b_len });
         let [t3, t2, t1, t4] = std::array::from_fn(|i| &t[i * b_len..][..b_len]);
         halves.product(a11, b11, &[], p);
-        halves.finish(Some((a12, b21)), &[p], part(&mut args, upper, left));
+        halves.finish(Some((a12, b21)), &[p], upper.1, part(&mut args, upper.0, left));
         halves.product(s2, t2, &[p], q);
         halves.product(s3, t3, &[q], p);
-        halves.finish(Some((a22, t4)), &[p], part(&mut args, lower, left));
+        halves.finish(Some((a22, t4)), &[p], lower.1, part(&mut args, lower.0, left));
         halves.product(s1, t1, &[], r);
-        halves.finish(None, &[p, r], part(&mut args, lower, right));
-        halves.finish(Some((s4, b22)), &[q, r], part(&mut args, upper, right));
+        halves.finish(None, &[p, r], lower.1, part(&mut args, lower.0, right));
+        halves.finish(Some((s4, b22)), &[q, r], upper.1, part(&mut args, upper.0, right));
     }
     if !pairs.remainder().is_empty() {
-        let runs = [Run { first: 0, rows, sees: 0..1 }];
-        let segments = [Segment { x: 0, input: 0, len: 2 * inputs }];
-        let last = part(&mut args, upper, outputs.div_ceil(width) - 1);
-        kernels.matmul(Matmul { runs: &runs, segments: &segments, ..last });
+        kernels.matmul(part(&mut args, 0, outputs.div_ceil(width) - 1));
     }
 }
 
@@ -129,6 +121,7 @@ impl Halves<'_> {
             segments: &[],
             x: &[],
             x_pitch: 0,
+            interleaved: true,
             weights: Weights { precision: Precision::F32, inputs, outputs: width, width, panels: panel, bias },
             starts: &[],
             residual: None,
@@ -136,15 +129,15 @@ impl Halves<'_> {
             out,
             out_pitch: width,
         };
-        self.finish(Some((x, panel)), starts, part);
+        self.finish(Some((x, panel)), starts, self.rows, part);
     }
 
-    /// A part of the result, from such a product, or from `starts` alone.
-    fn finish(&self, product: Option<(Quarter, &[f32])>, starts: &[&[f32]], part: Matmul) {
+    /// So many rows of a part of the result, from such a product, or from `starts` alone.
+    fn finish(&self, product: Option<(Quarter, &[f32])>, starts: &[&[f32]], rows: usize, part: Matmul) {
         let inputs = if product.is_some() { self.inputs } else { 0 };
         let ((x, x_pitch), panels) = product.unwrap_or_default();
         self.kernels.matmul(Matmul {
-            runs: &[Run { first: 0, rows: self.rows, sees: 0..1 }],
+            runs: &[Run { first: 0, rows, sees: 0..1 }],
             segments: &[Segment { x: 0, input: 0, len: inputs }],
             x,
             x_pitch,
@@ -161,7 +154,7 @@ mod tests {
 
     use super::*;
     use crate::exec::cpu::isa::tests::{UNTOUCHED, noise};
-    use crate::exec::cpu::isa::{Isa, Packed};
+    use crate::exec::cpu::isa::{Interleave, Isa, Packed};
 
     /// Against sums in double precision.
     fn check(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool, clamp: Clamp, seed: u64) {
@@ -171,11 +164,14 @@ mod tests {
         let row = |output| weights[output * inputs..][..inputs].iter().copied();
         let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, row);
         let mut out = vec![UNTOUCHED; rows * out_pitch];
+        let mut tiles = vec![0.0; rows.next_multiple_of(2 * kernels.tile_rows()) * inputs];
+        kernels.interleave(Interleave { x: &x, pitch: x_pitch, rows, inputs, out: &mut tiles });
         let args = Matmul {
-            runs: &[],
-            segments: &[],
-            x: &x,
-            x_pitch,
+            runs: &[Run { first: 0, rows, sees: 0..1 }],
+            segments: &[Segment { x: 0, input: 0, len: inputs }],
+            x: &tiles,
+            x_pitch: inputs,
+            interleaved: true,
             weights: packed.weights(),
             starts: &[],
             residual: add.then_some((&residual, out_pitch)),
@@ -204,7 +200,7 @@ mod tests {
         /// Odd rows, inputs that are no whole vectors, a panel without another one, a last panel that is not full.
         #[test]
         fn matmuls_of_any_shape(
-            rows in 1usize..60, half in 1usize..40, outputs in 1usize..200, gap in 0usize..3,
+            rows in 9usize..60, half in 1usize..40, outputs in 1usize..200, gap in 0usize..3,
             add: bool, relu: bool, seed: u64,
         ) {
             let clamp = if relu { Clamp { low: 0.0, high: 6.0 } } else { Clamp::NONE };

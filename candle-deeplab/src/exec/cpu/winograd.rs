@@ -150,6 +150,7 @@ impl WinogradConv {
                                 segments: &segments,
                                 x: &transformed[(row * SPAN + i) * layout.input_step..],
                                 x_pitch: layout.pitch,
+                                interleaved: false,
                                 weights: Weights {
                                     precision: Precision::F32,
                                     inputs,
@@ -302,7 +303,9 @@ mod tests {
     /// Every output is in exactly one tile, whatever the size and the rate.
     #[test]
     fn tiles_cover_a_map_once() {
-        for (height, width, rate) in [(1, 1, 1), (4, 9, 1), (33, 33, 2), (17, 5, 4), (3, 2, 4), (16, 16, 3)] {
+        for (height, width, rate) in
+            [(1, 1, 1), (4, 9, 1), (33, 33, 2), (17, 5, 4), (3, 2, 4), (16, 16, 3), (33, 35, 5), (29, 7, 6)]
+        {
             let columns = origins(width, rate);
             let tiles = Tiles { rate, first: 0, rows: height, columns: &columns };
             let mut seen = vec![0; height * width];

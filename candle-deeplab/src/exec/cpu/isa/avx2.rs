@@ -6,7 +6,7 @@ use std::arch::x86_64::{
 };
 
 use super::lanes::{self, F32, Lanes};
-use super::{Depthwise, Matmul, Quarters, TileInput, TileOutput, TileWeights, tiles};
+use super::{Depthwise, Interleave, Matmul, Quarters, TileInput, TileOutput, TileWeights, interleave, tiles};
 
 pub(super) const LANES: usize = 8;
 /// Of a panel.
@@ -28,6 +28,14 @@ pub(super) unsafe fn multiply_adds(rounds: usize) -> f32 {
 pub(super) unsafe fn matmul(args: Matmul<'_>) {
     // SAFETY: the caller's promises; `Kernels` packs panels of `PANEL_WIDTH`.
     unsafe { lanes::matmul::<__m256, F32, TILE_ROWS, VECTORS>(args) }
+}
+
+/// # Safety
+/// AVX2 and FMA exist, and the arguments are [checked](Interleave::check).
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn interleave(args: Interleave<'_>) {
+    // SAFETY: the caller's promises.
+    unsafe { interleave::interleave::<TILE_ROWS>(args) }
 }
 
 /// # Safety

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 
 use super::lanes::{self, F32, Lanes, MulAdd};
-use super::{Depthwise, Matmul, Quarters, TileInput, TileOutput, TileWeights, tiles};
+use super::{Depthwise, Interleave, Matmul, Quarters, TileInput, TileOutput, TileWeights, interleave, tiles};
 
 pub(super) const LANES: usize = 16;
 /// Of a panel.
@@ -76,6 +76,14 @@ impl MulAdd<__m512> for Bf16 {
         // SAFETY: the caller knows that AVX-512 BF16 exists; the types are the same bits.
         unsafe { _mm512_dpbf16_ps(sum, transmute::<__m512, __m512bh>(x), transmute::<__m512, __m512bh>(weights)) }
     }
+}
+
+/// # Safety
+/// AVX-512 F exists, and the arguments are [checked](Interleave::check).
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn interleave(args: Interleave<'_>) {
+    // SAFETY: the caller's promises; where there is AVX-512, there is AVX2.
+    unsafe { interleave::interleave::<TILE_ROWS>(args) }
 }
 
 /// # Safety

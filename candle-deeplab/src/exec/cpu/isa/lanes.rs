@@ -118,12 +118,21 @@ pub(super) unsafe fn matmul<V: Lanes, M: MulAdd<V>, const ROWS: usize, const VEC
             let mut row = 0;
             while row < run.rows {
                 let left = run.rows - row;
-                // Tiles of one size, give or take a row: a last one of a single row would wait for each addition.
-                let rows = left.div_ceil(left.div_ceil(ROWS));
+                let rows = match args.interleaved {
+                    true => left.min(ROWS),
+                    // Tiles of one size, give or take a row: a last one of a single row would wait for each addition.
+                    false => left.div_ceil(left.div_ceil(ROWS)),
+                };
                 let at = Tile { panel, bias, first, columns, run, row };
                 with_constant!(rows, ROWS, |R| with_constant!(vectors, VECTORS, |C| {
-                    // SAFETY: the caller's promises; these rows are left, and the panel has these vectors.
-                    unsafe { tile::<V, M, R, C, VECTORS>(&mut args, at) }
+                    // SAFETY: the caller's promises; these rows are left, where a tile begins, and the panel has these
+                    // vectors.
+                    unsafe {
+                        match args.interleaved {
+                            true => tile::<V, M, R, C, VECTORS, ROWS>(&mut args, at),
+                            false => tile::<V, M, R, C, VECTORS, 1>(&mut args, at),
+                        }
+                    }
                 }));
                 row += rows;
             }
@@ -146,12 +155,13 @@ struct Tile<'a> {
 /// core's front end is shared with another thread.
 const UNROLL: usize = 4;
 
-/// Computes `R` rows and the first `C` of a panel's `VECTORS` vectors of outputs.
+/// Computes `R` rows and the first `C` of a panel's `VECTORS` vectors of outputs. `STEP` floats lie between two inputs of
+/// a row: 1, or the rows of an interleaved tile.
 ///
 /// # Safety
 /// As [`matmul`], and the rows exist.
 #[inline(always)]
-unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VECTORS: usize>(
+unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VECTORS: usize, const STEP: usize>(
     args: &mut Matmul<'_>,
     at: Tile<'_>,
 ) {
@@ -189,20 +199,23 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
         }
         for segment in &args.segments[run.sees.clone()] {
             let x = args.x.as_ptr().add(segment.x + row * args.x_pitch);
-            // Hidden from the compiler, which would compute each row's address from the one above, for every input.
-            let x: [*const f32; R] = std::array::from_fn(|r| black_box(x.add(r * args.x_pitch)));
+            let x: [*const f32; R] = std::array::from_fn(|r| match STEP {
+                // Hidden from the compiler, which would compute each row's address from the one above, for every input.
+                1 => black_box(x.add(r * args.x_pitch)),
+                _ => x.add(r),
+            });
             let mut w = panel.as_ptr().add(segment.input * width);
             let unrolled = segment.len - segment.len % UNROLL;
             let mut k = 0;
             while k < unrolled {
                 for i in 0..UNROLL {
-                    multiply_add::<V, M, R, C>(&mut sums, &x, k + i, w.add(i * width));
+                    multiply_add::<V, M, R, C>(&mut sums, &x, (k + i) * STEP, w.add(i * width));
                 }
                 w = w.add(UNROLL * width);
                 k += UNROLL;
             }
             while k < segment.len {
-                multiply_add::<V, M, R, C>(&mut sums, &x, k, w);
+                multiply_add::<V, M, R, C>(&mut sums, &x, k * STEP, w);
                 w = w.add(width);
                 k += 1;
             }
@@ -237,10 +250,10 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
     }
 }
 
-/// Adds the products of input `k` of each row with the weights at `w`.
+/// Adds the products of the input of each row that is `k` floats on with the weights at `w`.
 ///
 /// # Safety
-/// The vector's instructions exist, as do input `k` of every row and `C` vectors of weights.
+/// The vector's instructions exist, as do this input of every row and `C` vectors of weights.
 #[inline(always)]
 unsafe fn multiply_add<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize>(
     sums: &mut [[V; C]; R],
@@ -363,13 +376,13 @@ unsafe fn vectors<V: Lanes, const P: usize, const C: usize, const RELU: bool>(
     // SAFETY: `check` has found `channels` values of the run's pixels behind every tap, in the output, and in the bias and
     // the weights of each tap; the caller has made sure of these pixels and channels.
     unsafe {
-        let x = args.x.as_ptr().add(pixel * args.x_step + channel);
+        let at = pixel * args.x_step + channel;
         let bias: [V; C] = std::array::from_fn(|c| V::load(args.bias.as_ptr().add(channel + c * V::LANES)));
         let mut sums = [bias; P];
         for tap in &args.taps[run.sees.clone()] {
             let weights = args.weights.as_ptr().add(tap.weight + channel);
             let weights: [V; C] = std::array::from_fn(|c| V::load(weights.add(c * V::LANES)));
-            let x = x.add(tap.input);
+            let x = args.x.as_ptr().add(tap.input + at);
             for p in 0..P {
                 for c in 0..C {
                     let mut x = V::load(x.add(p * args.x_step + c * V::LANES));

@@ -7,6 +7,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod interleave;
+#[cfg(target_arch = "x86_64")]
 mod lanes;
 mod packed;
 mod portable;
@@ -257,7 +259,7 @@ impl Kernels {
     /// Where the arguments do not fit each other, or the weights are packed for other kernels.
     pub(super) fn matmul(self, args: Matmul<'_>) {
         assert_eq!(args.weights.width, self.panel_width(), "matmul: panels");
-        args.check();
+        args.check(self.tile_rows());
         match args.weights.precision {
             Precision::F32 => with_set!(
                 self.0,
@@ -273,6 +275,18 @@ impl Kernels {
                 portable::matmul_bf16(args)
             ),
         }
+    }
+
+    /// # Panics
+    /// Where the slices are too short.
+    pub(super) fn interleave(self, args: Interleave<'_>) {
+        args.check(self.tile_rows());
+        with_set!(
+            self.0,
+            // SAFETY: as for `matmul`.
+            |set| unsafe { set::interleave(args) },
+            portable::interleave(args)
+        );
     }
 
     /// Rounds to bf16, two numbers to each of `words`; the second of a last one that has none is zero.
@@ -392,6 +406,8 @@ pub(super) struct Matmul<'a> {
     pub(super) x: &'a [f32],
     /// From a row of a run to the next.
     pub(super) x_pitch: usize,
+    /// Whether rows lie as [`Interleave`] leaves them; `x_pitch` is their number of inputs then.
+    pub(super) interleaved: bool,
     pub(super) weights: Weights<'a>,
     /// What the sums start from beside the bias: rows of whole panels.
     pub(super) starts: &'a [&'a [f32]],
@@ -405,13 +421,13 @@ pub(super) struct Matmul<'a> {
 impl Matmul<'_> {
     /// # Panics
     /// Where a slice is too short. The plan makes them long enough; this is what the unsafe kernels rely on.
-    fn check(&self) {
+    fn check(&self, tile_rows: usize) {
         let Weights { inputs, outputs, width, bias, .. } = self.weights;
         assert!(bias.len() == outputs.next_multiple_of(width), "matmul: bias");
         for Run { first, rows, sees } in self.runs {
             for segment in &self.segments[sees.clone()] {
                 let x = self.x.get(segment.x..).unwrap_or_default();
-                assert!(holds(x, *rows, self.x_pitch, segment.len), "matmul: input");
+                assert!(self.holds_rows(x, *rows, segment.len, tile_rows), "matmul: input");
                 assert!(segment.input <= inputs && segment.len <= inputs - segment.input, "matmul: weights");
             }
             let rows = first.checked_add(*rows).unwrap_or(usize::MAX);
@@ -419,6 +435,37 @@ impl Matmul<'_> {
             assert!(self.starts.iter().all(|start| holds(start, rows, bias.len(), bias.len())), "matmul: starts");
             assert!(self.residual.is_none_or(|(x, pitch)| holds(x, rows, pitch, outputs)), "matmul: residual");
         }
+    }
+
+    /// Whether `x` has so many rows of `len` inputs.
+    fn holds_rows(&self, x: &[f32], rows: usize, len: usize, tile_rows: usize) -> bool {
+        if !self.interleaved {
+            return holds(x, rows, self.x_pitch, len);
+        }
+        let tile = |floats: usize| floats.checked_mul(tile_rows);
+        tile(self.x_pitch).zip(tile(len)).is_some_and(|(step, len)| holds(x, rows.div_ceil(tile_rows), step, len))
+    }
+}
+
+/// Rows that are put into tiles of [`tile_rows`](Kernels::tile_rows), each `[input][row]`: what a matmul reads is then one
+/// stream of memory, not one for each row. What a last tile lacks in rows is zero.
+pub(super) struct Interleave<'a> {
+    pub(super) x: &'a [f32],
+    /// From a row to the next.
+    pub(super) pitch: usize,
+    pub(super) rows: usize,
+    pub(super) inputs: usize,
+    /// The tiles.
+    pub(super) out: &'a mut [f32],
+}
+
+impl Interleave<'_> {
+    /// # Panics
+    /// As [`Matmul::check`].
+    fn check(&self, tile_rows: usize) {
+        assert!(holds(self.x, self.rows, self.pitch, self.inputs), "interleave: input");
+        let tile = tile_rows.saturating_mul(self.inputs);
+        assert!(holds(self.out, self.rows.div_ceil(tile_rows), tile, tile), "interleave: output");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use half::bf16;
 
-use super::{CHAINS, Clamp, Depthwise, Matmul, Quarters};
+use super::{CHAINS, Clamp, Depthwise, Interleave, Matmul, Quarters};
 
 /// Two vectors of the narrowest common kind.
 pub(super) const PANEL_WIDTH: usize = 8;
@@ -37,7 +37,7 @@ pub(super) fn round(x: &[f32], words: &mut [f32]) {
 }
 
 fn matmul_of(args: Matmul<'_>, add: impl Fn(f32, f32, f32) -> f32 + Copy) {
-    let Matmul { runs, segments, x, x_pitch, weights, starts, residual, clamp, out, out_pitch } = args;
+    let Matmul { runs, segments, x, x_pitch, interleaved, weights, starts, residual, clamp, out, out_pitch } = args;
     for (panel, bias, first, columns) in weights.panels() {
         for run in runs {
             for row in (0..run.rows).step_by(TILE_ROWS) {
@@ -51,10 +51,21 @@ fn matmul_of(args: Matmul<'_>, add: impl Fn(f32, f32, f32) -> f32 + Copy) {
                     }
                 }
                 for segment in &segments[run.sees.clone()] {
-                    // The rows that are missing in the last tile are computed from its last one, and not stored.
-                    let row = |r: usize| &x[segment.x + (row + r.min(tile - 1)) * x_pitch..][..segment.len];
                     let panel = &panel[segment.input * PANEL_WIDTH..][..segment.len * PANEL_WIDTH];
-                    add_products(std::array::from_fn(row), panel, &mut sums, add);
+                    let weights = panel.as_chunks::<PANEL_WIDTH>().0;
+                    if interleaved {
+                        let x = &x[segment.x + row * x_pitch..][..segment.len * TILE_ROWS];
+                        for (x, weights) in x.as_chunks().0.iter().zip(weights) {
+                            add_products(x, weights, &mut sums, add);
+                        }
+                    } else {
+                        // The rows that are missing in the last tile are computed from its last one, and not stored.
+                        let row = |r: usize| &x[segment.x + (row + r.min(tile - 1)) * x_pitch..][..segment.len];
+                        let x: [_; TILE_ROWS] = std::array::from_fn(row);
+                        for (k, weights) in weights.iter().enumerate() {
+                            add_products(&x.map(|x| x[k]), weights, &mut sums, add);
+                        }
+                    }
                 }
                 for (r, sums) in sums.iter().enumerate().take(tile) {
                     let row = run.first + row + r;
@@ -71,16 +82,23 @@ fn matmul_of(args: Matmul<'_>, add: impl Fn(f32, f32, f32) -> f32 + Copy) {
     }
 }
 
+/// Adds the products of an input of each row with its weights.
 fn add_products(
-    x: [&[f32]; TILE_ROWS],
-    panel: &[f32],
+    x: &[f32; TILE_ROWS],
+    weights: &[f32; PANEL_WIDTH],
     sums: &mut [[f32; PANEL_WIDTH]; TILE_ROWS],
     add: impl Fn(f32, f32, f32) -> f32,
 ) {
-    for (k, weights) in panel.as_chunks::<PANEL_WIDTH>().0.iter().enumerate() {
-        for (sums, x) in sums.iter_mut().zip(x) {
-            let x = x[k];
-            sums.iter_mut().zip(weights).for_each(|(sum, w)| *sum = add(x, *w, *sum));
+    for (sums, x) in sums.iter_mut().zip(x) {
+        sums.iter_mut().zip(weights).for_each(|(sum, w)| *sum = add(*x, *w, *sum));
+    }
+}
+
+pub(super) fn interleave(args: Interleave<'_>) {
+    let Interleave { x, pitch, rows, inputs, out } = args;
+    for (first, out) in (0..rows).step_by(TILE_ROWS).zip(out.chunks_exact_mut((TILE_ROWS * inputs).max(1))) {
+        for (k, out) in out.as_chunks_mut::<TILE_ROWS>().0.iter_mut().enumerate() {
+            *out = std::array::from_fn(|r| if first + r < rows { x[(first + r) * pitch + k] } else { 0.0 });
         }
     }
 }

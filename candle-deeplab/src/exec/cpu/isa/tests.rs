@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::{
-    Clamp, Depthwise, Isa, Kernels, Matmul, Packed, Precision, Products, Quarters, Run, Segment, Tap, TileInput,
-    TileOutput, TileWeights,
+    Clamp, Depthwise, Interleave, Isa, Kernels, Matmul, Packed, Precision, Products, Quarters, Run, Segment, Tap,
+    TileInput, TileOutput, TileWeights,
 };
 
 /// Numbers in (−1, 1) without a pattern.
@@ -50,6 +50,7 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
         segments: &segments,
         x: &x,
         x_pitch,
+        interleaved: false,
         weights: packed.weights(),
         starts: &starts,
         residual: add.then_some((&residual, out_pitch)),
@@ -57,19 +58,62 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
         out: &mut out,
         out_pitch,
     });
-    for (i, &actual) in out.iter().enumerate() {
+    let expected = |i: usize| {
         let (row, o) = (i / out_pitch, i % out_pitch);
         if o >= outputs {
-            assert_eq!(actual, UNTOUCHED);
-            continue;
+            return None;
         }
         let product = |k| f64::from(x[row * x_pitch + k]) * f64::from(weights[o * inputs + k]);
         let start: f64 = starts.iter().map(|start| f64::from(start[row * padded + o])).sum();
         let sum: f64 = (0..inputs).map(product).sum::<f64>() + f64::from(bias[o]) + start;
         let sum = if add { sum + f64::from(residual[i]) } else { sum };
-        let expected = sum.clamp(clamp.low.into(), clamp.high.into());
-        let off = (f64::from(actual) - expected).abs();
-        assert!(off < 1e-6 * (inputs + 4) as f64, "{:?}: {actual} for {expected}", kernels.isa());
+        Some(sum.clamp(clamp.low.into(), clamp.high.into()))
+    };
+    let compare = |out: &[f32]| {
+        for (i, &actual) in out.iter().enumerate() {
+            let Some(expected) = expected(i) else {
+                assert_eq!(actual, UNTOUCHED);
+                continue;
+            };
+            let off = (f64::from(actual) - expected).abs();
+            assert!(off < 1e-6 * (inputs + 4) as f64, "{:?}: {actual} for {expected}", kernels.isa());
+        }
+    };
+    compare(&out);
+    // The same rows interleaved, as one run, and inputs in two segments.
+    let tile = kernels.tile_rows();
+    let mut tiles = vec![UNTOUCHED; rows.next_multiple_of(tile) * inputs];
+    kernels.interleave(Interleave { x: &x, pitch: x_pitch, rows, inputs, out: &mut tiles });
+    out.fill(UNTOUCHED);
+    kernels.matmul(Matmul {
+        runs: &[Run { first: 0, rows, sees: 0..2 }],
+        segments: &[(0, part), (part, inputs - part)].map(|(input, len)| Segment { x: input * tile, input, len }),
+        x: &tiles,
+        x_pitch: inputs,
+        interleaved: true,
+        weights: packed.weights(),
+        starts: &starts,
+        residual: add.then_some((&residual, out_pitch)),
+        clamp,
+        out: &mut out,
+        out_pitch,
+    });
+    compare(&out);
+}
+
+fn interleave(kernels: Kernels, rows: usize, inputs: usize, gap: usize, seed: u64) {
+    let (pitch, tile) = (inputs + gap, kernels.tile_rows());
+    let x = noise(seed, rows * pitch);
+    let len = rows.next_multiple_of(tile) * inputs;
+    let mut out = vec![UNTOUCHED; len + gap];
+    kernels.interleave(Interleave { x: &x, pitch, rows, inputs, out: &mut out });
+    for (i, &actual) in out.iter().enumerate() {
+        if i >= len {
+            assert_eq!(actual, UNTOUCHED);
+            continue;
+        }
+        let (row, input) = (i / (tile * inputs) * tile + i % tile, i % (tile * inputs) / tile);
+        assert_eq!(actual, if row < rows { x[row * pitch + input] } else { 0.0 }, "{:?}", kernels.isa());
     }
 }
 
@@ -271,6 +315,11 @@ proptest! {
     }
 
     #[test]
+    fn interleaved_rows_of_any_shape(rows in 0usize..30, inputs in 0usize..40, gap in 0usize..9, seed: u64) {
+        kernels().for_each(|kernels| interleave(kernels, rows, inputs, gap, seed));
+    }
+
+    #[test]
     fn quarters_of_any_length(len in 0usize..70, gap in 0usize..3, plus: bool, seed: u64) {
         kernels().for_each(|kernels| quarters(kernels, len, gap, if plus { 1.0 } else { -1.0 }, seed));
     }
@@ -308,6 +357,7 @@ fn matmuls_of_bf16() {
                 segments: &[Segment { x: 0, input: 0, len: words }],
                 x: &made,
                 x_pitch: words,
+                interleaved: false,
                 weights: packed.weights(),
                 starts: &[],
                 residual: None,
@@ -381,6 +431,7 @@ fn nan_stays_nan() {
                 segments: &[Segment { x: 0, input: 0, len: 1 }],
                 x,
                 x_pitch: 1,
+                interleaved: false,
                 weights: packed.weights(),
                 starts: &[],
                 residual,
@@ -393,23 +444,113 @@ fn nan_stays_nan() {
     }
 }
 
+/// What the unsafe kernels rely on is checked in every call.
 #[test]
-#[should_panic(expected = "matmul: input")]
-fn a_slice_that_is_too_short_is_refused() {
+fn slices_that_are_too_short_are_refused() {
     let kernels = Kernels::new(Isa::detect(), Precision::F32).unwrap();
-    let weights = Packed::new(Precision::F32, kernels.panel_width(), 4, &[0.0; 8], |_| std::iter::repeat(1.0));
-    let (x, mut out) = ([0.0; 7], [0.0; 16]);
-    let (residual, clamp) = (None, Clamp::NONE);
-    kernels.matmul(Matmul {
-        runs: &[Run { first: 0, rows: 2, sees: 0..1 }],
-        segments: &[Segment { x: 0, input: 0, len: 4 }],
-        x: &x,
-        x_pitch: 4,
-        weights: weights.weights(),
-        starts: &[],
-        residual,
-        clamp,
-        out: &mut out,
-        out_pitch: 8,
-    });
+    let (width, tile, channels) = (kernels.panel_width(), kernels.tile_rows(), 40);
+    let weights = Packed::new(Precision::F32, width, 4, &vec![0.0; width], |_| std::iter::repeat(1.0));
+    let zeros = |len: usize| vec![0f32; len];
+
+    let matmul = |x: usize, out: usize, start: usize, residual: usize, interleaved: bool| {
+        let (x, start, residual) = (zeros(x), zeros(start), zeros(residual));
+        kernels.matmul(Matmul {
+            runs: &[Run { first: 0, rows: 2, sees: 0..1 }],
+            segments: &[Segment { x: 0, input: 0, len: 4 }],
+            x: &x,
+            x_pitch: 4,
+            interleaved,
+            weights: weights.weights(),
+            starts: &[&start],
+            residual: Some((&residual, width)),
+            clamp: Clamp::NONE,
+            out: &mut zeros(out),
+            out_pitch: width,
+        });
+    };
+    let (apart, all) = (8, 2 * width);
+    matmul(apart, all, all, all, false);
+    matmul(4 * tile, all, all, all, true);
+    refused("matmul: input", || matmul(apart - 1, all, all, all, false));
+    refused("matmul: input", || matmul(4 * tile - 1, all, all, all, true));
+    refused("matmul: output", || matmul(apart, all - 1, all, all, false));
+    refused("matmul: starts", || matmul(apart, all, all - 1, all, false));
+    refused("matmul: residual", || matmul(apart, all, all, all - 1, false));
+
+    let interleave = |x: usize, out: usize| {
+        kernels.interleave(Interleave { x: &zeros(x), pitch: 9, rows: 1, inputs: 9, out: &mut zeros(out) });
+    };
+    interleave(9, 9 * tile);
+    refused("interleave: input", || interleave(8, 9 * tile));
+    refused("interleave: output", || interleave(9, 9 * tile - 1));
+
+    let depthwise = |x: usize, weights: usize, bias: usize, out: usize| {
+        kernels.depthwise(Depthwise {
+            runs: &[Run { first: 0, rows: 2, sees: 0..1 }],
+            taps: &[Tap { input: 1, weight: 1 }],
+            channels,
+            x: &zeros(x),
+            x_step: channels,
+            weights: &zeros(weights),
+            bias: &zeros(bias),
+            relu_input: false,
+            clamp: Clamp::NONE,
+            out: &mut zeros(out),
+            out_pitch: channels,
+        });
+    };
+    depthwise(1 + 2 * channels, 1 + channels, channels, 2 * channels);
+    refused("depthwise: input", || depthwise(2 * channels, 1 + channels, channels, 2 * channels));
+    refused("depthwise: weights", || depthwise(1 + 2 * channels, channels, channels, 2 * channels));
+    refused("depthwise: bias", || depthwise(1 + 2 * channels, 1 + channels, channels - 1, 2 * channels));
+    refused("depthwise: output", || depthwise(1 + 2 * channels, 1 + channels, channels, 2 * channels - 1));
+
+    let quarters = |x: usize, out: usize| {
+        let x = zeros(x);
+        kernels.quarters(Quarters { quarters: [&x; 4], sign: 1.0, len: 9, out: &mut zeros(out), step: 9 });
+    };
+    quarters(9, 36);
+    refused("quarters: input", || quarters(8, 36));
+    refused("quarters: output", || quarters(9, 35));
+
+    if kernels.tile_lanes().is_none() {
+        return;
+    }
+    let tile_weights = |panel: usize, out: usize| {
+        let (panel, mut out) = (zeros(panel), zeros(out));
+        kernels.tile_weights(TileWeights { panel: &panel, width, inputs: 2, row: 5, out: &mut out, step: 2 * width });
+    };
+    tile_weights(18 * width, 12 * width);
+    refused("tile: weights", || tile_weights(18 * width - 1, 12 * width));
+    refused("tile: transformed", || tile_weights(18 * width, 12 * width - 1));
+    let tile_input = |x: usize, out: usize| {
+        let (x, mut out, pixels) = (zeros(x), zeros(out), std::array::from_fn(|i| (i == 7).then_some(3)));
+        kernels.tile_input(TileInput { x: &x, pixels, channels, out: &mut out, step: channels });
+    };
+    tile_input(3 + channels, 36 * channels);
+    refused("tile: input", || tile_input(2 + channels, 36 * channels));
+    refused("tile: transformed", || tile_input(3 + channels, 36 * channels - 1));
+    let tile_output = |products: usize, bias: usize, residual: usize, out: usize| {
+        let (products, residual) = (zeros(products), zeros(residual));
+        kernels.tile_output(TileOutput {
+            products: Products { data: &products, width, row_step: 6 * width, part_step: 36 * width, step: width },
+            channels: width,
+            bias: &zeros(bias),
+            clamp: Clamp::NONE,
+            pixels: std::array::from_fn(|i| (i == 7).then_some(1)),
+            residual: Some((&residual, width)),
+            out: &mut zeros(out),
+            out_pitch: width,
+        });
+    };
+    tile_output(36 * width, width, all, all);
+    refused("tile: products", || tile_output(36 * width - 1, width, all, all));
+    refused("tile: bias", || tile_output(36 * width, width - 1, all, all));
+    refused("tile: residual", || tile_output(36 * width, width, all - 1, all));
+    refused("tile: output", || tile_output(36 * width, width, all, all - 1));
+}
+
+fn refused(why: &str, call: impl FnOnce()) {
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&why));
 }
