@@ -258,7 +258,13 @@ fn wide_convolutions_at_any_rate() {
 /// Winograd's form takes two vectors of inputs and outputs, of the widest too.
 #[test]
 fn convolutions_wide_enough_for_any_vector() {
-    wide_convolutions(&[(32, 32), (35, 50)], &[1, 3], &[[2, 5, 14]]);
+    wide_convolutions(&[(32, 32), (35, 50)], &[1, 2, 3, 4, 5, 6], &[[2, 5, 14]]);
+}
+
+/// Not all tiles are in memory at once, and not all outputs are made at once.
+#[test]
+fn convolutions_in_strips_and_parts() {
+    wide_convolutions(&[(304, 33)], &[1], &[[1, 40, 128]]);
 }
 
 fn wide_convolutions(channels: &[(usize, usize)], rates: &[usize], sizes: &[[usize; 3]]) {
@@ -279,6 +285,25 @@ fn wide_convolutions(channels: &[(usize, usize)], rates: &[usize], sizes: &[[usi
                 }
             }
         }
+    }
+}
+
+/// Strassen's algorithm adds rows to others.
+#[test]
+fn nan_stays_in_its_image() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let graph = Arc::new(network(|g, image| {
+        let x = g.conv_bn_act("first", image, Conv::pointwise(512), Activation::Relu);
+        g.conv_bn("conv", x, Conv::pointwise(512))
+    }));
+    for isa in Isa::available() {
+        let cpu = Cpu::new(graph.clone(), isa, Precision::F32, weight).unwrap();
+        let good = image([1, 12, 13]);
+        let bad = (&good * f64::NAN).unwrap();
+        pool.install(|| {
+            let logits = cpu.logits(&Tensor::cat(&[&bad, &good], 0).unwrap()).unwrap();
+            close(&logits.i(1..2).unwrap(), &cpu.logits(&good).unwrap(), (isa, Precision::F32));
+        });
     }
 }
 
