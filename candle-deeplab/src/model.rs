@@ -1,7 +1,7 @@
 //! The public model: a network with its weights on a device.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
@@ -14,6 +14,7 @@ use crate::exec::eager::Eager;
 use crate::exec::fold;
 use crate::exec::{Executor, Isa, Precision};
 use crate::graph::{Graph, Param, Role, Value};
+use crate::lazy::{Lazy, apart};
 use crate::weights::{Weights, WeightsFile};
 
 /// The recipe's file in a model directory.
@@ -40,7 +41,8 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 ///
 /// # Memory
 /// A loaded model on the CPU holds its weights once, packed, from the first forward pass on; the file is read for that
-/// and then left alone. Asking for [`taps`](Self::taps) makes the second, eager copy, since fused kernels compute no value
+/// and then left alone. They are packed once, however many threads call at once: the others wait, while as many threads as
+/// the current rayon pool has are started for it, which makes it safe inside any pool. Asking for [`taps`](Self::taps) makes the second, eager copy, since fused kernels compute no value
 /// in between.
 #[derive(Debug, Clone)]
 pub struct DeepLab {
@@ -213,7 +215,7 @@ impl DeepLab {
         let Some(isa) = isa else { return Ok(None) };
         let get = |param: &Param| self.weights.values(param);
         let pack = || Cpu::from_values(self.graph.clone(), isa, self.precision, get);
-        self.cpu.get_or_try(pack).map(Some)
+        self.cpu.get_or_try(|| apart(pack)).map(Some)
     }
 
     pub(crate) fn check_head(&self) -> Result<()> {
@@ -264,33 +266,5 @@ impl Module for DeepLab {
             Err(error) => Err(error),
         };
         output.map_err(Error::into_candle)
-    }
-}
-
-/// What is made when it is first needed, once for all clones.
-#[derive(Debug)]
-struct Lazy<T>(Arc<Mutex<Option<Arc<T>>>>);
-
-impl<T> Lazy<T> {
-    fn get_or_try(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = &*place {
-            return Ok(made.clone());
-        }
-        let made = Arc::new(make()?);
-        *place = Some(made.clone());
-        Ok(made)
-    }
-}
-
-impl<T> Clone for Lazy<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Default for Lazy<T> {
-    fn default() -> Self {
-        Self(Arc::default())
     }
 }
