@@ -42,8 +42,13 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// # Memory
 /// A loaded model on the CPU holds its weights once, packed, from the first forward pass on; the file is read for that
 /// and then left alone. They are packed once, however many threads call at once: the others wait, while as many threads as
-/// the current rayon pool has are started for it, which makes it safe inside any pool. Asking for [`taps`](Self::taps) makes the second, eager copy, since fused kernels compute no value
-/// in between.
+/// the current rayon pool has are started for it, which makes the first call safe inside any pool.
+///
+/// Feature maps are kept for the next calls, so that calls of the same few sizes allocate nothing but their results: those of as
+/// many calls as ran at once, but of no more than the pool has threads. What has been more than twice as large as needed for 32
+/// calls is given back.
+///
+/// Asking for [`taps`](Self::taps) makes a second, eager copy of the weights, since fused kernels compute no value in between.
 #[derive(Debug, Clone)]
 pub struct DeepLab {
     config: Config,
