@@ -223,7 +223,7 @@ impl Cpu {
                 times.push(StepTime {
                     path: step.path.clone(),
                     kernel: step.kernel.to_string(),
-                    macs: step.kernel.macs_per_pixel() * (plan.batch * shape.height * shape.width) as u64,
+                    macs: step.macs_per_pixel() * (plan.batch * shape.height * shape.width) as u64,
                     time: start.elapsed(),
                 });
             }
