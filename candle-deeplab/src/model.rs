@@ -112,29 +112,34 @@ impl DeepLab {
         Ok(Self { config, graph, eager: Lazy::default(), cpu: Lazy::default(), ..self.clone() })
     }
 
-    /// The same model with another executor than the default, [`Executor::Auto`].
+    /// The same model with another executor than the default, [`Executor::Auto`]. Where both come to the same instructions
+    /// and precision, they share the packed weights.
     ///
     /// # Errors
-    /// [`Error::Executor`] where this machine or this model does not allow it.
+    /// [`Error::Executor`] where this machine or this model does not allow it, [`Error::NoHead`] for a backbone.
     pub fn with_executor(&self, executor: Executor) -> Result<Self> {
         self.with(executor, self.precision)
     }
 
     /// The same model at another precision than the default, f32. [`Bf16`](Precision::Bf16) is the
-    /// [fused executor's](Cpu::new): it gives up gradients of the input.
+    /// [fused executor's](Cpu::new): it gives up gradients of the input. Packed weights are shared as by
+    /// [`with_executor`](Self::with_executor).
     ///
     /// # Errors
     /// [`Error::Executor`] where this machine has no fast instructions for it (unless the executor
-    /// [is said](Self::with_executor)), or this model does not allow it.
+    /// [is said](Self::with_executor)), or this model does not allow it; [`Error::NoHead`] for a backbone.
     pub fn with_precision(&self, precision: Precision) -> Result<Self> {
         self.with(self.executor, precision)
     }
 
     fn with(&self, executor: Executor, precision: Precision) -> Result<Self> {
         let fused = matches!(executor, Executor::Cpu(_)) || precision != Precision::F32;
+        if fused {
+            self.check_head()?;
+        }
         if fused && !self.may_fuse() {
-            let reason = "the fused CPU executor takes a network with a head and constant f32 weights on the CPU: \
-                          choose f32 with `Executor::Auto`";
+            let reason =
+                "the fused CPU executor takes constant f32 weights on the CPU: choose f32 with `Executor::Auto`";
             return Err(Error::Executor(reason.into()));
         }
         match executor {
@@ -146,7 +151,10 @@ impl DeepLab {
             }
             Executor::Auto | Executor::Eager => {}
         }
-        Ok(Self { executor, precision, cpu: Lazy::default(), ..self.clone() })
+        let other = Self { executor, precision, ..self.clone() };
+        // What is packed depends on nothing else.
+        let same = (other.fused_isa(), other.precision) == (self.fused_isa(), self.precision);
+        Ok(if same { other } else { Self { cpu: Lazy::default(), ..other } })
     }
 
     /// The recipe.
@@ -211,16 +219,20 @@ impl DeepLab {
     /// # Errors
     /// [`Error::Weights`] where the file has been damaged since it was opened.
     pub fn fused(&self) -> Result<Option<Arc<Cpu>>> {
-        let isa = match self.executor {
+        let Some(isa) = self.fused_isa() else { return Ok(None) };
+        let get = |param: &Param| self.weights.values(param);
+        let pack = || Cpu::from_values(self.graph.clone(), isa, self.precision, get);
+        self.cpu.get_or_try(|| apart(pack)).map(Some)
+    }
+
+    /// The instructions that the fused executor uses, where it is the one.
+    fn fused_isa(&self) -> Option<Isa> {
+        match self.executor {
             // Not the portable kernels: they are slower than candle's matmul.
             Executor::Auto if self.may_fuse() => Isa::detect_for(self.precision).ok(),
             Executor::Cpu(isa) => Some(isa),
             Executor::Auto | Executor::Eager => None,
-        };
-        let Some(isa) = isa else { return Ok(None) };
-        let get = |param: &Param| self.weights.values(param);
-        let pack = || Cpu::from_values(self.graph.clone(), isa, self.precision, get);
-        self.cpu.get_or_try(|| apart(pack)).map(Some)
+        }
     }
 
     pub(crate) fn check_head(&self) -> Result<()> {
