@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
+use candle_deeplab::Precision;
+use candle_deeplab::exec::Isa;
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -186,11 +188,27 @@ fn wrong_arguments_are_usage_errors() {
         &["photo.png", "--tile", "5"],
         &["photo.png", "--probs"],
         &["photo.png", "--format", "npy", "--legend"],
-        &["photo.png", "--dtype", "bf16", "--weights", "model"],
         &[],
     ] {
         error(args);
     }
+}
+
+/// Where a CPU has no instructions for it, the user hears which, and what to choose instead.
+#[test]
+fn bf16_runs_or_says_what_the_cpu_lacks() {
+    let args = ["photo.png", "--dtype", "bf16", "--format", "ids", "--weights", model().to_str().unwrap()];
+    if Isa::detect_for(Precision::Bf16).is_ok() {
+        success(place().path(), &args[..5]);
+    } else {
+        let said = error(&args);
+        assert!(
+            said.contains("lacks") && said.contains("AVX512_BF16") && said.contains("leave `--dtype` out"),
+            "{said}"
+        );
+        assert!(!said.contains("Executor::"), "{said}");
+    }
+    assert!(error(&["photo.png", "--dtype", "f16", "--weights", model().to_str().unwrap()]).contains("f16"));
 }
 
 #[test]

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use candle_deeplab::Precision;
+use candle_deeplab::exec::Isa;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hub::{How, Server, TOKEN};
@@ -277,6 +279,11 @@ fn nothing_is_said_in_vain() {
     assert!(doctor.status.success() && said.contains("from HF_TOKEN") && said.contains("the Hub answers"), "{said}");
     assert!(!said.contains(TOKEN), "{said}");
     assert!(said.contains(&world.server.hub) && said.contains("1, "), "{said}");
+    let bf16 = said.lines().find_map(|line| line.strip_prefix("bf16 ")).unwrap().trim();
+    match Isa::detect_for(Precision::Bf16) {
+        Ok(isa) => assert_eq!(bf16, format!("works (`--dtype bf16`, with {isa})")),
+        Err(_) => assert!(bf16.contains("lacks") && bf16.contains("AVX512_BF16"), "{bf16}"),
+    }
 }
 
 #[test]

@@ -177,8 +177,7 @@ def compare(weights, args, folder):
     size = "x".join(map(str, args.size))
     export = ["export", "onnx", "--weights", weights, "--size", size, "--head", "mask", "-o", model]
     subprocess.run([args.program, *export], check=True, stdout=subprocess.DEVNULL)
-    peers = [name for name in args.peers if (name, args.dtype) != ("onnxruntime", "bf16")]
-    names = [OURS, *peers, *([REFERENCE] if args.dtype != "f32" else []), *([EAGER] if args.eager else [])]
+    names = [OURS, *args.peers, *([REFERENCE] if args.dtype != "f32" else []), *([EAGER] if args.eager else [])]
     reference = REFERENCE if REFERENCE in names else OURS
     figures, masks = {name: [] for name in names}, {}
     for round_ in range(args.rounds):
@@ -220,9 +219,9 @@ def main():
     parser.add_argument("--eager", action="store_true", help="our reference executor too")
     parser.add_argument("--agreement", type=float, help="the least share of equal pixels: 0.999 in f32, 0.99 in bf16")
     parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
-    parser.add_argument("--executor", default="cpu", help="ours, as `candle-deeplab bench` has it")
+    parser.add_argument("--executor", default="auto", help="ours, as `candle-deeplab bench` has it")
     parser.add_argument("--program", default="target/release/candle-deeplab")
-    parser.add_argument("--json", help="write all figures to this file")
+    parser.add_argument("--json", help="write all figures to this file, after each model")
     for hidden in ("--peer", "--model", "--save-mask"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -230,14 +229,20 @@ def main():
         return run_peer(args)
     if not args.weights:
         parser.error("give a model directory with --weights")
+    if unknown := [name for name in args.peers if name not in MAKERS]:
+        parser.error(f"no peer is called {', '.join(unknown)}: choose from {', '.join(PEERS)}")
+    args.peers = [name for name in args.peers if (name, args.dtype) != ("onnxruntime", "bf16")]
+    if not args.peers:
+        parser.error("onnxruntime's CPU kernels have no bf16: choose other --peers, or --dtype f32")
     results = {}
     for weights in args.weights:
         with tempfile.TemporaryDirectory() as folder:
             results[weights] = compare(weights, args, pathlib.Path(folder))
+        # After each model: what was measured stays, whatever becomes of the next one.
+        if args.json:
+            pathlib.Path(args.json).write_text(json.dumps(results, indent=1))
         table(weights, results[weights])
-    if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(results, indent=1))
-    least = args.agreement or {"f32": 0.999, "bf16": 0.99}[args.dtype]
+    least = args.agreement if args.agreement is not None else {"f32": 0.999, "bf16": 0.99}[args.dtype]
     for weights, result in results.items():
         for name, figures in result.items():
             if figures["mask_agreement"] < least:

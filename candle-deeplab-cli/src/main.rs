@@ -14,6 +14,7 @@ mod output;
 mod pipeline;
 mod progress;
 mod resolve;
+mod target;
 mod transfer;
 
 use std::process::ExitCode;

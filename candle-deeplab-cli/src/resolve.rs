@@ -1,16 +1,14 @@
 //! From arguments to what a command works with. Whatever can be wrong is found here, before any time is spent.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
-use candle_deeplab::Precision;
 use candle_deeplab::exec::Isa;
-use candle_deeplab::zoo::Zoo;
 use candle_deeplab::zoo::hub::Settings;
+use candle_deeplab::zoo::{Resolved, Zoo};
+use candle_deeplab::{Executor, Precision};
 use weights_convert::WeightsConvert;
 
-use crate::args::{DeviceName, DtypeName, ModelArgs, ZooArgs};
+use crate::args::{DeviceName, DtypeName, ExecutorName, ModelArgs, ZooArgs};
 use crate::transfer;
 
 /// The zoo, which converts what is foreign.
@@ -24,13 +22,20 @@ pub(crate) fn zoo(args: &ZooArgs, show_progress: bool) -> Result<Zoo<'static>> {
     })
 }
 
-/// The directory of the model that was asked for, which is fetched and converted if it is not there yet.
-pub(crate) fn model(args: &ModelArgs, show_progress: bool) -> Result<PathBuf> {
-    Ok(zoo(&args.zoo, show_progress)?.resolve(&args.model)?.dir)
+/// The model that was asked for, which is fetched and converted if it is not there yet.
+pub(crate) fn model(args: &ModelArgs, show_progress: bool) -> Result<Resolved> {
+    Ok(zoo(&args.zoo, show_progress)?.resolve(&args.model)?)
+}
+
+/// Starts as many threads as were asked for.
+pub(crate) fn threads(wanted: Option<usize>) -> Result<()> {
+    let Some(threads) = wanted else { return Ok(()) };
+    let started = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    started.with_context(|| format!("cannot start {threads} threads: choose fewer with `--threads`"))
 }
 
 /// A precision that there are kernels for.
-pub(crate) fn precision(name: DtypeName) -> Result<Precision> {
+fn precision(name: DtypeName) -> Result<Precision> {
     match name {
         DtypeName::F32 => Ok(Precision::F32),
         DtypeName::Bf16 => Ok(Precision::Bf16),
@@ -43,9 +48,46 @@ pub(crate) fn fast_precision(name: DtypeName, device: &Device) -> Result<Precisi
     let precision = precision(name)?;
     if precision != Precision::F32 {
         ensure!(device.is_cpu(), "only the CPU computes in {precision} yet: leave `--dtype` or `--device` out");
-        Isa::detect_for(precision).context("leave `--dtype` out, for f32")?;
+        ensure!(Isa::detect_for(precision).is_ok(), "{NO_BF16}: leave `--dtype` out, for f32");
     }
     Ok(precision)
+}
+
+/// What a machine lacks that is not fast with bf16.
+pub(crate) const NO_BF16: &str = "this CPU lacks the instructions for bf16, AVX512_BF16";
+
+/// An executor, and a precision that it computes in on this machine.
+pub(crate) fn executor(name: ExecutorName, dtype: DtypeName) -> Result<(Executor, Precision)> {
+    let precision = precision(dtype)?;
+    let fastest = || match precision {
+        Precision::F32 => Ok(Isa::detect()),
+        _ => Isa::detect_for(precision).map_err(|_| {
+            anyhow!("{NO_BF16}: choose `--dtype f32`, or `--executor portable`, which computes the same slowly")
+        }),
+    };
+    let executor = match name {
+        ExecutorName::Auto => fastest().map(|_| Executor::Auto)?,
+        ExecutorName::Cpu => Executor::Cpu(fastest()?),
+        ExecutorName::Avx512 => Executor::Cpu(Isa::Avx512),
+        ExecutorName::Avx2 => Executor::Cpu(Isa::Avx2),
+        ExecutorName::Portable => Executor::Cpu(Isa::Portable),
+        ExecutorName::Eager => Executor::Eager,
+    };
+    match executor {
+        Executor::Cpu(isa) if !isa.is_available() => {
+            bail!("this CPU has no {isa}: leave `--executor` out, for the fastest instructions that it has")
+        }
+        Executor::Cpu(isa) if !isa.supports(precision) && name == ExecutorName::Avx512 => {
+            bail!("{NO_BF16}: choose `--dtype f32`, or `--executor portable`, which computes the same slowly")
+        }
+        Executor::Cpu(isa) if !isa.supports(precision) => {
+            bail!("there is no {precision} with {isa}: choose `--dtype f32`, or leave `--executor` out")
+        }
+        Executor::Eager if precision != Precision::F32 => {
+            bail!("candle's operations compute in f32 here: choose `--dtype f32`, or leave `--executor` out")
+        }
+        executor => Ok((executor, precision)),
+    }
 }
 
 /// A device that this program was built for.

@@ -9,6 +9,7 @@ mod file;
 pub mod graph;
 pub mod image;
 pub mod labels;
+mod lazy;
 pub mod mask;
 mod model;
 pub mod onnx;

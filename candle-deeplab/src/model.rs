@@ -1,7 +1,7 @@
 //! The public model: a network with its weights on a device.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
@@ -14,6 +14,7 @@ use crate::exec::eager::Eager;
 use crate::exec::fold;
 use crate::exec::{Executor, Isa, Precision};
 use crate::graph::{Graph, Param, Role, Value};
+use crate::lazy::{Lazy, apart};
 use crate::weights::{Weights, WeightsFile};
 
 /// The recipe's file in a model directory.
@@ -40,8 +41,14 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 ///
 /// # Memory
 /// A loaded model on the CPU holds its weights once, packed, from the first forward pass on; the file is read for that
-/// and then left alone. Asking for [`taps`](Self::taps) makes the second, eager copy, since fused kernels compute no value
-/// in between.
+/// and then left alone. They are packed once, however many threads call at once: the others wait, while as many threads as
+/// the current rayon pool has are started for it, which makes the first call safe inside any pool.
+///
+/// Feature maps are kept for the next calls, so that calls of the same few sizes allocate nothing but their results: those of as
+/// many calls as ran at once, but of no more than the pool has threads. What has been more than twice as large as needed for 32
+/// calls is given back.
+///
+/// Asking for [`taps`](Self::taps) makes a second, eager copy of the weights, since fused kernels compute no value in between.
 #[derive(Debug, Clone)]
 pub struct DeepLab {
     config: Config,
@@ -105,29 +112,34 @@ impl DeepLab {
         Ok(Self { config, graph, eager: Lazy::default(), cpu: Lazy::default(), ..self.clone() })
     }
 
-    /// The same model with another executor than the default, [`Executor::Auto`].
+    /// The same model with another executor than the default, [`Executor::Auto`]. Where both come to the same instructions
+    /// and precision, they share the packed weights.
     ///
     /// # Errors
-    /// [`Error::Executor`] where this machine or this model does not allow it.
+    /// [`Error::Executor`] where this machine or this model does not allow it, [`Error::NoHead`] for a backbone.
     pub fn with_executor(&self, executor: Executor) -> Result<Self> {
         self.with(executor, self.precision)
     }
 
     /// The same model at another precision than the default, f32. [`Bf16`](Precision::Bf16) is the
-    /// [fused executor's](Cpu::new): it gives up gradients of the input.
+    /// [fused executor's](Cpu::new): it gives up gradients of the input. Packed weights are shared as by
+    /// [`with_executor`](Self::with_executor).
     ///
     /// # Errors
     /// [`Error::Executor`] where this machine has no fast instructions for it (unless the executor
-    /// [is said](Self::with_executor)), or this model does not allow it.
+    /// [is said](Self::with_executor)), or this model does not allow it; [`Error::NoHead`] for a backbone.
     pub fn with_precision(&self, precision: Precision) -> Result<Self> {
         self.with(self.executor, precision)
     }
 
     fn with(&self, executor: Executor, precision: Precision) -> Result<Self> {
         let fused = matches!(executor, Executor::Cpu(_)) || precision != Precision::F32;
+        if fused {
+            self.check_head()?;
+        }
         if fused && !self.may_fuse() {
-            let reason = "the fused CPU executor takes a network with a head and constant f32 weights on the CPU: \
-                          choose f32 with `Executor::Auto`";
+            let reason =
+                "the fused CPU executor takes constant f32 weights on the CPU: choose f32 with `Executor::Auto`";
             return Err(Error::Executor(reason.into()));
         }
         match executor {
@@ -139,7 +151,10 @@ impl DeepLab {
             }
             Executor::Auto | Executor::Eager => {}
         }
-        Ok(Self { executor, precision, cpu: Lazy::default(), ..self.clone() })
+        let other = Self { executor, precision, ..self.clone() };
+        // What is packed depends on nothing else.
+        let same = (other.fused_isa(), other.precision) == (self.fused_isa(), self.precision);
+        Ok(if same { other } else { Self { cpu: Lazy::default(), ..other } })
     }
 
     /// The recipe.
@@ -204,16 +219,20 @@ impl DeepLab {
     /// # Errors
     /// [`Error::Weights`] where the file has been damaged since it was opened.
     pub fn fused(&self) -> Result<Option<Arc<Cpu>>> {
-        let isa = match self.executor {
+        let Some(isa) = self.fused_isa() else { return Ok(None) };
+        let get = |param: &Param| self.weights.values(param);
+        let pack = || Cpu::from_values(self.graph.clone(), isa, self.precision, get);
+        self.cpu.get_or_try(|| apart(pack)).map(Some)
+    }
+
+    /// The instructions that the fused executor uses, where it is the one.
+    fn fused_isa(&self) -> Option<Isa> {
+        match self.executor {
             // Not the portable kernels: they are slower than candle's matmul.
             Executor::Auto if self.may_fuse() => Isa::detect_for(self.precision).ok(),
             Executor::Cpu(isa) => Some(isa),
             Executor::Auto | Executor::Eager => None,
-        };
-        let Some(isa) = isa else { return Ok(None) };
-        let get = |param: &Param| self.weights.values(param);
-        let pack = || Cpu::from_values(self.graph.clone(), isa, self.precision, get);
-        self.cpu.get_or_try(pack).map(Some)
+        }
     }
 
     pub(crate) fn check_head(&self) -> Result<()> {
@@ -264,33 +283,5 @@ impl Module for DeepLab {
             Err(error) => Err(error),
         };
         output.map_err(Error::into_candle)
-    }
-}
-
-/// What is made when it is first needed, once for all clones.
-#[derive(Debug)]
-struct Lazy<T>(Arc<Mutex<Option<Arc<T>>>>);
-
-impl<T> Lazy<T> {
-    fn get_or_try(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = &*place {
-            return Ok(made.clone());
-        }
-        let made = Arc::new(make()?);
-        *place = Some(made.clone());
-        Ok(made)
-    }
-}
-
-impl<T> Clone for Lazy<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Default for Lazy<T> {
-    fn default() -> Self {
-        Self(Arc::default())
     }
 }

@@ -5,32 +5,41 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::number::{count, size};
+use super::number::{MOST_THREADS, count, output_stride, size};
 use super::{DtypeName, ModelArgs};
+
+/// Of a batch.
+const MOST_IMAGES: usize = 4096;
+/// Each keeps its time.
+const MOST_RUNS: usize = 1_000_000;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// Height and width of the input
-    #[arg(long, value_name = "HxW", default_value = "513x513", value_parser = size)]
-    pub(crate) size: (usize, usize),
+    /// Height and width of the input [default: the model's own]
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub(crate) size: Option<(usize, usize)>,
+
+    /// Run the network at another output stride, 8, 16 or 32: less is finer and slower [default: the model's own]
+    #[arg(long, value_name = "STRIDE", value_parser = output_stride)]
+    pub(crate) output_stride: Option<usize>,
 
     /// Images in a call
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count::<MOST_IMAGES>)]
     pub(crate) batch: usize,
 
     /// Threads [default: one a core, or RAYON_NUM_THREADS]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = count::<MOST_THREADS>)]
     pub(crate) threads: Option<usize>,
 
     /// Calls to time, after the first
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = count)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = count::<MOST_RUNS>)]
     pub(crate) runs: usize,
 
     /// What runs the network
-    #[arg(long, value_enum, default_value_t = ExecutorName::Cpu)]
+    #[arg(long, value_enum, default_value_t = ExecutorName::Auto)]
     pub(crate) executor: ExecutorName,
 
     /// The numbers that it computes in
@@ -45,6 +54,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) save_mask: Option<PathBuf>,
 
+    /// Replace the mask if it is already there
+    #[arg(long, requires = "save_mask")]
+    pub(crate) force: bool,
+
     /// Print one line of JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -54,7 +67,9 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ExecutorName {
-    /// Fused kernels, with the fastest instructions of this machine
+    /// As `segment` runs it: fused kernels where the CPU has AVX2 or AVX-512, else candle's operations
+    Auto,
+    /// Fused kernels, with the fastest instructions of this machine, or in plain Rust
     Cpu,
     /// Fused kernels with AVX-512
     Avx512,

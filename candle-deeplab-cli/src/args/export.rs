@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::ModelArgs;
-use super::number::size;
+use super::number::{output_stride, size};
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
@@ -27,6 +27,10 @@ pub(crate) struct OnnxArgs {
     /// Height and width of the input [default: the model's own]
     #[arg(long, value_name = "HxW", value_parser = size)]
     pub(crate) size: Option<(usize, usize)>,
+
+    /// Export the network at another output stride, 8, 16 or 32: less is finer and slower [default: the model's own]
+    #[arg(long, value_name = "STRIDE", value_parser = output_stride)]
+    pub(crate) output_stride: Option<usize>,
 
     /// What the file computes
     #[arg(long, value_enum, default_value_t = HeadName::Logits)]

@@ -10,9 +10,19 @@ pub(super) fn size(text: &str) -> Result<(usize, usize), String> {
     possible.ok_or_else(|| format!("it must be HEIGHTxWIDTH, e.g. 513x513, of at most {MAX_SIDE} a side"))
 }
 
-/// A number from 1 up.
-pub(super) fn count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "it must be a number from 1 up".into())
+/// A number from 1 to `MOST`.
+pub(super) fn count<const MOST: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|count| (1..=MOST).contains(count));
+    number.ok_or_else(|| format!("it must be a number from 1 to {MOST}"))
+}
+
+/// More than any machine has cores; each takes memory of its own.
+pub(super) const MOST_THREADS: usize = 4096;
+
+/// 8, 16 or 32, as all networks have them; which of them one can have depends on its rates.
+pub(super) fn output_stride(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|stride| [8, 16, 32].contains(stride));
+    number.ok_or_else(|| "it must be 8, 16 or 32".into())
 }
 
 #[cfg(test)]
@@ -21,12 +31,14 @@ mod tests {
 
     #[test]
     fn numbers_are_checked() {
-        assert_eq!((size("513x1025"), size("5×7"), count("3")), (Ok((513, 1025)), Ok((5, 7)), Ok(3)));
+        assert_eq!((size("513x1025"), size("5×7"), count::<3>("3")), (Ok((513, 1025)), Ok((5, 7)), Ok(3)));
+        assert_eq!(output_stride("8"), Ok(8));
+        assert!(["4", "0", "x", "-8"].into_iter().all(|text| output_stride(text).is_err()));
         assert!(
             ["", "513", "0x5", "5x0", "axb", "-1x3", "16385x5", "4294967297x600"]
                 .into_iter()
                 .all(|text| size(text).is_err())
         );
-        assert!(["", "0", "-1", "x"].into_iter().all(|text| count(text).is_err()));
+        assert!(["", "0", "-1", "x", "4", "9223372036854775807"].into_iter().all(|text| count::<3>(text).is_err()));
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::number::{count, size};
+use super::number::{MOST_THREADS, count, output_stride, size};
 use super::{DeviceName, DtypeName, ModelArgs};
 
 const EXAMPLES: &str = "\
@@ -113,7 +113,7 @@ pub(crate) struct SegmentArgs {
     pub(crate) overlap: usize,
 
     /// Threads for the network [default: one a core, or RAYON_NUM_THREADS]
-    #[arg(long, value_name = "N", value_parser = count, help_heading = "Model")]
+    #[arg(long, value_name = "N", value_parser = count::<MOST_THREADS>, help_heading = "Model")]
     pub(crate) threads: Option<usize>,
 
     /// The numbers that the network computes in
@@ -194,11 +194,6 @@ fn opacity(text: &str) -> Result<f32, String> {
     number.ok_or_else(|| "it must be a number from 0 to 1".into())
 }
 
-fn output_stride(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|stride| [8, 16, 32].contains(stride));
-    number.ok_or_else(|| "it must be 8, 16 or 32".into())
-}
-
 fn scale(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|scale: &f64| *scale > 0.0 && *scale <= 8.0);
     number.ok_or_else(|| "each must be a number above 0, at most 8".into())
@@ -217,8 +212,6 @@ mod tests {
     fn numbers_are_checked() {
         assert_eq!((opacity("0"), opacity("0.25"), opacity("1")), (Ok(0.0), Ok(0.25), Ok(1.0)));
         assert!(["-0.1", "1.1", "nan", "60%", ""].into_iter().all(|text| opacity(text).is_err()));
-        assert_eq!(output_stride("8"), Ok(8));
-        assert!(["4", "0", "x", "-8"].into_iter().all(|text| output_stride(text).is_err()));
         assert_eq!((scale("0.5"), seconds("1.5")), (Ok(0.5), Ok(1.5)));
         assert!(["0", "-1", "nan", "inf", "9", ""].into_iter().all(|text| scale(text).is_err()));
         assert!(["0", "-1", "nan", "inf", ""].into_iter().all(|text| seconds(text).is_err()));

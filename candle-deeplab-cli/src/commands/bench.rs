@@ -1,53 +1,72 @@
 //! `candle-deeplab bench`: how long a network takes from preprocessed pixels to the class of each.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use candle_deeplab::exec::Isa;
 use candle_deeplab::exec::cpu::StepTime;
-use candle_deeplab::{DeepLab, Executor, atomic};
+use candle_deeplab::zoo::Resolved;
+use candle_deeplab::{DeepLab, Executor, Precision};
 use serde::Serialize;
 
-use crate::args::{BenchArgs, ExecutorName};
+use crate::args::BenchArgs;
 use crate::exit::Exit;
+use crate::memory;
 use crate::output::{Output, Report};
 use crate::resolve;
+use crate::target::Target;
 
 pub(crate) fn run(args: BenchArgs) -> Result<Exit> {
     let start = process_start().unwrap_or_else(Instant::now);
     let output = Output::new(args.json, false);
-    let weights = resolve::model(&args.model, true)?;
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")?;
+    let how = resolve::executor(args.executor, args.dtype)?;
+    ensure!(
+        !args.layers || is_fused(how),
+        "`--layers` is about the fused executor, which does not run here: leave it out, or choose `--executor cpu`"
+    );
+    let mask = args.save_mask.as_ref().map(|path| Target::new(path, args.force, "--save-mask")).transpose()?;
+    if let Some(size) = args.size {
+        check_memory(args.batch, size, 0)?;
     }
-    let report = measure(&args, weights, start)?;
+    resolve::threads(args.threads)?;
+    // Last: it may have to be fetched.
+    let found = resolve::model(&args.model, true)?;
+    let report = measure(&args, how, &found, mask, start)?;
     output.print(&report).context("cannot print the result")?;
     Ok(Exit::Success)
 }
 
-fn measure(args: &BenchArgs, weights: PathBuf, start: Instant) -> Result<Measured> {
-    let isa = match args.executor {
-        ExecutorName::Cpu | ExecutorName::Eager => Isa::detect(),
-        ExecutorName::Avx512 => Isa::Avx512,
-        ExecutorName::Avx2 => Isa::Avx2,
-        ExecutorName::Portable => Isa::Portable,
-    };
-    let precision = resolve::precision(args.dtype)?;
-    let executor = if args.executor == ExecutorName::Eager { Executor::Eager } else { Executor::Cpu(isa) };
-    let model = DeepLab::load(&weights, &Device::Cpu)
-        .with_context(|| format!("cannot load the model in `{}`", weights.display()))?
-        .with_executor(executor)?
-        .with_precision(precision)?;
-    let (height, width) = args.size;
-    let pixels = gradient(args.batch, height, width)?;
-    let mask = model.label_map(&pixels)?;
-    let cold_start = start.elapsed();
-    if let Some(path) = &args.save_mask {
-        let mask = mask.flatten_all()?.to_vec1::<u8>()?;
-        atomic::write_new(path, |file| file.write_all(&mask)).context("cannot write the mask")?;
+/// Whether the fused executor will run.
+fn is_fused((executor, precision): (Executor, Precision)) -> bool {
+    match executor {
+        Executor::Auto => Isa::detect_for(precision).is_ok(),
+        Executor::Cpu(_) => true,
+        Executor::Eager => false,
+    }
+}
+
+fn measure(
+    args: &BenchArgs,
+    (executor, precision): (Executor, Precision),
+    found: &Resolved,
+    mask: Option<Target>,
+    start: Instant,
+) -> Result<Measured> {
+    let mut model = DeepLab::load(&found.dir, &Device::Cpu)
+        .with_context(|| format!("cannot load the model in `{}`", found.dir.display()))?;
+    if let Some(stride) = args.output_stride {
+        model = model.at_output_stride(stride)?;
+    }
+    model = model.with_executor(executor)?.with_precision(precision)?;
+    let size = args.size.unwrap_or_else(|| model.config().preprocessing.size.network_size());
+    check_memory(args.batch, size, model.graph().peak_bytes(size.0, size.1)?)?;
+    let pixels = gradient(args.batch, size)?;
+    let classes = model.label_map(&pixels)?;
+    let cold_start = found.cached.then(|| milliseconds(start.elapsed()));
+    if let Some(mask) = mask {
+        mask.write(&classes.flatten_all()?.to_vec1::<u8>()?)?;
     }
 
     let mut times = Vec::with_capacity(args.runs);
@@ -57,43 +76,55 @@ fn measure(args: &BenchArgs, weights: PathBuf, start: Instant) -> Result<Measure
         times.push(start.elapsed());
     }
     times.sort();
+    let isa = model.fused()?.map(|cpu| cpu.isa());
     let layers = if args.layers { Some(layers(&model, &pixels)?) } else { None };
     let quantile = |share: f64| milliseconds(times[((times.len() - 1) as f64 * share).round() as usize]);
-    let gmac = model.graph().summary(height, width)?.macs as f64 * args.batch as f64 / 1e9;
+    let gmac = model.graph().summary(size.0, size.1)?.macs as f64 * args.batch as f64 / 1e9;
     Ok(Measured {
-        executor: match executor {
-            Executor::Cpu(isa) => isa.to_string(),
-            _ => "eager".into(),
-        },
+        model: args.model.model.clone(),
+        output_stride: model.config().network.output_stride,
+        executor: isa.map_or("eager".into(), |isa| isa.to_string()),
         dtype: precision.to_string(),
-        size: args.size,
+        size,
         batch: args.batch,
         threads: rayon::current_num_threads(),
         runs: args.runs,
         median_ms: quantile(0.5),
         min_ms: quantile(0.0),
         p90_ms: quantile(0.9),
-        cold_start_ms: milliseconds(cold_start),
+        cold_start_ms: cold_start,
         peak_rss_mib: peak_rss_mib(),
         gmac,
         gflops: 2.0 * gmac / (quantile(0.5) / 1e3),
-        peak_gflops: isa.peak_flops(precision).map(|peak| peak / 1e9),
+        peak_gflops: isa.unwrap_or_else(Isa::detect).peak_flops(precision).map(|peak| peak / 1e9),
         layers,
     })
 }
 
+/// Refuses an input that will not fit into memory, with so many bytes of feature maps for each image.
+fn check_memory(batch: usize, (height, width): (usize, usize), maps: u64) -> Result<()> {
+    let pixels = [3, height as u64, width as u64, size_of::<f32>() as u64].iter().product::<u64>();
+    let needed = maps.saturating_add(pixels).saturating_mul(batch as u64);
+    let most = memory::budget().unwrap_or(isize::MAX as u64);
+    ensure!(
+        needed <= most,
+        "{batch}×{height}×{width} takes about {} MiB, and {} MiB can be had: choose a smaller `--size` or `--batch`",
+        needed >> 20,
+        most >> 20
+    );
+    Ok(())
+}
+
 /// Pixels in the range of preprocessed ones, with something in them.
-fn gradient(batch: usize, height: usize, width: usize) -> Result<Tensor> {
+fn gradient(batch: usize, (height, width): (usize, usize)) -> Result<Tensor> {
     let value = |i: usize| (i % 509) as f32 / 254.0 - 1.0;
     let values: Vec<f32> = (0..batch * 3 * height * width).map(value).collect();
     Ok(Tensor::from_vec(values, (batch, 3, height, width), &Device::Cpu)?)
 }
 
 fn layers(model: &DeepLab, pixels: &Tensor) -> Result<Vec<Layer>> {
-    let cpu = model.fused()?;
-    ensure!(cpu.is_some(), "`--layers` is about the fused executor: leave `--executor eager` out");
-    let steps = cpu.map(|cpu| cpu.profile(pixels)).transpose()?.map(|(_, steps)| steps).unwrap_or_default();
-    Ok(steps.into_iter().map(Layer::new).collect())
+    let cpu = model.fused()?.context("the fused executor has not run")?;
+    Ok(cpu.profile(pixels)?.1.into_iter().map(Layer::new).collect())
 }
 
 /// One step of the fused executor.
@@ -117,6 +148,10 @@ impl Layer {
 /// What was measured.
 #[derive(Debug, Serialize)]
 struct Measured {
+    /// As it was asked for.
+    model: String,
+    output_stride: usize,
+    /// What ran: instructions of the fused one, or `eager`.
     executor: String,
     dtype: String,
     size: (usize, usize),
@@ -126,13 +161,14 @@ struct Measured {
     median_ms: f64,
     min_ms: f64,
     p90_ms: f64,
-    /// From the start of the process to the first label map.
-    cold_start_ms: f64,
+    /// From the start of the process to the first label map. `null` where the model was fetched or converted on the way.
+    cold_start_ms: Option<f64>,
     /// `null` where the system does not say.
     peak_rss_mib: Option<f64>,
     /// Multiply-adds of the convolutions.
     gmac: f64,
-    /// Two operations a multiply-add, at the median.
+    /// Two operations for each of these, at the median. Winograd's and Strassen's algorithms do fewer, so that this may lie
+    /// above the peak.
     gflops: f64,
     /// What the same threads reach with the executor's instructions for these numbers and nothing but registers.
     peak_gflops: Option<f64>,
@@ -147,14 +183,15 @@ impl Report for Measured {
             writeln!(to, "{path:60} {kernel:20} {ms:8.2} ms {gflops:7.1} GFLOP/s")?;
         }
         let ((height, width), Self { executor, dtype, batch, threads, runs, .. }) = (self.size, self);
+        writeln!(to, "{} at output stride {}", self.model, self.output_stride)?;
         writeln!(to, "{batch}×{height}×{width}, {executor}, {dtype}, threads: {threads}, runs: {runs}")?;
         writeln!(to, "median {:.1} ms, min {:.1}, p90 {:.1}", self.median_ms, self.min_ms, self.p90_ms)?;
-        let peak = self.peak_gflops.map_or(String::new(), |peak| format!(" of at most {peak:.1}"));
-        writeln!(
-            to,
-            "cold start {:.0} ms, {:.1} GMAC, {:.1}{peak} GFLOP/s",
-            self.cold_start_ms, self.gmac, self.gflops
-        )?;
+        match self.cold_start_ms {
+            Some(cold_start) => writeln!(to, "cold start {cold_start:.0} ms")?,
+            None => writeln!(to, "cold start not measured: the model was fetched or converted first")?,
+        }
+        let peak = self.peak_gflops.map_or(String::new(), |peak| format!(" (registers alone reach {peak:.1})"));
+        writeln!(to, "{:.1} GMAC, effectively {:.1} GFLOP/s{peak}", self.gmac, self.gflops)?;
         match self.peak_rss_mib {
             Some(peak) => writeln!(to, "peak memory {peak:.0} MiB"),
             None => Ok(()),

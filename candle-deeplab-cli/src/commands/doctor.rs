@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use candle_deeplab::Precision;
 use candle_deeplab::exec::Isa;
 use serde::Serialize;
 
@@ -39,6 +40,7 @@ pub(crate) fn run(args: DoctorArgs) -> Result<Exit> {
         devices: devices.to_vec(),
         features: features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect(),
         instructions: Isa::detect().to_string(),
+        bf16: Isa::detect_for(Precision::Bf16).ok().map(|isa| isa.to_string()),
         threads: rayon::current_num_threads(),
         cache: settings.cache.display().to_string(),
         converted: settings.models.display().to_string(),
@@ -83,6 +85,8 @@ struct Found {
     devices: Vec<DeviceFound>,
     features: Vec<&'static str>,
     instructions: String,
+    /// The instructions that are fast with it.
+    bf16: Option<String>,
     threads: usize,
     cache: String,
     converted: String,
@@ -108,6 +112,8 @@ impl Report for Found {
         }
         line("features", listed(&self.features))?;
         line("instructions", self.instructions.clone())?;
+        let bf16 = self.bf16.as_ref().map(|isa| format!("works (`--dtype bf16`, with {isa})"));
+        line("bf16", bf16.unwrap_or_else(|| resolve::NO_BF16.into()))?;
         line("threads", self.threads.to_string())?;
         line("cache", format!("{} (Hub), {} (converted)", self.cache, self.converted))?;
         line("models", format!("{}, {}", self.models, table::bytes(self.bytes)))?;

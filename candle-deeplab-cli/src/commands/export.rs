@@ -3,16 +3,17 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use candle_core::Device;
+use candle_deeplab::DeepLab;
 use candle_deeplab::onnx::{self, Head};
-use candle_deeplab::{DeepLab, Error, atomic};
 use serde::Serialize;
 
 use crate::args::{ExportArgs, ExportFormat, HeadName, OnnxArgs};
 use crate::exit::Exit;
 use crate::output::{Output, Report};
 use crate::resolve;
+use crate::target::Target;
 
 pub(crate) fn run(args: ExportArgs) -> Result<Exit> {
     let ExportFormat::Onnx(args) = args.format;
@@ -23,39 +24,41 @@ pub(crate) fn run(args: ExportArgs) -> Result<Exit> {
 }
 
 fn onnx(args: OnnxArgs) -> Result<Exported> {
-    let weights = resolve::model(&args.model, !args.json)?;
-    let model = DeepLab::load(&weights, &Device::Cpu)
+    let target = Target::new(&args.output, args.force, "-o")?;
+    // Last: it may have to be fetched.
+    let weights = resolve::model(&args.model, !args.json)?.dir;
+    let mut model = DeepLab::load(&weights, &Device::Cpu)
         .with_context(|| format!("cannot load the model in `{}`", weights.display()))?;
+    if let Some(stride) = args.output_stride {
+        model = model.at_output_stride(stride)?;
+    }
     let size = args.size.unwrap_or_else(|| model.config().preprocessing.size.network_size());
     let (head, output) = match args.head {
         HeadName::Logits => (Head::Logits, "logits"),
         HeadName::Mask => (Head::Mask, "mask"),
     };
     let bytes = onnx::export(&model, size, head).context("cannot export the model")?;
-    let content = |file: &mut io::BufWriter<&mut std::fs::File>| file.write_all(&bytes);
-    let path = args.output;
-    match if args.force { atomic::write(&path, content) } else { atomic::write_new(&path, content) } {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
-            bail!("`{}` exists: replace it with `--force`, or choose another output with `-o`", path.display())
-        }
-        written => written.context("cannot write the output")?,
-    }
-    Ok(Exported { path, bytes: bytes.len(), size, output })
+    target.write(&bytes)?;
+    let (model, output_stride) = (args.model.model, model.config().network.output_stride);
+    Ok(Exported { model, path: args.output, bytes: bytes.len(), size, output_stride, output })
 }
 
 /// What was written.
 #[derive(Debug, Serialize)]
 struct Exported {
+    /// As it was asked for.
+    model: String,
     path: PathBuf,
     bytes: usize,
     /// Height and width.
     size: (usize, usize),
+    output_stride: usize,
     output: &'static str,
 }
 
 impl Report for Exported {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        let Self { path, bytes, size: (height, width), output } = self;
+        let Self { path, bytes, size: (height, width), output, .. } = self;
         let (path, mb) = (path.display(), *bytes as f64 / 1e6);
         writeln!(to, "wrote {path} ({mb:.1} MB): `input` f32 [1, 3, {height}, {width}] to `{output}`")
     }

@@ -5,15 +5,18 @@ mod proto;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
 use prost::Message;
 
 use crate::arch::LOGITS;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::fold::Reader;
 use crate::graph::Graph;
-use crate::model::DeepLab;
+use crate::model::{CONFIG_FILE, DeepLab};
 use lower::{Lowering, value_info};
-use proto::{DataType, GraphProto, Model, OperatorSet};
+use proto::{DataType, GraphProto, Model, OperatorSet, Property};
 
 /// Operators as of ONNX 1.12.
 const OPSET: i64 = 17;
@@ -21,6 +24,9 @@ const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 /// Protobuf's largest message.
 const MAX_BYTES: usize = i32::MAX as usize;
+
+/// The key of the classes' names in a file's metadata.
+pub const CLASS_NAMES: &str = "class_names";
 
 /// What the file computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +39,10 @@ pub enum Head {
 
 /// A model as the bytes of an ONNX file: from `input`, f32 `[1, 3, H, W]` already preprocessed, to what `head` says.
 /// Batch norms are folded into the convolutions before them.
+///
+/// The file says by itself how an image becomes its input and what its classes are called: `metadata_props` has the recipe
+/// under [`config.json`](CONFIG_FILE), as text, and the names in order under [`class_names`](CLASS_NAMES), a JSON array. The
+/// size of the input is the one that was exported, whatever the recipe's rule names.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -50,11 +60,27 @@ pub enum Head {
 /// be larger than an ONNX file can be; [`Error::Weights`] where the weights have been damaged since they were opened.
 pub fn export(model: &DeepLab, size: (usize, usize), head: Head) -> Result<Vec<u8>> {
     model.check_head()?;
-    let classes = model.config().network.classes;
-    file(model.graph(), classes, size, head, &model.reader())
+    let config = model.config();
+    let about = metadata(config)?;
+    file((model.graph(), about), config.network.classes, size, head, &model.reader())
 }
 
-fn file(graph: &Graph, classes: usize, (height, width): (usize, usize), head: Head, read: &Reader) -> Result<Vec<u8>> {
+fn metadata(config: &Config) -> Result<Vec<Property>> {
+    let failed = |error: serde_json::Error| Error::config(Path::new(CONFIG_FILE), error.to_string());
+    let texts = [
+        (CONFIG_FILE, serde_json::to_string(config).map_err(failed)?),
+        (CLASS_NAMES, serde_json::to_string(&config.labels.names).map_err(failed)?),
+    ];
+    Ok(texts.map(|(key, value)| Property { key: Some(key.into()), value: Some(value) }).into())
+}
+
+fn file(
+    (graph, metadata_props): (&Graph, Vec<Property>),
+    classes: usize,
+    (height, width): (usize, usize),
+    head: Head,
+    read: &Reader,
+) -> Result<Vec<u8>> {
     let refuse = |reason: String| Err(Error::Graph { node: LOGITS.into(), reason });
     if head == Head::Mask && classes > 256 {
         return refuse(format!("has {classes} classes, and a mask holds 256: export logits"));
@@ -76,6 +102,7 @@ fn file(graph: &Graph, classes: usize, (height, width): (usize, usize), head: He
             output: vec![output],
         }),
         opset_import: vec![OperatorSet { domain: Some(String::new()), version: Some(OPSET) }],
+        metadata_props,
     };
     match model.encoded_len() {
         size if size > MAX_BYTES => {

@@ -15,6 +15,16 @@ pub(super) struct Model {
     pub(super) graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
     pub(super) opset_import: Vec<OperatorSet>,
+    #[prost(message, repeated, tag = "14")]
+    pub(super) metadata_props: Vec<Property>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Property {
+    #[prost(string, optional, tag = "1")]
+    pub(super) key: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub(super) value: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -148,10 +148,10 @@ fn the_file_computes_what_the_model_does() {
         let image = hashed("image", &[1, 3, size.0, size.1]).to_dtype(DType::F32).unwrap();
         let wanted = eager.run(&image, &[graph.output()]).unwrap().remove(0);
         let read = &fold::reader(&graph, |param| fold::values(&weight(param)?));
-        let logits = super::file(&graph, classes, size, Head::Logits, read).unwrap();
+        let logits = super::file((&graph, vec![]), classes, size, Head::Logits, read).unwrap();
         let difference = (evaluate(&logits, &image) - &wanted).unwrap().abs().unwrap().max_all().unwrap();
         assert!(difference.to_scalar::<f32>().unwrap() < 1e-5, "{size:?}: {difference}");
-        let mask = evaluate(&super::file(&graph, classes, size, Head::Mask, read).unwrap(), &image);
+        let mask = evaluate(&super::file((&graph, vec![]), classes, size, Head::Mask, read).unwrap(), &image);
         let wanted = wanted.argmax(1).unwrap().to_dtype(DType::U8).unwrap();
         let same = mask.eq(&wanted).unwrap().to_dtype(DType::F32).unwrap().mean_all().unwrap();
         // A tie within rounding may fall either way.
@@ -162,8 +162,13 @@ fn the_file_computes_what_the_model_does() {
 #[test]
 fn a_mask_that_cannot_hold_the_classes_is_refused() {
     let (graph, _) = network();
-    let error =
-        super::file(&graph, 300, (33, 33), Head::Mask, &fold::reader(&graph, |param| fold::values(&weight(param)?)))
-            .unwrap_err();
+    let error = super::file(
+        (&graph, vec![]),
+        300,
+        (33, 33),
+        Head::Mask,
+        &fold::reader(&graph, |param| fold::values(&weight(param)?)),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("export logits"), "{error}");
 }

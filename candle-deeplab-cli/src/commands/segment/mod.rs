@@ -34,11 +34,9 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let inputs = input::expand(&args.inputs, args.output.as_deref())?;
     let jobs = plan::plan(inputs, &formats, args.output.as_deref(), args.force)?;
     // Last: it may have to be fetched.
-    let weights = resolve::model(&args.model, !args.quiet)?;
+    let weights = resolve::model(&args.model, !args.quiet)?.dir;
     interrupt::install()?;
-    if let Some(threads) = args.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start the threads")?;
-    }
+    resolve::threads(args.threads)?;
 
     let start = Instant::now();
     let engine = Engine::load(&weights, (&device, precision), &args)?;

@@ -7,10 +7,19 @@ use super::plan::Plan;
 use super::program::Operand;
 use super::view::{View, ViewMut};
 
+/// Memory that is so many times as large as what a call needs is too large for it.
+const SLACK: usize = 2;
+
+/// It is given back after so many such calls in a row, not at once: several scales, or tiles of an image and then the next
+/// image, are a few sizes by turns.
+const PATIENCE: usize = 32;
+
 /// The buffers of a plan, and a place for the logits as planes.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     buffers: Vec<Aligned>,
+    /// The latest calls that it was too large for.
+    idle: usize,
     pub(super) planes: Aligned,
     /// What a step needs while it runs.
     pub(super) scratch: Aligned,
@@ -18,6 +27,12 @@ pub(super) struct Arena {
 
 impl Arena {
     fn fit(&mut self, plan: &Plan) {
+        let (has, needed): (usize, usize) =
+            (self.buffers.iter().map(|buffer| buffer.len()).sum(), plan.buffers.iter().sum());
+        self.idle = if has / SLACK > needed { self.idle + 1 } else { 0 };
+        if self.idle > PATIENCE {
+            *self = Self::default();
+        }
         if self.buffers.len() < plan.buffers.len() {
             self.buffers.resize_with(plan.buffers.len(), Aligned::default);
         }
@@ -57,7 +72,7 @@ impl Arena {
     }
 }
 
-/// Arenas that wait for a call: as many as there were calls at once.
+/// Arenas that wait for a call: as many as there were calls at once, and no more than the pool has threads.
 #[derive(Debug, Default)]
 pub(super) struct Arenas(Mutex<Vec<Arena>>);
 
@@ -68,7 +83,60 @@ impl Arenas {
         let mut arena = waiting().pop().unwrap_or_default();
         arena.fit(plan);
         let result = run(&mut arena);
-        waiting().push(arena);
+        let mut waiting = waiting();
+        if waiting.len() < rayon::current_num_threads() {
+            waiting.push(arena);
+        }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resize::Axis;
+    use super::*;
+
+    fn plan(buffers: &[usize]) -> Plan {
+        let axis = || Axis::new(1, 1, true);
+        let (maps, steps, buffers) = (vec![], vec![], buffers.to_vec());
+        Plan { batch: 1, maps, steps, buffers, output: (1, 1), output_axes: (axis(), axis()) }
+    }
+
+    /// Lengths of the buffers, and where the first lies.
+    fn memory(arenas: &Arenas, plan: &Plan) -> (Vec<usize>, *const f32) {
+        arenas.with(plan, |arena| (arena.buffers.iter().map(|b| b.len()).collect(), arena.buffers[0].as_ptr()))
+    }
+
+    #[test]
+    fn memory_is_used_again_and_given_back_when_it_has_long_been_too_large() {
+        let (arenas, small, large) = (Arenas::default(), plan(&[100]), plan(&[1000, 50]));
+        let (lengths, place) = memory(&arenas, &large);
+        assert_eq!(lengths, [1000, 50]);
+        // Nothing is allocated while sizes take turns, or differ little.
+        let half = plan(&[500, 25]);
+        for _ in 0..3 {
+            (0..PATIENCE).for_each(|_| assert_eq!(memory(&arenas, &small), (vec![1000, 50], place)));
+            assert_eq!(memory(&arenas, &large), (vec![1000, 50], place));
+            (0..2 * PATIENCE).for_each(|_| assert_eq!(memory(&arenas, &half), (vec![1000, 50], place)));
+        }
+        (0..PATIENCE).for_each(|_| _ = memory(&arenas, &small));
+        assert_eq!(memory(&arenas, &small).0, [100]);
+    }
+
+    #[test]
+    fn no_more_arenas_wait_than_the_pool_has_threads() {
+        fn nested(arenas: &Arenas, plan: &Plan, calls: usize) {
+            arenas.with(plan, |_| {
+                if calls > 1 {
+                    nested(arenas, plan, calls - 1)
+                }
+            });
+        }
+        let (arenas, plan) = (Arenas::default(), plan(&[10]));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        pool.install(|| nested(&arenas, &plan, 1));
+        assert_eq!(arenas.0.lock().unwrap().len(), 1);
+        pool.install(|| nested(&arenas, &plan, 5));
+        assert_eq!(arenas.0.lock().unwrap().len(), 2);
     }
 }

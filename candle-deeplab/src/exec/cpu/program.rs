@@ -97,19 +97,20 @@ impl From<Conv> for Windows {
     }
 }
 
-impl Kernel {
+impl Step {
     /// Multiply-adds of a pixel of the result.
     pub(super) fn macs_per_pixel(&self) -> u64 {
-        let macs = match self {
-            Self::Dense(conv, _) => {
-                let before = match &conv.rows {
-                    Rows::Depthwise(depthwise) => depthwise.weights.len(),
-                    Rows::Window => 0,
-                };
-                before + conv.weights.inputs() * conv.weights.outputs()
+        let macs = match &self.kernel {
+            // Not as the weights are packed: bf16 has inputs of zero there.
+            Kernel::Dense(DenseConv { weights, rows, .. }, Windows { kernel, .. }) => {
+                let products = self.input.channels * weights.outputs();
+                match rows {
+                    Rows::Depthwise(depthwise) => depthwise.weights.len() + products,
+                    Rows::Window => kernel * kernel * products,
+                }
             }
-            Self::Winograd(conv, _) => conv.macs_per_pixel(),
-            Self::Depthwise(conv, _) => conv.weights.len(),
+            Kernel::Winograd(conv, _) => conv.macs_per_pixel(),
+            Kernel::Depthwise(conv, _) => conv.weights.len(),
             _ => 0,
         };
         macs as u64

@@ -325,3 +325,23 @@ fn wide_pointwise_convolutions() {
         }
     }
 }
+
+/// As the summary counts them: what fills up words of bf16 is no multiplication.
+#[test]
+fn a_profile_counts_the_multiplications_of_the_network() {
+    let graph = Arc::new(network(|g, image| {
+        let x = g.conv_bn_act("first", image, Conv::dense(27, 3).stride(2), Activation::Relu);
+        let grouped = Conv { groups: 3, ..Conv::dense(33, 3) };
+        let x = g.conv_bn_act("grouped", x, grouped, Activation::Relu);
+        let x = g.conv_bn("depthwise", x, Conv::depthwise(33));
+        let x = g.conv_bn("pointwise", x, Conv::pointwise(37));
+        let x = g.conv_bn("wide", x, Conv::dense(40, 3));
+        g.conv_bn_act("alone", x, Conv::depthwise(40), Activation::HardSwish)
+    }));
+    for (isa, precision) in [(Isa::detect(), Precision::F32), (Isa::Portable, Precision::Bf16)] {
+        let cpu = Cpu::new(graph.clone(), isa, precision, weight).unwrap();
+        let (_, steps) = cpu.profile(&image([2, 9, 7])).unwrap();
+        let counted: u64 = steps.iter().map(|step| step.macs).sum();
+        assert_eq!(counted, 2 * graph.summary(9, 7).unwrap().macs, "{isa}, {precision}");
+    }
+}
