@@ -60,6 +60,14 @@ struct Scratch {
     sums: Aligned,
 }
 
+/// What rows are made of.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    kernels: Kernels,
+    x: View<'a>,
+    windows: (Window, Window),
+}
+
 /// Rows that are not used where they lie.
 #[derive(Default)]
 struct Input {
@@ -122,6 +130,7 @@ impl DenseConv {
                 (out.pixels(), block_rows(out.pixels(), fitting_rows(floats), tile))
             }
         };
+        let source = Source { kernels, x, windows };
         let ViewMut { data, pitch, offset, .. } = out;
         let blocks = data.par_chunks_mut(image * pitch).enumerate().flat_map(|(n, data)| {
             let blocks = data.par_chunks_mut(block * pitch).with_max_len(1).enumerate();
@@ -131,9 +140,9 @@ impl DenseConv {
             let pixels = first..first + out.len() / pitch;
             SCRATCH.with_borrow_mut(|Scratch { input, lists, sums }| {
                 let (x, x_pitch) = match (matrix, interleaved) {
-                    (true, true) => self.tiles(kernels, &x, windows, pixels, input, lists),
-                    (true, false) => self.matrix(kernels, &x, windows, pixels, &mut input.made, lists),
-                    (false, _) => self.seen(kernels, &x, windows, pixels, &mut input.made, lists),
+                    (true, true) => self.tiles(source, pixels, input, lists),
+                    (true, false) => self.matrix(source, pixels, &mut input.made, lists),
+                    (false, _) => self.seen(source, pixels, &mut input.made, lists),
                 };
                 let args = Matmul {
                     runs: &lists.runs,
@@ -162,22 +171,20 @@ impl DenseConv {
     /// a few at a time, which are still in the cache when they are interleaved.
     fn tiles<'a>(
         &self,
-        kernels: Kernels,
-        x: &View,
-        windows: (Window, Window),
+        source: Source,
         pixels: Range<usize>,
         Input { made, tiles }: &'a mut Input,
         lists: &mut Lists,
     ) -> (&'a [f32], usize) {
-        let (tile, inputs) = (kernels.tile_rows(), self.weights.weights().inputs);
-        let strip = (STRIP_FLOATS / x.channels.max(1)).next_multiple_of(tile);
+        let (tile, inputs) = (source.kernels.tile_rows(), self.weights.weights().inputs);
+        let strip = (STRIP_FLOATS / source.x.channels.max(1)).next_multiple_of(tile);
         let padded = pixels.len().next_multiple_of(2 * tile);
         tiles.grow(padded * inputs);
         for first in pixels.clone().step_by(strip) {
             let rows = strip.min(pixels.end - first);
-            let (x, pitch) = self.matrix(kernels, x, windows, first..first + rows, made, lists);
+            let (x, pitch) = self.matrix(source, first..first + rows, made, lists);
             let out = &mut tiles[(first - pixels.start) * inputs..];
-            kernels.interleave(Interleave { x, pitch, rows, inputs, out });
+            source.kernels.interleave(Interleave { x, pitch, rows, inputs, out });
         }
         tiles[pixels.len().next_multiple_of(tile) * inputs..padded * inputs].fill(0.0);
         one_run(pixels.len(), inputs, lists);
@@ -187,39 +194,34 @@ impl DenseConv {
     /// The rows of a matrix, and their pitch.
     fn matrix<'a>(
         &self,
-        kernels: Kernels,
-        x: &View<'a>,
-        windows: (Window, Window),
+        Source { kernels, x, windows }: Source<'a>,
         pixels: Range<usize>,
         Made { rows, rounded }: &'a mut Made,
         lists: &mut Lists,
     ) -> (&'a [f32], usize) {
-        let channels = x.channels;
-        let (x, x_pitch) = match &self.rows {
+        let made = match &self.rows {
             Rows::Window => (x.from(pixels.start), x.pitch),
             Rows::Depthwise(depthwise) => {
                 let (len, pitch) = (pixels.len(), row_pitch(x.channels));
                 rows.grow(len * pitch);
                 let rows = &mut rows[..len * pitch];
-                depthwise.run(kernels, x, windows, pixels.start, (rows, pitch), (&mut lists.runs, &mut lists.taps));
+                depthwise.run(kernels, &x, windows, pixels.start, (rows, pitch), (&mut lists.runs, &mut lists.taps));
                 (&*rows, pitch)
             }
         };
-        one_run(pixels.len(), channels, lists);
-        self.rounded(kernels, (x, x_pitch), lists, rounded)
+        one_run(pixels.len(), x.channels, lists);
+        self.rounded(kernels, made, lists, rounded)
     }
 
     /// What the windows see, where it lies.
     fn seen<'a>(
         &self,
-        kernels: Kernels,
-        x: &View<'a>,
-        windows: (Window, Window),
+        Source { kernels, x, windows }: Source<'a>,
         pixels: Range<usize>,
         Made { rounded, .. }: &'a mut Made,
         lists: &mut Lists,
     ) -> (&'a [f32], usize) {
-        find_segments(x, windows, pixels, self.weights.precision().padded(x.channels), lists);
+        find_segments(&x, windows, pixels, self.weights.precision().padded(x.channels), lists);
         self.rounded(kernels, (x.data, windows.1.stride * x.pitch), lists, rounded)
     }
 
