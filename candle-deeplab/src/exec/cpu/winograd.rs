@@ -1,8 +1,10 @@
-//! Dense 3×3 convolutions at stride 1 by Winograd's F(4×4, 3×3): 36 products where 16 outputs take 144.
+//! Dense 3×3 convolutions at stride 1 by Winograd's F(4×4, 3×3), 36 products where 16 outputs take 144, or F(3×3, 3×3), 25
+//! where 9 take 81.
 //!
 //! Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016). A map is cut into tiles of 4×4 outputs, which
-//! see 6×6 inputs; both are transformed, and in between each of the 36 positions of a tile is a matmul over all tiles. At
-//! an atrous rate d, the map is d×d interleaved maps of rate 1.
+//! see 6×6 inputs (3×3, which see 5×5); both are transformed, and in between each of the 36 (25) positions of a tile is a
+//! matmul over all tiles. At an atrous rate d, the map is d×d interleaved maps of rate 1; where these are small, tiles of
+//! 3×3 may cover them with fewer products.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -18,23 +20,34 @@ use super::view::{View, ViewMut};
 use crate::exec::fold::{Folded, Folding};
 use crate::graph::Window;
 
-/// Outputs of a tile along an axis.
-pub(super) const TILE: usize = 4;
-/// Inputs that they see.
-pub(super) const SPAN: usize = TILE + 2;
-/// Positions in a transformed tile.
-pub(super) const POSITIONS: usize = SPAN * SPAN;
+/// Inputs that a tile sees along an axis, at most, and its outputs.
+pub(super) const MAX_SPAN: usize = 6;
+pub(super) const MAX_TILE: usize = MAX_SPAN - 2;
 /// Taps of a kernel.
 pub(super) const TAPS: usize = 9;
-/// `G`, the transform of the kernel.
-pub(super) const KERNEL: [[f32; 3]; SPAN] = [
-    [1.0 / 4.0, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
+
+/// `G`, the transform of the kernel, for tiles that see so many inputs along an axis: 6, or 5.
+pub(super) fn kernel(span: usize) -> &'static [[f32; 3]] {
+    /// At the points 0, 1, −1, 2, −2 and ∞.
+    const SIX: [[f32; 3]; MAX_SPAN] = [
+        [1.0 / 4.0, 0.0, 0.0],
+        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+        [0.0, 0.0, 1.0],
+    ];
+    /// At the points 0, 1, −1, 2 and ∞.
+    const FIVE: [[f32; 3]; MAX_SPAN - 1] = [
+        [1.0 / 2.0, 0.0, 0.0],
+        [-1.0 / 2.0, -1.0 / 2.0, -1.0 / 2.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 6.0, 1.0 / 3.0, 2.0 / 3.0],
+        [0.0, 0.0, 1.0],
+    ];
+    if span == MAX_SPAN { &SIX } else { &FIVE }
+}
+
 /// Beyond this rate, the interleaved maps of usual sizes are too small for tiles.
 const MAX_RATE: usize = 6;
 /// The same where products of bf16 are the alternative, which take half the time.
@@ -101,26 +114,29 @@ impl WinogradConv {
         let parts = panels.div_ceil(group);
         let ViewMut { data, pitch, offset, height, width: columns, .. } = out;
         let rate = windows.0.dilation;
+        let span = best_span([height, columns], rate);
+        let (tile, positions) = (span - 2, span * span);
         // A band is the rows that a row of tiles of every interleaved map makes; it is written by one thread.
-        let band_rows = TILE * rate;
-        let origins = origins(columns, rate);
-        let tile_floats = POSITIONS * (row_pitch(inputs) + parts * group * width);
+        let band_rows = tile * rate;
+        let origins = origins(columns, rate, tile);
+        let tile_floats = positions * (row_pitch(inputs) + parts * group * width);
         let strip = (MAX_FLOATS / (tile_floats * rate * origins.len())).max(1);
         for (n, image) in data.chunks_mut(height * columns * pitch).enumerate() {
             for (index, rows) in image.chunks_mut(strip * band_rows * columns * pitch).enumerate() {
                 let first = index * strip * band_rows;
-                let tiles = Tiles { rate, first, rows: rows.len() / (columns * pitch), columns: &origins };
-                let layout = Layout::new(kernels, tiles.len(), inputs, group * width);
-                let (transformed, products) = scratch.split(layout.inputs(), SPAN * parts * layout.part());
+                let tiles = Tiles { side: tile, rate, first, rows: rows.len() / (columns * pitch), columns: &origins };
+                let layout = Layout::new(kernels, span, tiles.len(), inputs, group * width);
+                let (transformed, products) = scratch.split(layout.inputs(), span * parts * layout.part());
                 transformed.par_chunks_mut(layout.block()).enumerate().for_each(|(block, out)| {
                     for (i, tile) in layout.of_block(block).enumerate() {
                         let (y, column) = tiles.at(tile);
                         let at = |i: usize| {
                             let (iy, ix) =
-                                (windows.0.input(x.height, y, i / SPAN), windows.1.input(x.width, column, i % SPAN));
-                            Some(x.pixel(n, iy?, ix?) * x.pitch)
+                                (windows.0.input(x.height, y, i / span), windows.1.input(x.width, column, i % span));
+                            (i < positions).then_some(x.pixel(n, iy?, ix?) * x.pitch)
                         };
                         kernels.tile_input(TileInput {
+                            span,
                             x: x.data,
                             pixels: std::array::from_fn(at),
                             channels: inputs,
@@ -137,10 +153,10 @@ impl WinogradConv {
                     let panels = group.min(panels - first);
                     let (len, step) = (inputs * width, group * inputs * width + GAP);
                     TRANSFORMED.with_borrow_mut(|scratch| {
-                        let (weights, bias) = scratch.split(SPAN * step, group * width);
+                        let (weights, bias) = scratch.split(span * step, group * width);
                         for i in 0..panels {
                             let (panel, out) = (self.weights.panel(first + i), &mut weights[i * len..]);
-                            kernels.tile_weights(TileWeights { panel, width, inputs, row, out, step });
+                            kernels.tile_weights(TileWeights { span, panel, width, inputs, row, out, step });
                         }
                         bias.fill(0.0);
                         for (i, out) in out.chunks_exact_mut(layout.product_step).enumerate() {
@@ -148,7 +164,7 @@ impl WinogradConv {
                             kernels.matmul(Matmul {
                                 runs: &runs,
                                 segments: &segments,
-                                x: &transformed[(row * SPAN + i) * layout.input_step..],
+                                x: &transformed[(row * span + i) * layout.input_step..],
                                 x_pitch: layout.pitch,
                                 interleaved: false,
                                 weights: Weights {
@@ -170,15 +186,16 @@ impl WinogradConv {
                 });
                 rows.par_chunks_mut(band_rows * columns * pitch).enumerate().for_each(|(band, out)| {
                     let (top, rows) = (first + band * band_rows, out.len() / (columns * pitch));
-                    for tile in tiles.of_band(band) {
-                        let (y, column) = tiles.at(tile);
+                    for number in tiles.of_band(band) {
+                        let (y, column) = tiles.at(number);
                         let at = |i: usize| {
-                            let (y, column) = (y - top + i / TILE * rate, column + i % TILE * rate);
-                            (y < rows && column < columns).then_some(y * columns + column)
+                            let (y, column) = (y - top + i / tile * rate, column + i % tile * rate);
+                            (i < tile * tile && y < rows && column < columns).then_some(y * columns + column)
                         };
                         kernels.tile_output(TileOutput {
+                            span,
                             products: Products {
-                                data: &products[tile * layout.width..],
+                                data: &products[number * layout.width..],
                                 width: layout.width,
                                 row_step: parts * layout.part(),
                                 part_step: layout.part(),
@@ -202,7 +219,7 @@ impl WinogradConv {
 /// Panels of so many floats whose weights are transformed at once: they share a core's second cache with the tiles at a
 /// position, which are read once for all of them.
 fn group(panel: usize, panels: usize) -> usize {
-    let fitting = (WEIGHTS / (SPAN * panel)).clamp(1, panels);
+    let fitting = (WEIGHTS / (MAX_SPAN * panel)).clamp(1, panels);
     panels.div_ceil(panels.div_ceil(fitting))
 }
 
@@ -210,6 +227,8 @@ fn group(panel: usize, panels: usize) -> usize {
 /// a thread writes a block, and a matmul reads neighbouring rows; the products as `[row of positions][part][position of
 /// the row][tile][output]`, so that a thread writes a part of the outputs.
 struct Layout {
+    /// Positions along an axis.
+    span: usize,
     tiles: usize,
     /// Tiles of a block.
     block: usize,
@@ -223,14 +242,14 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(kernels: Kernels, tiles: usize, inputs: usize, width: usize) -> Self {
+    fn new(kernels: Kernels, span: usize, tiles: usize, inputs: usize, width: usize) -> Self {
         let (block, pitch) = (2 * kernels.tile_rows(), row_pitch(inputs));
-        Self { tiles, block, pitch, input_step: block * pitch + GAP, width, product_step: tiles * width + GAP }
+        Self { span, tiles, block, pitch, input_step: block * pitch + GAP, width, product_step: tiles * width + GAP }
     }
 
     /// Floats of a block of inputs.
     fn block(&self) -> usize {
-        POSITIONS * self.input_step
+        self.span * self.span * self.input_step
     }
 
     /// Floats of all inputs.
@@ -244,7 +263,7 @@ impl Layout {
 
     /// Floats of a row of positions of a part.
     fn part(&self) -> usize {
-        SPAN * self.product_step
+        self.span * self.product_step
     }
 
     /// The tiles as rows of a matmul, block by block.
@@ -261,12 +280,23 @@ impl Layout {
 }
 
 /// Where the tiles along an axis of `len` outputs begin, map by interleaved map.
-fn origins(len: usize, rate: usize) -> Vec<usize> {
-    (0..rate.min(len)).flat_map(|start| (start..len).step_by(TILE * rate)).collect()
+fn origins(len: usize, rate: usize, tile: usize) -> Vec<usize> {
+    (0..rate.min(len)).flat_map(|start| (start..len).step_by(tile * rate)).collect()
+}
+
+/// The span with the fewest products; the larger one where they are as many, which has fewer sums around them.
+fn best_span([height, width]: [usize; 2], rate: usize) -> usize {
+    let products = |span: usize| {
+        let along = |len: usize| origins(len, rate, span - 2).len();
+        along(height) * along(width) * span * span
+    };
+    if products(MAX_SPAN - 1) < products(MAX_SPAN) { MAX_SPAN - 1 } else { MAX_SPAN }
 }
 
 /// The tiles of some bands of an image.
 struct Tiles<'a> {
+    /// Outputs of a tile along an axis.
+    side: usize,
     rate: usize,
     /// First row of outputs, and their number.
     first: usize,
@@ -278,7 +308,7 @@ struct Tiles<'a> {
 impl Tiles<'_> {
     /// Rows of tiles: `rate` to a band, fewer in one that has fewer rows of outputs.
     fn len(&self) -> usize {
-        let band = TILE * self.rate;
+        let band = self.side * self.rate;
         (self.rows / band * self.rate + (self.rows % band).min(self.rate)) * self.columns.len()
     }
 
@@ -292,7 +322,7 @@ impl Tiles<'_> {
     fn at(&self, tile: usize) -> (usize, usize) {
         let row = tile / self.columns.len();
         let (band, start) = (row / self.rate, row % self.rate);
-        (self.first + band * TILE * self.rate + start, self.columns[tile % self.columns.len()])
+        (self.first + band * self.side * self.rate + start, self.columns[tile % self.columns.len()])
     }
 }
 
@@ -303,24 +333,31 @@ mod tests {
     /// Every output is in exactly one tile, whatever the size and the rate.
     #[test]
     fn tiles_cover_a_map_once() {
-        for (height, width, rate) in
-            [(1, 1, 1), (4, 9, 1), (33, 33, 2), (17, 5, 4), (3, 2, 4), (16, 16, 3), (33, 35, 5), (29, 7, 6)]
-        {
-            let columns = origins(width, rate);
-            let tiles = Tiles { rate, first: 0, rows: height, columns: &columns };
+        let sizes = [(1, 1, 1), (4, 9, 1), (33, 33, 2), (17, 5, 4), (3, 2, 4), (16, 16, 3), (33, 35, 5), (29, 7, 6)];
+        for ((height, width, rate), side) in sizes.into_iter().flat_map(|size| [(size, 3), (size, 4)]) {
+            let columns = origins(width, rate, side);
+            let tiles = Tiles { side, rate, first: 0, rows: height, columns: &columns };
             let mut seen = vec![0; height * width];
-            let bands = height.div_ceil(TILE * rate);
+            let bands = height.div_ceil(side * rate);
             for tile in (0..bands).flat_map(|band| tiles.of_band(band)) {
                 let (y, x) = tiles.at(tile);
-                for i in 0..TILE * TILE {
-                    let (y, x) = (y + i / TILE * rate, x + i % TILE * rate);
+                for i in 0..side * side {
+                    let (y, x) = (y + i / side * rate, x + i % side * rate);
                     if y < height && x < width {
                         seen[y * width + x] += 1;
                     }
                 }
             }
-            assert_eq!(seen, vec![1; height * width], "{height}×{width} at rate {rate}");
+            assert_eq!(seen, vec![1; height * width], "{height}×{width} at rate {rate}, tiles of {side}");
             assert_eq!(tiles.of_band(bands - 1).end, tiles.len());
+        }
+    }
+
+    /// Maps of 6×6 are four tiles of 3×3, of 25 products each; of 8×8 four of 4×4.
+    #[test]
+    fn the_span_with_the_fewest_products() {
+        for (size, rate, span) in [(33, 1, 6), (33, 4, 6), (33, 6, 5), (65, 6, 6), (6, 1, 5), (8, 1, 6)] {
+            assert_eq!(best_span([size, size], rate), span, "{size} at rate {rate}");
         }
     }
 }

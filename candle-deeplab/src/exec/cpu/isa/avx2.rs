@@ -59,7 +59,12 @@ pub(super) unsafe fn depthwise(args: Depthwise<'_>) {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn tile_weights(args: TileWeights<'_>) {
     // SAFETY: the caller's promises.
-    unsafe { tiles::weights::<__m256>(args) }
+    unsafe {
+        match args.span {
+            6 => tiles::weights::<__m256, 6>(args),
+            _ => tiles::weights::<__m256, 5>(args),
+        }
+    }
 }
 
 /// # Safety
@@ -67,7 +72,12 @@ pub(super) unsafe fn tile_weights(args: TileWeights<'_>) {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn tile_input(args: TileInput<'_>) {
     // SAFETY: the caller's promises.
-    unsafe { tiles::input::<__m256>(args) }
+    unsafe {
+        match args.span {
+            6 => tiles::input::<__m256, 6>(args),
+            _ => tiles::input::<__m256, 5>(args),
+        }
+    }
 }
 
 /// # Safety
@@ -75,7 +85,12 @@ pub(super) unsafe fn tile_input(args: TileInput<'_>) {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn tile_output(args: TileOutput<'_>) {
     // SAFETY: the caller's promises.
-    unsafe { tiles::output::<__m256>(args) }
+    unsafe {
+        match args.span {
+            6 => tiles::output::<__m256, 6>(args),
+            _ => tiles::output::<__m256, 5>(args),
+        }
+    }
 }
 
 impl Lanes for __m256 {

@@ -107,7 +107,12 @@ pub(super) unsafe fn depthwise(args: Depthwise<'_>) {
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn tile_weights(args: TileWeights<'_>) {
     // SAFETY: the caller's promises.
-    unsafe { tiles::weights::<__m512>(args) }
+    unsafe {
+        match args.span {
+            6 => tiles::weights::<__m512, 6>(args),
+            _ => tiles::weights::<__m512, 5>(args),
+        }
+    }
 }
 
 /// # Safety
@@ -115,7 +120,12 @@ pub(super) unsafe fn tile_weights(args: TileWeights<'_>) {
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn tile_input(args: TileInput<'_>) {
     // SAFETY: the caller's promises.
-    unsafe { tiles::input::<__m512>(args) }
+    unsafe {
+        match args.span {
+            6 => tiles::input::<__m512, 6>(args),
+            _ => tiles::input::<__m512, 5>(args),
+        }
+    }
 }
 
 /// # Safety
@@ -123,7 +133,12 @@ pub(super) unsafe fn tile_input(args: TileInput<'_>) {
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn tile_output(args: TileOutput<'_>) {
     // SAFETY: the caller's promises.
-    unsafe { tiles::output::<__m512>(args) }
+    unsafe {
+        match args.span {
+            6 => tiles::output::<__m512, 6>(args),
+            _ => tiles::output::<__m512, 5>(args),
+        }
+    }
 }
 
 impl Lanes for __m512 {

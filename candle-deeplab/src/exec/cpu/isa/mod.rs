@@ -23,7 +23,7 @@ use std::time::Instant;
 
 pub(super) use packed::{Packed, Weights};
 
-use super::winograd::{POSITIONS, SPAN, TAPS, TILE};
+use super::winograd::{MAX_SPAN, MAX_TILE, TAPS};
 use crate::error::{Error, Result};
 
 /// What the multiplications of matmuls take. They are summed up in f32.
@@ -539,6 +539,8 @@ impl Depthwise<'_> {
 
 /// A row of positions of `G g Gᵀ`, for a panel of kernels.
 pub(super) struct TileWeights<'a> {
+    /// Positions of a tile along an axis, 5 or 6.
+    pub(super) span: usize,
     /// `[input][tap][width]`
     pub(super) panel: &'a [f32],
     pub(super) width: usize,
@@ -556,17 +558,19 @@ impl TileWeights<'_> {
     fn check(&self, lanes: Option<usize>) {
         let Self { width, inputs, .. } = *self;
         assert!(lanes.is_some_and(|lanes| width.is_multiple_of(lanes)), "tile: panel");
-        assert!(self.row < SPAN, "tile: row");
+        assert!(is_span(self.span) && self.row < self.span, "tile: row");
         assert!(holds(self.panel, inputs, TAPS * width, TAPS * width), "tile: weights");
-        assert!(holds(self.out, SPAN, self.step, inputs * width), "tile: transformed");
+        assert!(holds(self.out, self.span, self.step, inputs * width), "tile: transformed");
     }
 }
 
 /// `Bᵀ d B` of the inputs of a tile, channel by channel.
 pub(super) struct TileInput<'a> {
+    /// Inputs of a tile along an axis, 5 or 6.
+    pub(super) span: usize,
     pub(super) x: &'a [f32],
-    /// Where the channels of each begin; `None` in the padding, which is zero.
-    pub(super) pixels: [Option<usize>; POSITIONS],
+    /// Where the channels of each begin, row by row; `None` in the padding, which is zero.
+    pub(super) pixels: [Option<usize>; MAX_SPAN * MAX_SPAN],
     pub(super) channels: usize,
     /// The channels of a position begin at `position * step`.
     pub(super) out: &'a mut [f32],
@@ -580,19 +584,22 @@ impl TileInput<'_> {
         assert!(lanes.is_some_and(|lanes| self.channels >= lanes), "tile: channels");
         let seen = |pixel: usize| holds(self.x.get(pixel..).unwrap_or_default(), 1, 0, self.channels);
         assert!(self.pixels.iter().flatten().all(|pixel| seen(*pixel)), "tile: input");
-        assert!(holds(self.out, POSITIONS, self.step, self.channels), "tile: transformed");
+        assert!(is_span(self.span), "tile: span");
+        assert!(holds(self.out, self.span * self.span, self.step, self.channels), "tile: transformed");
     }
 }
 
 /// `clamp(Aᵀ m A + bias + residual)` of the products of a tile, channel by channel.
 pub(super) struct TileOutput<'a> {
+    /// Positions of a tile along an axis, 5 or 6; it has two outputs fewer.
+    pub(super) span: usize,
     pub(super) products: Products<'a>,
     pub(super) channels: usize,
     /// One a channel, whole panels.
     pub(super) bias: &'a [f32],
     pub(super) clamp: Clamp,
-    /// The pixels of the output; `None` for those outside.
-    pub(super) pixels: [Option<usize>; TILE * TILE],
+    /// The pixels of the output, row by row; `None` for those outside.
+    pub(super) pixels: [Option<usize>; MAX_TILE * MAX_TILE],
     /// Pixels to add to the result, and their pitch.
     pub(super) residual: Option<(&'a [f32], usize)>,
     pub(super) out: &'a mut [f32],
@@ -617,13 +624,19 @@ impl TileOutput<'_> {
         let (channels, Products { data, width, row_step, part_step, step }) = (self.channels, self.products);
         assert!(lanes.is_some_and(|lanes| width > 0 && width.is_multiple_of(lanes)), "tile: panel");
         assert!(channels > 0 && self.bias.len() >= channels.next_multiple_of(lanes.unwrap_or(1)), "tile: bias");
-        let last = [(SPAN - 1, row_step), ((channels - 1) / width, part_step), (SPAN - 1, step), (1, width)];
+        assert!(is_span(self.span), "tile: span");
+        let last = [(self.span - 1, row_step), ((channels - 1) / width, part_step), (self.span - 1, step), (1, width)];
         let end = last.iter().try_fold(0, |sum: usize, (count, step)| sum.checked_add(count.checked_mul(*step)?));
         assert!(end.is_some_and(|end| end <= data.len()), "tile: products");
         let pixels = self.pixels.iter().flatten().max().map_or(0, |last| last.saturating_add(1));
         assert!(holds(self.out, pixels, self.out_pitch, channels), "tile: output");
         assert!(self.residual.is_none_or(|(x, pitch)| holds(x, pixels, pitch, channels)), "tile: residual");
     }
+}
+
+/// Whether there are kernels for tiles of so many inputs along an axis.
+fn is_span(span: usize) -> bool {
+    matches!(span, 5 | MAX_SPAN)
 }
 
 /// Whether a slice has so many rows of so many values, `pitch` apart.

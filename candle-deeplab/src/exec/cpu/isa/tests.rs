@@ -181,76 +181,95 @@ fn quarters(kernels: Kernels, len: usize, gap: usize, sign: f32, seed: u64) {
     }
 }
 
-/// `G`, `Bᵀ` and `Aᵀ` of Lavin and Gray for F(4×4, 3×3).
-const KERNEL: [[f64; 3]; 6] = [
-    [1.0 / 4.0, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
+/// `G`, `Bᵀ` and `Aᵀ` of F(4×4, 3×3) and of F(3×3, 3×3).
+const KERNEL: [&[[f64; 3]]; 2] = [
+    &[
+        [1.0 / 4.0, 0.0, 0.0],
+        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+        [0.0, 0.0, 1.0],
+    ],
+    &[
+        [1.0 / 2.0, 0.0, 0.0],
+        [-1.0 / 2.0, -1.0 / 2.0, -1.0 / 2.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 6.0, 1.0 / 3.0, 2.0 / 3.0],
+        [0.0, 0.0, 1.0],
+    ],
 ];
-const INPUT: [[f64; 6]; 6] = [
-    [4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
-    [0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
-    [0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
-    [0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
-    [0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
-    [0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
+const INPUT: [&[&[f64]]; 2] = [
+    &[
+        &[4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
+        &[0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
+        &[0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
+        &[0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
+        &[0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
+        &[0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
+    ],
+    &[
+        &[2.0, -1.0, -2.0, 1.0, 0.0],
+        &[0.0, -2.0, -1.0, 1.0, 0.0],
+        &[0.0, 2.0, -3.0, 1.0, 0.0],
+        &[0.0, -1.0, 0.0, 1.0, 0.0],
+        &[0.0, 2.0, -1.0, -2.0, 1.0],
+    ],
 ];
-const OUTPUT: [[f64; 6]; 4] = [
-    [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
-    [0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
-    [0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
-    [0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
+const OUTPUT: [&[&[f64]]; 2] = [
+    &[
+        &[1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+        &[0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
+        &[0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
+        &[0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
+    ],
+    &[&[1.0, 1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, 2.0, 0.0], &[0.0, 1.0, 1.0, 4.0, 1.0]],
 ];
 
 /// Element (y, x) of `M v Mᵀ`.
-fn transformed<const N: usize>(
-    matrix: &[[f64; N]],
-    (y, x): (usize, usize),
-    value: impl Fn(usize, usize) -> f32,
-) -> f64 {
-    let row = |i: usize| (0..N).map(|j| matrix[x][j] * f64::from(value(i, j))).sum::<f64>();
-    (0..N).map(|i| matrix[y][i] * row(i)).sum()
+fn transformed<R: AsRef<[f64]>>(matrix: &[R], (y, x): (usize, usize), value: impl Fn(usize, usize) -> f32) -> f64 {
+    let [down, along] = [y, x].map(|row| matrix[row].as_ref());
+    let row = |i: usize| along.iter().enumerate().map(|(j, m)| m * f64::from(value(i, j))).sum::<f64>();
+    down.iter().enumerate().map(|(i, m)| m * row(i)).sum()
 }
 
-fn tile_weights(kernels: Kernels, inputs: usize, row: usize, gap: usize, seed: u64) {
+fn tile_weights(kernels: Kernels, span: usize, inputs: usize, row: usize, gap: usize, seed: u64) {
     let width = kernels.panel_width();
     let (panel, step) = (noise(seed, inputs * 9 * width), inputs * width + gap);
-    let mut out = vec![UNTOUCHED; 6 * step];
-    kernels.tile_weights(TileWeights { panel: &panel, width, inputs, row, out: &mut out, step });
+    let mut out = vec![UNTOUCHED; span * step];
+    kernels.tile_weights(TileWeights { span, panel: &panel, width, inputs, row, out: &mut out, step });
     for (i, &actual) in out.iter().enumerate() {
         let (x, input, output) = (i / step, i % step / width, i % step % width);
         if input >= inputs {
             assert_eq!(actual, UNTOUCHED);
             continue;
         }
-        let expected = transformed(&KERNEL, (row, x), |y, x| panel[(input * 9 + 3 * y + x) * width + output]);
+        let expected = transformed(KERNEL[6 - span], (row, x), |y, x| panel[(input * 9 + 3 * y + x) * width + output]);
         assert!((f64::from(actual) - expected).abs() < 1e-6, "{:?}: {actual} for {expected}", kernels.isa());
     }
 }
 
-fn tile_input(kernels: Kernels, channels: usize, gap: usize, missing: u64, seed: u64) {
+fn tile_input(kernels: Kernels, span: usize, channels: usize, gap: usize, missing: u64, seed: u64) {
     let (pitch, step) = (channels + gap, channels + 2 * gap);
     let x = noise(seed, 36 * pitch);
     let pixels = std::array::from_fn(|i| (missing >> i & 1 == 0).then_some((35 - i) * pitch));
-    let mut out = vec![UNTOUCHED; 36 * step];
-    kernels.tile_input(TileInput { x: &x, pixels, channels, out: &mut out, step });
+    let mut out = vec![UNTOUCHED; span * span * step];
+    kernels.tile_input(TileInput { span, x: &x, pixels, channels, out: &mut out, step });
     for (i, &actual) in out.iter().enumerate() {
         let (position, channel) = (i / step, i % step);
         if channel >= channels {
             assert_eq!(actual, UNTOUCHED);
             continue;
         }
-        let value = |y: usize, x_: usize| pixels[6 * y + x_].map_or(0.0, |pixel| x[pixel + channel]);
-        let expected = transformed(&INPUT, (position / 6, position % 6), value);
+        let value = |y: usize, x_: usize| pixels[span * y + x_].map_or(0.0, |pixel| x[pixel + channel]);
+        let expected = transformed(INPUT[6 - span], (position / span, position % span), value);
         assert!((f64::from(actual) - expected).abs() < 2e-5, "{:?}: {actual} for {expected}", kernels.isa());
     }
 }
 
 fn tile_output(
     kernels: Kernels,
+    span: usize,
     [channels, panels, gap]: [usize; 3],
     missing: u32,
     add: bool,
@@ -259,14 +278,16 @@ fn tile_output(
 ) {
     let width = panels * kernels.panel_width();
     let (step, pitch) = (width + gap, channels + gap);
-    let part_step = 6 * step + gap;
+    let part_step = span * step + gap;
     let row_step = channels.div_ceil(width) * part_step;
-    let products = noise(seed, 6 * row_step);
+    let products = noise(seed, span * row_step);
     let bias = noise(seed ^ 1, channels.next_multiple_of(width));
     let residual = noise(seed ^ 2, 16 * pitch);
-    let pixels: [_; 16] = std::array::from_fn(|i| (missing >> i & 1 == 0).then_some(15 - i));
+    let tile = span - 2;
+    let pixels: [_; 16] = std::array::from_fn(|i| (i < tile * tile && missing >> i & 1 == 0).then_some(15 - i));
     let mut out = vec![UNTOUCHED; 16 * pitch];
     kernels.tile_output(TileOutput {
+        span,
         products: Products { data: &products, width, row_step, part_step, step },
         channels,
         bias: &bias,
@@ -283,7 +304,7 @@ fn tile_output(
             continue;
         };
         let value = |y, x| products[y * row_step + channel / width * part_step + x * step + channel % width];
-        let sum = transformed(&OUTPUT, (at / 4, at % 4), value) + f64::from(bias[channel]);
+        let sum = transformed(OUTPUT[6 - span], (at / tile, at % tile), value) + f64::from(bias[channel]);
         let sum = if add { sum + f64::from(residual[i]) } else { sum };
         let expected = sum.clamp(clamp.low.into(), clamp.high.into());
         assert!((f64::from(actual) - expected).abs() < 1e-4, "{:?}: {actual} for {expected}", kernels.isa());
@@ -330,9 +351,11 @@ proptest! {
         add: bool, clamp in clamps(), seed: u64,
     ) {
         for (kernels, lanes) in tile_kernels() {
-            tile_weights(kernels, 1 + channels, row, gap, seed);
-            tile_input(kernels, lanes + channels, gap, missing, seed);
-            tile_output(kernels, [1 + channels, panels, gap], missing as u32, add, clamp, seed);
+            for span in [5, 6] {
+                tile_weights(kernels, span, 1 + channels, row % span, gap, seed);
+                tile_input(kernels, span, lanes + channels, gap, missing, seed);
+                tile_output(kernels, span, [1 + channels, panels, gap], missing as u32, add, clamp, seed);
+            }
         }
     }
 }
@@ -518,14 +541,22 @@ fn slices_that_are_too_short_are_refused() {
     }
     let tile_weights = |panel: usize, out: usize| {
         let (panel, mut out) = (zeros(panel), zeros(out));
-        kernels.tile_weights(TileWeights { panel: &panel, width, inputs: 2, row: 5, out: &mut out, step: 2 * width });
+        kernels.tile_weights(TileWeights {
+            span: 6,
+            panel: &panel,
+            width,
+            inputs: 2,
+            row: 5,
+            out: &mut out,
+            step: 2 * width,
+        });
     };
     tile_weights(18 * width, 12 * width);
     refused("tile: weights", || tile_weights(18 * width - 1, 12 * width));
     refused("tile: transformed", || tile_weights(18 * width, 12 * width - 1));
     let tile_input = |x: usize, out: usize| {
         let (x, mut out, pixels) = (zeros(x), zeros(out), std::array::from_fn(|i| (i == 7).then_some(3)));
-        kernels.tile_input(TileInput { x: &x, pixels, channels, out: &mut out, step: channels });
+        kernels.tile_input(TileInput { span: 6, x: &x, pixels, channels, out: &mut out, step: channels });
     };
     tile_input(3 + channels, 36 * channels);
     refused("tile: input", || tile_input(2 + channels, 36 * channels));
@@ -533,6 +564,7 @@ fn slices_that_are_too_short_are_refused() {
     let tile_output = |products: usize, bias: usize, residual: usize, out: usize| {
         let (products, residual) = (zeros(products), zeros(residual));
         kernels.tile_output(TileOutput {
+            span: 6,
             products: Products { data: &products, width, row_step: 6 * width, part_step: 36 * width, step: width },
             channels: width,
             bias: &zeros(bias),

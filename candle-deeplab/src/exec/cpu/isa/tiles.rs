@@ -1,21 +1,21 @@
-//! The transforms of Winograd's F(4×4, 3×3), written once over the vector type, as the kernels in [`lanes`](super::lanes).
+//! The transforms of Winograd's F(4×4, 3×3) and F(3×3, 3×3), which see 6×6 and 5×5 inputs: `SPAN`. Written once over the vector type, as the kernels in [`lanes`](super::lanes).
 #![expect(clippy::needless_range_loop, reason = "arrays of vectors are read in place: iterators and `map` copy them")]
 
 use super::lanes::{LINE, Lanes, MAX_PANEL};
 use super::{Products, TileInput, TileOutput, TileWeights};
-use crate::exec::cpu::winograd::{KERNEL, POSITIONS, SPAN, TAPS, TILE};
+use crate::exec::cpu::winograd::{MAX_SPAN, MAX_TILE, TAPS, kernel};
 
 /// A row of positions of `G g Gᵀ`.
 ///
 /// # Safety
 /// The vector's instructions exist, and the arguments are [checked](TileWeights::check) for its lanes.
 #[inline(always)]
-pub(super) unsafe fn weights<V: Lanes>(args: TileWeights<'_>) {
-    let TileWeights { panel, width, inputs, row, out, step } = args;
+pub(super) unsafe fn weights<V: Lanes, const SPAN: usize>(args: TileWeights<'_>) {
+    let TileWeights { panel, width, inputs, row, out, step, .. } = args;
     // SAFETY: `check` has found that the width is whole vectors, that many weights at every tap of every input, and room for
     // them at every position; the row exists.
     unsafe {
-        let factors = KERNEL[row].map(|factor| V::splat(factor));
+        let factors = kernel(SPAN)[row].map(|factor| V::splat(factor));
         for input in 0..inputs {
             for column in (0..width).step_by(V::LANES) {
                 let tap = |at: usize| V::load(panel.as_ptr().add((input * TAPS + at) * width + column));
@@ -23,7 +23,8 @@ pub(super) unsafe fn weights<V: Lanes>(args: TileWeights<'_>) {
                     let sum = tap(x).mul_add(factors[0], V::splat(0.0));
                     tap(6 + x).mul_add(factors[2], tap(3 + x).mul_add(factors[1], sum))
                 };
-                for (x, value) in kernel_axis([down(0), down(1), down(2)]).into_iter().enumerate() {
+                for (x, value) in kernel_axis::<V, SPAN>([down(0), down(1), down(2)]).into_iter().enumerate().take(SPAN)
+                {
                     value.store(out.as_mut_ptr().add(x * step + input * width + column));
                 }
             }
@@ -36,17 +37,17 @@ pub(super) unsafe fn weights<V: Lanes>(args: TileWeights<'_>) {
 /// # Safety
 /// The vector's instructions exist, and the arguments are [checked](TileInput::check) for its lanes.
 #[inline(always)]
-pub(super) unsafe fn input<V: Lanes>(mut args: TileInput<'_>) {
+pub(super) unsafe fn input<V: Lanes, const SPAN: usize>(mut args: TileInput<'_>) {
     let (channels, mut channel) = (args.channels, 0);
     while channel < channels {
         // SAFETY: the caller's promises; the channels exist.
         unsafe {
             if V::LANES < LINE && channels - channel >= 2 * V::LANES {
-                input_channels::<V, 2>(&mut args, channel);
+                input_channels::<V, 2, SPAN>(&mut args, channel);
                 channel += 2 * V::LANES;
             } else {
                 // The last vector overlaps the one before it where the channels do not divide: the same values once more.
-                input_channels::<V, 1>(&mut args, channel.min(channels - V::LANES));
+                input_channels::<V, 1, SPAN>(&mut args, channel.min(channels - V::LANES));
                 channel += V::LANES;
             }
         }
@@ -58,19 +59,19 @@ pub(super) unsafe fn input<V: Lanes>(mut args: TileInput<'_>) {
 /// # Safety
 /// As [`input`], and the channels exist.
 #[inline(always)]
-unsafe fn input_channels<V: Lanes, const C: usize>(args: &mut TileInput<'_>, channel: usize) {
+unsafe fn input_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mut TileInput<'_>, channel: usize) {
     // SAFETY: `check` has found `channels` values behind every pixel and at every position of `out`.
     unsafe {
-        let mut rows = [[[V::splat(0.0); SPAN]; SPAN]; C];
+        let mut rows = [[[V::splat(0.0); MAX_SPAN]; MAX_SPAN]; C];
         for i in 0..SPAN {
             for c in 0..C {
-                let mut x = [V::splat(0.0); SPAN];
+                let mut x = [V::splat(0.0); MAX_SPAN];
                 for y in 0..SPAN {
                     if let Some(pixel) = args.pixels[y * SPAN + i] {
                         x[y] = V::load(args.x.as_ptr().add(pixel + channel + c * V::LANES));
                     }
                 }
-                let x = input_axis(x);
+                let x = input_axis::<V, SPAN>(x);
                 for y in 0..SPAN {
                     rows[c][y][i] = x[y];
                 }
@@ -78,7 +79,7 @@ unsafe fn input_channels<V: Lanes, const C: usize>(args: &mut TileInput<'_>, cha
         }
         for y in 0..SPAN {
             for c in 0..C {
-                let x = input_axis(rows[c][y]);
+                let x = input_axis::<V, SPAN>(rows[c][y]);
                 for i in 0..SPAN {
                     x[i].store(args.out.as_mut_ptr().add((y * SPAN + i) * args.step + channel + c * V::LANES));
                 }
@@ -92,18 +93,17 @@ unsafe fn input_channels<V: Lanes, const C: usize>(args: &mut TileInput<'_>, cha
 /// # Safety
 /// The vector's instructions exist, and the arguments are [checked](TileOutput::check) for its lanes.
 #[inline(always)]
-pub(super) unsafe fn output<V: Lanes>(mut args: TileOutput<'_>) {
-    const { assert!(POSITIONS == SPAN * SPAN) };
+pub(super) unsafe fn output<V: Lanes, const SPAN: usize>(mut args: TileOutput<'_>) {
     let pairs = V::LANES < LINE && args.products.width.is_multiple_of(2 * V::LANES);
     let mut channel = 0;
     while channel < args.channels {
         // SAFETY: the caller's promises; the channels exist, and a pair of vectors is in one panel.
         unsafe {
             if pairs && args.channels - channel >= 2 * V::LANES {
-                output_channels::<V, 2>(&mut args, channel);
+                output_channels::<V, 2, SPAN>(&mut args, channel);
                 channel += 2 * V::LANES;
             } else {
-                output_channels::<V, 1>(&mut args, channel);
+                output_channels::<V, 1, SPAN>(&mut args, channel);
                 channel += V::LANES;
             }
         }
@@ -115,31 +115,33 @@ pub(super) unsafe fn output<V: Lanes>(mut args: TileOutput<'_>) {
 /// # Safety
 /// As [`output`]; the first channel exists, and the vectors are in its panel.
 #[inline(always)]
-unsafe fn output_channels<V: Lanes, const C: usize>(args: &mut TileOutput<'_>, channel: usize) {
+unsafe fn output_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mut TileOutput<'_>, channel: usize) {
     let Products { data, width, row_step, part_step, step } = args.products;
     let products = channel / width * part_step + channel % width;
     let lanes = |c: usize| (args.channels - channel - c * V::LANES).min(V::LANES);
     // SAFETY: `check` has found whole panels of products at every position and of the bias, and `channels` values at every
     // pixel of the output and the residual.
     unsafe {
-        let mut rows = [[[V::splat(0.0); SPAN]; TILE]; C];
+        let tile = SPAN - 2;
+        let mut rows = [[[V::splat(0.0); MAX_SPAN]; MAX_TILE]; C];
         for i in 0..SPAN {
             for c in 0..C {
                 let at = |y| V::load(data.as_ptr().add(products + y * row_step + i * step + c * V::LANES));
-                let m = output_axis([at(0), at(1), at(2), at(3), at(4), at(5)]);
-                for y in 0..TILE {
+                let last = if SPAN == MAX_SPAN { at(5) } else { V::splat(0.0) };
+                let m = output_axis::<V, SPAN>([at(0), at(1), at(2), at(3), at(4), last]);
+                for y in 0..tile {
                     rows[c][y][i] = m[y];
                 }
             }
         }
         let bias: [V; C] = std::array::from_fn(|c| V::load(args.bias.as_ptr().add(channel + c * V::LANES)));
         let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
-        for y in 0..TILE {
+        for y in 0..tile {
             for c in 0..C {
-                let values = output_axis(rows[c][y]);
+                let values = output_axis::<V, SPAN>(rows[c][y]);
                 let (at, lanes) = (channel + c * V::LANES, lanes(c));
-                for i in 0..TILE {
-                    let Some(pixel) = args.pixels[y * TILE + i] else { continue };
+                for i in 0..tile {
+                    let Some(pixel) = args.pixels[y * tile + i] else { continue };
                     let mut value = values[i].add(bias[c]);
                     if let Some((residual, pitch)) = args.residual {
                         value = value.add(load_some(residual.as_ptr().add(pixel * pitch + at), lanes));
@@ -191,21 +193,32 @@ unsafe fn store_some<V: Lanes>(value: V, to: *mut f32, lanes: usize) {
 /// # Safety
 /// The vector's instructions exist.
 #[inline(always)]
-unsafe fn kernel_axis<V: Lanes>([a, b, c]: [V; 3]) -> [V; SPAN] {
+unsafe fn kernel_axis<V: Lanes, const SPAN: usize>([a, b, c]: [V; 3]) -> [V; MAX_SPAN] {
     // SAFETY: the caller's promise.
     unsafe {
         let times = |x: V, factor: f32, sum: V| x.mul_add(V::splat(factor), sum);
         let zero = V::splat(0.0);
         let near = times(a.add(c), -1.0 / 6.0, zero);
-        let far = times(a, 1.0 / 24.0, times(c, 1.0 / 6.0, zero));
-        [
-            times(a, 1.0 / 4.0, zero),
-            times(b, -1.0 / 6.0, near),
-            times(b, 1.0 / 6.0, near),
-            times(b, 1.0 / 12.0, far),
-            times(b, -1.0 / 12.0, far),
-            c,
-        ]
+        if SPAN == MAX_SPAN {
+            let far = times(a, 1.0 / 24.0, times(c, 1.0 / 6.0, zero));
+            [
+                times(a, 1.0 / 4.0, zero),
+                times(b, -1.0 / 6.0, near),
+                times(b, 1.0 / 6.0, near),
+                times(b, 1.0 / 12.0, far),
+                times(b, -1.0 / 12.0, far),
+                c,
+            ]
+        } else {
+            [
+                times(a, 1.0 / 2.0, zero),
+                times(a.add(c).add(b), -1.0 / 2.0, zero),
+                times(b, 1.0 / 6.0, near),
+                times(a, 1.0 / 6.0, times(b, 1.0 / 3.0, times(c, 2.0 / 3.0, zero))),
+                c,
+                zero,
+            ]
+        }
     }
 }
 
@@ -214,20 +227,32 @@ unsafe fn kernel_axis<V: Lanes>([a, b, c]: [V; 3]) -> [V; SPAN] {
 /// # Safety
 /// The vector's instructions exist.
 #[inline(always)]
-unsafe fn input_axis<V: Lanes>([a, b, c, d, e, f]: [V; SPAN]) -> [V; SPAN] {
+unsafe fn input_axis<V: Lanes, const SPAN: usize>([a, b, c, d, e, f]: [V; MAX_SPAN]) -> [V; MAX_SPAN] {
     // SAFETY: the caller's promise.
     unsafe {
         let times = |x: V, factor: f32, sum: V| x.mul_add(V::splat(factor), sum);
-        let (even, odd) = (times(c, -4.0, e), times(b, -4.0, d));
-        let (even2, odd2) = (times(c, -1.0, e), times(b, -1.0, d));
-        [
-            times(a, 4.0, times(c, -5.0, e)),
-            even.add(odd),
-            times(odd, -1.0, even),
-            times(odd2, 2.0, even2),
-            times(odd2, -2.0, even2),
-            times(b, 4.0, times(d, -5.0, f)),
-        ]
+        if SPAN == MAX_SPAN {
+            let (even, odd) = (times(c, -4.0, e), times(b, -4.0, d));
+            let (even2, odd2) = (times(c, -1.0, e), times(b, -1.0, d));
+            [
+                times(a, 4.0, times(c, -5.0, e)),
+                even.add(odd),
+                times(odd, -1.0, even),
+                times(odd2, 2.0, even2),
+                times(odd2, -2.0, even2),
+                times(b, 4.0, times(d, -5.0, f)),
+            ]
+        } else {
+            let (odd, even) = (times(b, -1.0, d), times(c, -1.0, a));
+            [
+                times(even, 2.0, odd),
+                times(b, -2.0, times(c, -1.0, d)),
+                times(b, 2.0, times(c, -3.0, d)),
+                odd,
+                times(odd, -2.0, times(c, -1.0, e)),
+                V::splat(0.0),
+            ]
+        }
     }
 }
 
@@ -236,17 +261,21 @@ unsafe fn input_axis<V: Lanes>([a, b, c, d, e, f]: [V; SPAN]) -> [V; SPAN] {
 /// # Safety
 /// The vector's instructions exist.
 #[inline(always)]
-unsafe fn output_axis<V: Lanes>([a, b, c, d, e, f]: [V; SPAN]) -> [V; TILE] {
+unsafe fn output_axis<V: Lanes, const SPAN: usize>([a, b, c, d, e, f]: [V; MAX_SPAN]) -> [V; MAX_TILE] {
     // SAFETY: the caller's promise.
     unsafe {
         let times = |x: V, factor: f32, sum: V| x.mul_add(V::splat(factor), sum);
         let (near, across) = (b.add(c), times(c, -1.0, b));
-        let (far, far_across) = (d.add(e), times(e, -1.0, d));
-        [
-            a.add(near).add(far),
-            times(far_across, 2.0, across),
-            times(far, 4.0, near),
-            times(far_across, 8.0, across).add(f),
-        ]
+        if SPAN == MAX_SPAN {
+            let (far, far_across) = (d.add(e), times(e, -1.0, d));
+            [
+                a.add(near).add(far),
+                times(far_across, 2.0, across),
+                times(far, 4.0, near),
+                times(far_across, 8.0, across).add(f),
+            ]
+        } else {
+            [a.add(near).add(d), times(d, 2.0, across), times(d, 4.0, near).add(e), V::splat(0.0)]
+        }
     }
 }
