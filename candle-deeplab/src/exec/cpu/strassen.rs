@@ -48,10 +48,10 @@ fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Al
     // Of each tile, the first half of its inputs comes first.
     let (tile_len, s_len, b_len, c_len) = (tile * inputs, half * inputs, inputs * width, half * width);
     let (s, rest) = scratch.split(4 * s_len, 4 * b_len + 3 * c_len + width);
-    for (index, out) in (0..half / tile).zip((0..).step_by(tile_len)) {
-        let [upper, lower] = [0, half * all].map(|at| x[at + 2 * index * tile_len..].split_at(tile_len));
+    for at in (0..s_len).step_by(tile_len) {
+        let [upper, lower] = [0, half * all].map(|half| x[half + 2 * at..].split_at(tile_len));
         let quarters = [upper.0, upper.1, lower.0, lower.1];
-        kernels.quarters(Quarters { quarters, sign: 1.0, len: tile_len, out: &mut s[out..], step: s_len });
+        kernels.quarters(Quarters { quarters, sign: 1.0, len: tile_len, out: &mut s[at..], step: s_len });
     }
     let [s1, s2, s3, s4] = std::array::from_fn(|i| (&s[i * s_len..], inputs));
     let [a11, a12, a22] = [0, tile_len, half * all + tile_len].map(|at| (&x[at..], all));

@@ -118,7 +118,7 @@ impl WinogradConv {
         let (tile, positions) = (span - 2, span * span);
         // A band is the rows that a row of tiles of every interleaved map makes; it is written by one thread.
         let band_rows = tile * rate;
-        let origins = origins(columns, rate, tile);
+        let origins: Vec<usize> = origins(columns, rate, tile).collect();
         let tile_floats = positions * (row_pitch(inputs) + parts * group * width);
         let strip = (MAX_FLOATS / (tile_floats * rate * origins.len())).max(1);
         for (n, image) in data.chunks_mut(height * columns * pitch).enumerate() {
@@ -280,14 +280,14 @@ impl Layout {
 }
 
 /// Where the tiles along an axis of `len` outputs begin, map by interleaved map.
-fn origins(len: usize, rate: usize, tile: usize) -> Vec<usize> {
-    (0..rate.min(len)).flat_map(|start| (start..len).step_by(tile * rate)).collect()
+fn origins(len: usize, rate: usize, tile: usize) -> impl Iterator<Item = usize> {
+    (0..rate.min(len)).flat_map(move |start| (start..len).step_by(tile * rate))
 }
 
 /// The span with the fewest products; the larger one where they are as many, which has fewer sums around them.
 fn best_span([height, width]: [usize; 2], rate: usize) -> usize {
     let products = |span: usize| {
-        let along = |len: usize| origins(len, rate, span - 2).len();
+        let along = |len: usize| origins(len, rate, span - 2).count();
         along(height) * along(width) * span * span
     };
     if products(MAX_SPAN - 1) < products(MAX_SPAN) { MAX_SPAN - 1 } else { MAX_SPAN }
@@ -335,7 +335,7 @@ mod tests {
     fn tiles_cover_a_map_once() {
         let sizes = [(1, 1, 1), (4, 9, 1), (33, 33, 2), (17, 5, 4), (3, 2, 4), (16, 16, 3), (33, 35, 5), (29, 7, 6)];
         for ((height, width, rate), side) in sizes.into_iter().flat_map(|size| [(size, 3), (size, 4)]) {
-            let columns = origins(width, rate, side);
+            let columns: Vec<usize> = origins(width, rate, side).collect();
             let tiles = Tiles { side, rate, first: 0, rows: height, columns: &columns };
             let mut seen = vec![0; height * width];
             let bands = height.div_ceil(side * rate);
