@@ -62,6 +62,9 @@ unsafe fn fetch(at: *const f32) {
 /// The widest panel: three of the widest vectors.
 pub(super) const MAX_PANEL: usize = 48;
 
+/// The most rows of a tile.
+const MAX_ROWS: usize = 8;
+
 /// Evaluates an expression with a number from 1 to `$most` as a constant; no code is made for greater ones.
 macro_rules! with_constant {
     ($number:expr, $most:expr, |$name:ident| $call:expr) => {
@@ -108,7 +111,7 @@ pub(super) unsafe fn multiply_adds<V: Lanes, M: MulAdd<V>>(rounds: usize) -> f32
 /// The vector's instructions exist, the arguments are [checked](Matmul::check), and the panels are `VECTORS` vectors wide.
 #[inline(always)]
 pub(super) unsafe fn matmul<V: Lanes, M: MulAdd<V>, const ROWS: usize, const VECTORS: usize>(mut args: Matmul<'_>) {
-    const { assert!(VECTORS * V::LANES <= MAX_PANEL) };
+    const { assert!(ROWS <= MAX_ROWS && VECTORS * V::LANES <= MAX_PANEL) };
     debug_assert_eq!(args.weights.width, VECTORS * V::LANES);
     let weights = args.weights;
     // A panel stays in the nearest cache that holds it while the block's rows pass by.
@@ -166,7 +169,7 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
     at: Tile<'_>,
 ) {
     let (inputs, width) = (args.weights.inputs, VECTORS * V::LANES);
-    let Tile { panel, bias, first, columns, run, row } = at;
+    let Tile { panel, bias, first, columns, run, row: run_row } = at;
     debug_assert!(panel.len() == inputs * width && bias.len() == width && columns <= C * V::LANES && C <= VECTORS);
     // SAFETY: `check` has found the run's rows of every segment in `x`, its inputs among the weights', and its rows of
     // `outputs` values in `out` and `residual`; `row + R <= run.rows`, `first + columns <= outputs`. The panel has `inputs`
@@ -179,18 +182,21 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
                 sums[c] = bias;
             }
         }
+        let row = run.first + run_row;
+        let out = args.out.as_mut_ptr().add(row * args.out_pitch + first);
+        let residual = args.residual.map(|(x, pitch)| (x.as_ptr().add(row * pitch + first), pitch));
         // Rows are far apart: no stream of reads would bring these lines by the time the sums are done.
-        for row in (0..R).map(|r| run.first + row + r) {
-            for at in (first..first + columns).step_by(LINE) {
-                if let Some((residual, pitch)) = args.residual {
-                    fetch(residual.as_ptr().add(row * pitch + at));
+        for r in 0..R {
+            for at in (0..C * V::LANES).step_by(LINE) {
+                if let Some((residual, pitch)) = residual {
+                    fetch(residual.wrapping_add(r * pitch + at));
                 }
-                fetch(args.out.as_ptr().add(row * args.out_pitch + at));
+                fetch(out.wrapping_add(r * args.out_pitch + at));
             }
         }
         for start in args.starts {
             let pitch = args.weights.bias.len();
-            let start = start.as_ptr().add((run.first + row) * pitch + first);
+            let start = start.as_ptr().add(row * pitch + first);
             for (r, sums) in sums.iter_mut().enumerate() {
                 for (c, sum) in sums.iter_mut().enumerate() {
                     *sum = sum.add(V::load(start.add(r * pitch + c * V::LANES)));
@@ -198,7 +204,7 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
             }
         }
         for segment in &args.segments[run.sees.clone()] {
-            let x = args.x.as_ptr().add(segment.x + row * args.x_pitch);
+            let x = args.x.as_ptr().add(segment.x + run_row * args.x_pitch);
             let x: [*const f32; R] = std::array::from_fn(|r| match STEP {
                 // Hidden from the compiler, which would compute each row's address from the one above, for every input.
                 1 => black_box(x.add(r * args.x_pitch)),
@@ -220,30 +226,33 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
                 k += 1;
             }
         }
-        let row = run.first + row;
-
         let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
-        let whole = columns == C * V::LANES;
-        // By value: of a copy, that is. The loop indexes it, so it lies in memory, and so would the sums themselves.
-        for (r, sums) in sums.into_iter().enumerate() {
-            let out = args.out.as_mut_ptr().add((row + r) * args.out_pitch + first);
-            let residual = args.residual.map(|(x, pitch)| x.as_ptr().add((row + r) * pitch + first));
-            if whole {
-                for (c, sum) in sums.iter().enumerate() {
-                    let mut sum = *sum;
-                    if let Some(residual) = residual {
-                        sum = sum.add(V::load(residual.add(c * V::LANES)));
+        // Counted loops alone touch the sums: indexed by anything else, they would lie in memory.
+        if columns < C * V::LANES {
+            let mut tail = [0f32; MAX_ROWS * MAX_PANEL];
+            for r in 0..R {
+                for c in 0..C {
+                    sums[r][c].store(tail.as_mut_ptr().add(r * MAX_PANEL + c * V::LANES));
+                }
+            }
+            for (r, sums) in tail.chunks_exact(MAX_PANEL).take(R).enumerate() {
+                for (i, sum) in sums.iter().enumerate().take(columns) {
+                    let residual = residual.map_or(0.0, |(residual, pitch)| *residual.add(r * pitch + i));
+                    *out.add(r * args.out_pitch + i) = args.clamp.apply(sum + residual);
+                }
+            }
+        } else {
+            if let Some((residual, pitch)) = residual {
+                for r in 0..R {
+                    for c in 0..C {
+                        sums[r][c] = sums[r][c].add(V::load(residual.add(r * pitch + c * V::LANES)));
                     }
-                    sum.at_least(low).at_most(high).store(out.add(c * V::LANES));
                 }
-            } else {
-                let mut tail = [0f32; MAX_PANEL];
-                for (c, sum) in sums.iter().enumerate() {
-                    sum.store(tail.as_mut_ptr().add(c * V::LANES));
-                }
-                for (i, sum) in tail.iter().enumerate().take(columns) {
-                    let residual = residual.map_or(0.0, |residual| *residual.add(i));
-                    *out.add(i) = args.clamp.apply(sum + residual);
+            }
+            for r in 0..R {
+                for c in 0..C {
+                    let sum = sums[r][c].at_least(low).at_most(high);
+                    sum.store(out.add(r * args.out_pitch + c * V::LANES));
                 }
             }
         }
