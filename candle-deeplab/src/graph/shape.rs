@@ -59,6 +59,15 @@ impl Window {
         first..end
     }
 
+    /// The inputs, of `len`, between the first and the last that some outputs see.
+    pub(crate) fn sees(&self, len: usize, outputs: Range<usize>) -> Range<usize> {
+        let inside = |at: usize| at.saturating_sub(self.before).min(len);
+        let reach =
+            outputs.len().checked_sub(1).map_or(0, |last| last * self.stride + self.dilation * (self.kernel - 1) + 1);
+        let first = outputs.start * self.stride;
+        inside(first)..inside(first + reach)
+    }
+
     /// Where a tap of an output lies in an input of `len` elements; `None` in the padding.
     pub(crate) fn input(&self, len: usize, output: usize, tap: usize) -> Option<usize> {
         (output * self.stride + tap * self.dilation).checked_sub(self.before).filter(|at| *at < len)

@@ -1,5 +1,6 @@
 //! The memory of one call, kept for the next.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::aligned::Aligned;
@@ -21,6 +22,8 @@ pub(super) struct Arena {
     /// The latest calls that it was too large for.
     idle: usize,
     pub(super) planes: Aligned,
+    /// The first row of each map that is in memory, images one below the other.
+    tops: Vec<usize>,
     /// What a step needs while it runs.
     pub(super) scratch: Aligned,
 }
@@ -39,13 +42,16 @@ impl Arena {
         for (buffer, len) in self.buffers.iter_mut().zip(&plan.buffers) {
             buffer.grow(*len);
         }
+        self.tops.clear();
+        self.tops.resize(plan.maps.len(), 0);
     }
 
     pub(super) fn view(&self, plan: &Plan, operand: Operand) -> View<'_> {
         let shape = plan.maps[operand.map];
-        let len = plan.batch * shape.height * shape.width * shape.pitch;
+        let line = shape.width * shape.pitch;
         View {
-            data: &self.buffers[shape.buffer][..len][operand.offset..],
+            data: &self.buffers[shape.buffer][..shape.rows * line][operand.offset..],
+            first: self.tops[operand.map] * shape.width,
             pitch: shape.pitch,
             channels: operand.channels,
             batch: plan.batch,
@@ -54,13 +60,20 @@ impl Arena {
         }
     }
 
-    /// Lets `write` fill a map while it reads others from the arena; theirs are other buffers.
-    pub(super) fn write(&mut self, plan: &Plan, operand: Operand, write: impl FnOnce(&Self, ViewMut)) {
+    /// Lets `write` fill rows of a map while it reads others from the arena; theirs are other buffers.
+    pub(super) fn write(
+        &mut self,
+        plan: &Plan,
+        operand: Operand,
+        rows: Range<usize>,
+        write: impl FnOnce(&Self, ViewMut),
+    ) {
         let shape = plan.maps[operand.map];
-        let len = plan.batch * shape.height * shape.width * shape.pitch;
+        let line = shape.width * shape.pitch;
         let mut buffer = std::mem::take(&mut self.buffers[shape.buffer]);
         let view = ViewMut {
-            data: &mut buffer[..len],
+            data: &mut buffer[(rows.start - self.tops[operand.map]) * line..][..rows.len() * line],
+            first: rows.start * shape.width,
             pitch: shape.pitch,
             offset: operand.offset,
             channels: operand.channels,
@@ -69,6 +82,17 @@ impl Arena {
         };
         write(self, view);
         self.buffers[shape.buffer] = buffer;
+    }
+
+    /// Moves rows of a map to the beginning of its memory: those below come next.
+    pub(super) fn keep(&mut self, plan: &Plan, map: usize, rows: Range<usize>) {
+        let shape = plan.maps[map];
+        let line = shape.width * shape.pitch;
+        let top = std::mem::replace(&mut self.tops[map], rows.start);
+        if !rows.is_empty() {
+            let start = (rows.start - top) * line;
+            self.buffers[shape.buffer].copy_within(start..start + rows.len() * line, 0);
+        }
     }
 }
 
@@ -99,7 +123,7 @@ mod tests {
     fn plan(buffers: &[usize]) -> Plan {
         let axis = || Axis::new(1, 1, true);
         let (maps, steps, buffers) = (vec![], vec![], buffers.to_vec());
-        Plan { batch: 1, maps, steps, buffers, output: (1, 1), output_axes: (axis(), axis()) }
+        Plan { batch: 1, maps, steps, stretches: vec![], buffers, output: (1, 1), output_axes: (axis(), axis()) }
     }
 
     /// Lengths of the buffers, and where the first lies.

@@ -94,11 +94,11 @@ impl DepthwiseConv {
     /// The convolution as a step of its own, where no matmul could take it in.
     pub(super) fn run_alone(&self, kernels: Kernels, x: View, windows: (Window, Window), out: ViewMut) {
         let block = block_rows(out.pixels(), fitting_rows(self.bias.len()), 1);
-        let ViewMut { data, pitch, offset, .. } = out;
+        let ViewMut { data, first, pitch, offset, .. } = out;
         data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
             let out = (&mut out[offset..], pitch);
             SCRATCH.with_borrow_mut(|Scratch { lists: Lists { runs, taps, .. }, .. }| {
-                self.run(kernels, &x, windows, index * block, out, (runs, taps));
+                self.run(kernels, &x, windows, first + index * block, out, (runs, taps));
             });
         });
     }
@@ -131,10 +131,10 @@ impl DenseConv {
             }
         };
         let source = Source { kernels, x, windows };
-        let ViewMut { data, pitch, offset, .. } = out;
+        let ViewMut { data, first, pitch, offset, .. } = out;
         let blocks = data.par_chunks_mut(image * pitch).enumerate().flat_map(|(n, data)| {
             let blocks = data.par_chunks_mut(block * pitch).with_max_len(1).enumerate();
-            blocks.map(move |(index, out)| (n * image + index * block, out))
+            blocks.map(move |(index, out)| (first + n * image + index * block, out))
         });
         blocks.for_each(|(first, out)| {
             let pixels = first..first + out.len() / pitch;

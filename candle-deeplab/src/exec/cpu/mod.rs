@@ -7,6 +7,7 @@
 
 mod aligned;
 mod arena;
+mod bands;
 mod conv;
 mod depthwise;
 mod isa;
@@ -22,6 +23,7 @@ mod view;
 mod windows;
 mod winograd;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,9 +35,10 @@ use crate::error::{Error, Result};
 use crate::exec::fold;
 use crate::graph::{Graph, Param};
 use arena::{Arena, Arenas};
+use bands::{Band, Limits, Stretch};
 use isa::Kernels;
 use plan::{Geometry, Plan};
-use program::{Kernel, Program, Step};
+use program::{Kernel, Program};
 
 /// Plans of so many input sizes are kept.
 const MAX_PLANS: usize = 8;
@@ -50,6 +53,7 @@ pub struct Cpu {
     kernels: Kernels,
     precision: Precision,
     program: Program,
+    limits: Limits,
     /// The latest last.
     plans: Mutex<Vec<([usize; 3], Arc<Plan>)>>,
     arenas: Arenas,
@@ -95,7 +99,8 @@ impl Cpu {
     ) -> Result<Self> {
         let kernels = Kernels::new(isa, precision)?;
         let program = Program::new(&graph, kernels, precision, &fold::reader(&graph, get))?;
-        Ok(Self { graph, kernels, precision, program, plans: Mutex::default(), arenas: Arenas::default() })
+        let (plans, arenas) = Default::default();
+        Ok(Self { graph, kernels, precision, program, limits: Limits::USUAL, plans, arenas })
     }
 
     /// The instruction set that it uses.
@@ -214,25 +219,54 @@ impl Cpu {
 
     fn steps(&self, plan: &Plan, pixels: &[f32], arena: &mut Arena, mut times: Option<&mut Vec<StepTime>>) {
         let input = program::Operand { map: 0, offset: 0, channels: self.program.maps[0].channels };
-        arena.write(plan, input, |_, out| simple::from_planes(pixels, out));
-        for (step, geometry) in self.program.steps.iter().zip(&plan.steps) {
-            let start = Instant::now();
-            self.step(step, geometry, plan, arena);
-            if let Some(times) = &mut times {
+        let height_of = |map: usize| plan.maps[map].height;
+        arena.write(plan, input, 0..plan.batch * height_of(0), |_, out| simple::from_planes(pixels, out));
+        if let Some(times) = &mut times {
+            times.extend(self.program.steps.iter().map(|step| {
                 let shape = plan.maps[step.output.map];
-                times.push(StepTime {
+                StepTime {
                     path: step.path.clone(),
                     kernel: step.kernel.to_string(),
                     macs: step.macs_per_pixel() * (plan.batch * shape.height * shape.width) as u64,
-                    time: start.elapsed(),
-                });
+                    time: Duration::ZERO,
+                }
+            }));
+        }
+        let mut run = |index: usize, rows: Range<usize>, arena: &mut Arena| {
+            let start = Instant::now();
+            self.step(index, rows, plan, arena);
+            if let Some(times) = &mut times {
+                times[index].time += start.elapsed();
+            }
+        };
+        for Stretch { steps, bands } in &plan.stretches {
+            if bands.is_empty() {
+                for index in steps.clone() {
+                    run(index, 0..plan.batch * height_of(self.program.steps[index].output.map), arena);
+                }
+            }
+            for image in 0..plan.batch {
+                let of_image = |map: usize, rows: &Range<usize>| {
+                    let top = image * height_of(map);
+                    top + rows.start..top + rows.end
+                };
+                for Band { kept, rows } in bands {
+                    for (map, rows) in kept {
+                        arena.keep(plan, *map, of_image(*map, rows));
+                    }
+                    for (index, rows) in steps.clone().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
+                        run(index, of_image(self.program.steps[index].output.map, rows), arena);
+                    }
+                }
             }
         }
     }
 
-    fn step(&self, step: &Step, geometry: &Geometry, plan: &Plan, arena: &mut Arena) {
+    /// Computes rows of a step's result, those of all images counted together.
+    fn step(&self, index: usize, rows: Range<usize>, plan: &Plan, arena: &mut Arena) {
+        let (step, geometry) = (&self.program.steps[index], &plan.steps[index]);
         let mut scratch = std::mem::take(&mut arena.scratch);
-        arena.write(plan, step.output, |arena, out| {
+        arena.write(plan, step.output, rows, |arena, out| {
             let x = arena.view(plan, step.input);
             let other = step.other.map(|operand| arena.view(plan, operand));
             match (&step.kernel, geometry, other) {
@@ -263,7 +297,7 @@ impl Cpu {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = match plans.iter().position(|(of, _)| *of == size) {
             Some(found) => plans.remove(found).1,
-            None => Arc::new(Plan::new(&self.program, &self.graph, size)?),
+            None => Arc::new(Plan::new(&self.program, &self.graph, size, self.limits)?),
         };
         if plans.len() == MAX_PLANS {
             plans.remove(0);

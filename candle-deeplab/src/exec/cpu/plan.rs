@@ -1,7 +1,8 @@
 //! A program fitted to a batch and an input size: the geometry of every step, and which maps share memory.
 
+use super::bands::{self, Limits, Size, Stretch};
 use super::conv::row_pitch;
-use super::program::{Kernel, Program, Windows};
+use super::program::{Kernel, Program, Step, Windows};
 use super::resize::Axis;
 use crate::error::Result;
 use crate::graph::{Graph, Window};
@@ -13,6 +14,7 @@ pub(super) struct Plan {
     pub(super) maps: Vec<Shape>,
     /// The geometry of each step.
     pub(super) steps: Vec<Geometry>,
+    pub(super) stretches: Vec<Stretch>,
     /// Floats of each buffer; maps whose lives do not overlap share one.
     pub(super) buffers: Vec<usize>,
     /// Height and width of the network's output, and how the logits are resized to it.
@@ -26,6 +28,8 @@ pub(super) struct Shape {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) pitch: usize,
+    /// In memory at once.
+    pub(super) rows: usize,
     pub(super) buffer: usize,
 }
 
@@ -40,7 +44,12 @@ pub(super) enum Geometry {
 impl Plan {
     /// # Errors
     /// As [`Graph::sizes`].
-    pub(super) fn new(program: &Program, graph: &Graph, [batch, height, width]: [usize; 3]) -> Result<Self> {
+    pub(super) fn new(
+        program: &Program,
+        graph: &Graph,
+        [batch, height, width]: [usize; 3],
+        limits: Limits,
+    ) -> Result<Self> {
         let sizes = graph.sizes(height, width)?;
         let size_of = |map: usize| sizes[program.maps[map].size_of.index()];
         let steps = program.steps.iter().map(|step| {
@@ -59,20 +68,24 @@ impl Plan {
                 | Kernel::GlobalPool => Geometry::Pointwise,
             }
         });
-        let lengths = program.maps.iter().enumerate().map(|(map, of)| {
-            let (height, width) = size_of(map);
-            batch * height * width * row_pitch(of.channels)
-        });
-        let (buffer_of, buffers) = share(&lives(program), &lengths.collect::<Vec<_>>());
+        let steps = steps.collect::<Vec<_>>();
+        let pitch = |map: usize| row_pitch(program.maps[map].channels);
+        let size = |map| Size { height: size_of(map).0, line: size_of(map).1 * pitch(map) };
+        let maps: Vec<Size> = (0..program.maps.len()).map(size).collect();
+        let (stretches, in_memory) = bands::stretches(program, &steps, &maps, limits);
+        let rows = |map: usize| in_memory[map].unwrap_or(batch * maps[map].height);
+        let lengths: Vec<usize> = (0..maps.len()).map(|map| rows(map) * maps[map].line).collect();
+        let (buffer_of, buffers) = share(&lives(program, &stretches), &lengths);
         let shape = |(map, buffer)| {
             let (height, width) = size_of(map);
-            Shape { height, width, pitch: row_pitch(program.maps[map].channels), buffer }
+            Shape { height, width, pitch: pitch(map), rows: rows(map), buffer }
         };
         let output = sizes[program.output.like.index()];
         Ok(Self {
             batch,
             maps: buffer_of.into_iter().enumerate().map(shape).collect(),
-            steps: steps.collect(),
+            steps,
+            stretches,
             buffers,
             output,
             output_axes: axes(size_of(program.logits.map), output, program.output.align_corners),
@@ -92,14 +105,14 @@ impl Windows {
     }
 }
 
-/// First and last step that each map is needed at.
-fn lives(program: &Program) -> Vec<(usize, usize)> {
+/// First and last stretch that each map is needed in.
+fn lives(program: &Program, stretches: &[Stretch]) -> Vec<(usize, usize)> {
     let mut lives = vec![(usize::MAX, 0); program.maps.len()];
-    // The input is there before the first step, the logits after the last.
+    // The input is there before the first, the logits after the last.
     lives[0].0 = 0;
-    lives[program.logits.map].1 = program.steps.len();
-    for (index, step) in program.steps.iter().enumerate() {
-        for operand in [Some(step.input), step.other, Some(step.output)].into_iter().flatten() {
+    lives[program.logits.map].1 = stretches.len();
+    for (index, stretch) in stretches.iter().enumerate() {
+        for operand in program.steps[stretch.steps.clone()].iter().flat_map(Step::operands) {
             let life = &mut lives[operand.map];
             *life = (life.0.min(index), life.1.max(index));
         }

@@ -98,6 +98,11 @@ impl From<Conv> for Windows {
 }
 
 impl Step {
+    /// What it reads and writes.
+    pub(super) fn operands(&self) -> impl Iterator<Item = Operand> {
+        [Some(self.input), self.other, Some(self.output)].into_iter().flatten()
+    }
+
     /// Multiply-adds of a pixel of the result.
     pub(super) fn macs_per_pixel(&self) -> u64 {
         let macs = match &self.kernel {

@@ -1,5 +1,7 @@
 //! Bilinear resizing: of maps inside the network, and of the logits at its end, which leave as planes.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::view::{View, ViewMut, position};
@@ -25,6 +27,17 @@ impl Axis {
             Point { low, high: (low + 1).min(from - 1), weight: position - low as f32 }
         };
         Self((0..to).map(point).collect())
+    }
+}
+
+impl Axis {
+    /// The inputs between the first and the last that some outputs are made of.
+    pub(super) fn sees(&self, outputs: Range<usize>) -> Range<usize> {
+        match &self.0[outputs] {
+            [first, .., last] => first.low..last.high + 1,
+            [only] => only.low..only.high + 1,
+            [] => 0..0,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, IndexOp, Tensor};
 use proptest::prelude::*;
 
+use super::bands::Limits;
 use super::{Cpu, Isa, Precision};
 use crate::arch::LOGITS;
 use crate::config::Normalization;
@@ -40,7 +41,10 @@ fn tolerance(precision: Precision) -> f32 {
     }
 }
 
-/// Compares output, logits and label map, for every instruction set and precision.
+/// Everything that can runs by bands of a row.
+const ROW_BY_ROW: Limits = Limits { large: 0, floats: 0, weights: usize::MAX };
+
+/// Compares output, logits and label map, for every instruction set and precision, map by map and band by band.
 fn check(graph: Graph, size: [usize; 3]) {
     let graph = Arc::new(graph);
     let eager = Eager::new(Graph::clone(&graph), weight).unwrap();
@@ -49,13 +53,17 @@ fn check(graph: Graph, size: [usize; 3]) {
     let precisions = [Precision::F32, Precision::Bf16];
     let pairs = Isa::available().flat_map(|isa| precisions.map(|precision| (isa, precision)));
     for (isa, precision) in pairs.filter(|(isa, precision)| isa.supports(*precision)) {
-        let cpu = Cpu::new(graph.clone(), isa, precision, weight).unwrap();
-        // Twice, the second time in memory that has been used.
-        for _ in 0..2 {
-            close(&cpu.logits(&image).unwrap(), &wanted[0], (isa, precision));
-            close(&cpu.output(&image).unwrap(), &wanted[1], (isa, precision));
+        let mut cpu = Cpu::new(graph.clone(), isa, precision, weight).unwrap();
+        for limits in [Limits::USUAL, ROW_BY_ROW] {
+            cpu.limits = limits;
+            cpu.plans = Default::default();
+            // Twice, the second time in memory that has been used.
+            for _ in 0..2 {
+                close(&cpu.logits(&image).unwrap(), &wanted[0], (isa, precision));
+                close(&cpu.output(&image).unwrap(), &wanted[1], (isa, precision));
+            }
+            labels(&cpu.label_map(&image).unwrap(), &wanted[1], precision);
         }
-        labels(&cpu.label_map(&image).unwrap(), &wanted[1], precision);
     }
 }
 

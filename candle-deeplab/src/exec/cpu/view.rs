@@ -1,12 +1,14 @@
-//! Feature maps as the kernels see them: channels last, and possibly only some of the channels of a wider map.
+//! Feature maps as the kernels see them: channels last, possibly only some of the channels of a wider map, and possibly
+//! only some of its rows.
 
 use rayon::prelude::*;
 
 /// `[N, H, W, C]` in a slice: the channels of a pixel are adjacent, pixels are `pitch` apart.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
-    /// From the first channel of the first pixel.
+    /// From the first channel of pixel number `first` on.
     pub(super) data: &'a [f32],
+    pub(super) first: usize,
     pub(super) pitch: usize,
     pub(super) channels: usize,
     pub(super) batch: usize,
@@ -20,20 +22,27 @@ impl<'a> View<'a> {
         (n * self.height + y) * self.width + x
     }
 
+    /// Where in `data` the channels of a pixel lie.
+    pub(super) fn place(&self, pixel: usize) -> usize {
+        (pixel - self.first) * self.pitch
+    }
+
     /// The channels of a pixel.
     pub(super) fn at(&self, pixel: usize) -> &'a [f32] {
-        &self.data[pixel * self.pitch..][..self.channels]
+        &self.from(pixel)[..self.channels]
     }
 
     /// The channels of the pixels from this one on.
     pub(super) fn from(&self, pixel: usize) -> &'a [f32] {
-        &self.data[pixel * self.pitch..]
+        &self.data[self.place(pixel)..]
     }
 }
 
-/// A map that is being written: whole pixels, of which `offset .. offset + channels` belong to the writer.
+/// Rows of a map that are being written: whole pixels, of which `offset .. offset + channels` belong to the writer.
 pub(super) struct ViewMut<'a> {
     pub(super) data: &'a mut [f32],
+    /// The number of the first pixel.
+    pub(super) first: usize,
     pub(super) pitch: usize,
     pub(super) offset: usize,
     pub(super) channels: usize,
@@ -48,10 +57,10 @@ impl ViewMut<'_> {
 
     /// Calls `write(pixel, channels)` for every pixel, in parallel.
     pub(super) fn for_each_pixel(self, write: impl Fn(usize, &mut [f32]) + Sync) {
-        let Self { data, pitch, offset, channels, width, .. } = self;
+        let Self { data, first, pitch, offset, channels, width, .. } = self;
         data.par_chunks_mut(pitch * width).enumerate().for_each(|(row, data)| {
             for (x, pixel) in data.chunks_exact_mut(pitch).enumerate() {
-                write(row * width + x, &mut pixel[offset..offset + channels]);
+                write(first + row * width + x, &mut pixel[offset..offset + channels]);
             }
         });
     }

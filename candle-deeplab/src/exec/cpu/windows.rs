@@ -28,7 +28,7 @@ pub(super) fn find_runs<T>(
             let Some(iy) = v.input(x.height, oy, ky) else { continue };
             for kx in 0..h.kernel {
                 let Some(ix) = h.input(x.width, ox, kx) else { continue };
-                push(list, start, ky * h.kernel + kx, x.pixel(n, iy, ix) * x.pitch);
+                push(list, start, ky * h.kernel + kx, x.place(x.pixel(n, iy, ix)));
             }
         }
         runs.push(Run { first: next - pixels.start, rows, sees: start..list.len() });

@@ -112,7 +112,7 @@ impl WinogradConv {
         let panels = outputs.div_ceil(width);
         let group = group(inputs * width, panels);
         let parts = panels.div_ceil(group);
-        let ViewMut { data, pitch, offset, height, width: columns, .. } = out;
+        let ViewMut { data, first: first_pixel, pitch, offset, height, width: columns, .. } = out;
         let rate = windows.0.dilation;
         let span = best_span([height, columns], rate);
         let (tile, positions) = (span - 2, span * span);
@@ -121,9 +121,12 @@ impl WinogradConv {
         let origins: Vec<usize> = origins(columns, rate, tile).collect();
         let tile_floats = positions * (row_pitch(inputs) + parts * group * width);
         let strip = (MAX_FLOATS / (tile_floats * rate * origins.len())).max(1);
-        for (n, image) in data.chunks_mut(height * columns * pitch).enumerate() {
+        // Whole images, or some rows of one.
+        for (index, image) in data.chunks_mut(height * columns * pitch).enumerate() {
+            let (n, top) = (first_pixel / columns / height + index, first_pixel / columns % height);
+            let seen = windows.0.sees(x.height, top..top + image.len() / (columns * pitch));
             for (index, rows) in image.chunks_mut(strip * band_rows * columns * pitch).enumerate() {
-                let first = index * strip * band_rows;
+                let first = top + index * strip * band_rows;
                 let tiles = Tiles { side: tile, rate, first, rows: rows.len() / (columns * pitch), columns: &origins };
                 let layout = Layout::new(kernels, span, tiles.len(), inputs, group * width);
                 let (transformed, products) = scratch.split(layout.inputs(), span * parts * layout.part());
@@ -133,7 +136,9 @@ impl WinogradConv {
                         let at = |i: usize| {
                             let (iy, ix) =
                                 (windows.0.input(x.height, y, i / span), windows.1.input(x.width, column, i % span));
-                            (i < positions).then_some(x.pixel(n, iy?, ix?) * x.pitch)
+                            // What only outputs below these rows see may not be there yet.
+                            let iy = iy.filter(|iy| seen.contains(iy))?;
+                            (i < positions).then_some(x.place(x.pixel(n, iy, ix?)))
                         };
                         kernels.tile_input(TileInput {
                             span,

@@ -1,0 +1,275 @@
+//! Steps that run band by band: some rows of each, one step after the other, before the next rows of the first.
+//!
+//! The maps at the beginning and at the end of a network are larger than the last cache, and their layers do little with
+//! each value. What a band leaves is still in the cache when the next step reads it, and of a map that no other step needs
+//! only the rows of a band are ever in memory, with those that the next band sees once more.
+
+use std::ops::Range;
+
+use super::plan::Geometry;
+use super::program::{Kernel, Program, Step};
+
+/// What makes steps run band by band.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Floats of a map that is too large to stay in the last cache until the next step.
+    pub(super) large: usize,
+    /// Floats of the maps of a band, at most: a share of that cache.
+    pub(super) floats: usize,
+    /// Floats of the weights of a step, at most: every band reads them again.
+    pub(super) weights: usize,
+}
+
+impl Limits {
+    pub(super) const USUAL: Self = Self { large: 2 << 20, floats: 2 << 20, weights: 96 << 10 };
+}
+
+/// Neighbouring steps that run together.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    pub(super) steps: Range<usize>,
+    /// Of each image, from top to bottom. There are none where each step computes all rows of all images at once.
+    pub(super) bands: Vec<Band>,
+}
+
+#[derive(Debug)]
+pub(super) struct Band {
+    /// The rows of the maps between the steps that are there already, and seen once more.
+    pub(super) kept: Vec<(usize, Range<usize>)>,
+    /// The rows that each step computes.
+    pub(super) rows: Vec<Range<usize>>,
+}
+
+/// A map of an input size.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) height: usize,
+    /// Floats of a row.
+    pub(super) line: usize,
+}
+
+/// Cuts a program into stretches. Says also how many rows of each map have to be in memory, where that is not all of them.
+pub(super) fn stretches(
+    program: &Program,
+    geometry: &[Geometry],
+    maps: &[Size],
+    limits: Limits,
+) -> (Vec<Stretch>, Vec<Option<usize>>) {
+    let mut in_memory = vec![None; maps.len()];
+    let mut stretches = Vec::new();
+    let banded: Vec<bool> = program.steps.iter().map(|step| suits(step, maps, limits)).collect();
+    let mut start = 0;
+    for steps in banded.chunk_by(|a, b| *a && *b) {
+        let steps = start..start + steps.len();
+        start = steps.end;
+        let bands = Banding::new(program, geometry, maps, steps.clone()).map(|banding| banding.bands(limits));
+        let bands = bands.map_or_else(Vec::new, |(bands, rows)| {
+            rows.into_iter().for_each(|(map, rows)| in_memory[map] = Some(rows));
+            bands
+        });
+        stretches.push(Stretch { steps, bands });
+    }
+    (stretches, in_memory)
+}
+
+/// Whether a step gains from maps that are still in the cache, and can compute some rows of its result.
+fn suits(step: &Step, maps: &[Size], limits: Limits) -> bool {
+    let weights = match &step.kernel {
+        Kernel::Dense(conv, _) => conv.weights.inputs() * conv.weights.outputs(),
+        Kernel::Winograd(conv, _) => conv.macs_per_pixel(),
+        Kernel::Multiply | Kernel::GlobalPool => return false,
+        _ => 0,
+    };
+    let large = |map: usize| maps[map].height * maps[map].line > limits.large;
+    weights <= limits.weights && (large(step.input.map) || large(step.output.map))
+}
+
+/// Steps that are to run band by band.
+struct Banding<'a> {
+    program: &'a Program,
+    geometry: &'a [Geometry],
+    maps: &'a [Size],
+    steps: Range<usize>,
+    /// The maps that only these steps need.
+    between: Vec<usize>,
+}
+
+impl<'a> Banding<'a> {
+    /// `None` where nothing lies between the steps.
+    fn new(program: &'a Program, geometry: &'a [Geometry], maps: &'a [Size], steps: Range<usize>) -> Option<Self> {
+        let mut between: Vec<usize> = program.steps[steps.clone()].iter().map(|step| step.output.map).collect();
+        between.sort_unstable();
+        between.dedup();
+        let outside = |index: usize| !steps.contains(&index);
+        for (_, step) in program.steps.iter().enumerate().filter(|(index, _)| outside(*index)) {
+            between.retain(|map| step.operands().all(|operand| operand.map != *map));
+        }
+        between.retain(|map| *map != program.logits.map);
+        (!between.is_empty()).then_some(Self { program, geometry, maps, steps, between })
+    }
+
+    /// The fewest bands whose maps fit, and the rows in memory of each map between the steps.
+    fn bands(&self, limits: Limits) -> (Vec<Band>, Vec<(usize, usize)>) {
+        let mut rows = self.height(self.steps.end - 1);
+        loop {
+            rows = rows.div_ceil(2);
+            let (bands, in_memory) = self.bands_of(rows);
+            let floats: usize = in_memory.iter().map(|(map, rows)| rows * self.maps[*map].line).sum();
+            if floats <= limits.floats || rows == 1 {
+                return (bands, in_memory);
+            }
+        }
+    }
+
+    /// Bands with so many rows of the last step.
+    fn bands_of(&self, rows: usize) -> (Vec<Band>, Vec<(usize, usize)>) {
+        let mut in_memory = vec![0; self.between.len()];
+        let mut bands = Vec::new();
+        let mut done = vec![0; self.steps.len()];
+        loop {
+            let ends = self.ends(&done, rows);
+            let kept = self.between.iter().map(|map| (*map, self.kept(*map, &done))).collect::<Vec<_>>();
+            for (in_memory, (map, kept)) in in_memory.iter_mut().zip(&kept) {
+                *in_memory = (*in_memory).max(self.end(*map, &ends) - kept.start);
+            }
+            let rows = done.iter().zip(&ends).map(|(done, end)| *done..*end).collect();
+            bands.push(Band { kept, rows });
+            if ends == self.heights() {
+                return (bands, self.between.iter().copied().zip(in_memory).collect());
+            }
+            done = ends;
+        }
+    }
+
+    fn heights(&self) -> Vec<usize> {
+        self.steps.clone().map(|step| self.height(step)).collect()
+    }
+
+    /// Of a step's result.
+    fn height(&self, step: usize) -> usize {
+        self.maps[self.program.steps[step].output.map].height
+    }
+
+    /// Up to which row each step has to compute in a band, for the next so many rows of the last one.
+    fn ends(&self, done: &[usize], rows: usize) -> Vec<usize> {
+        let mut ends = done.to_vec();
+        let last = ends.len() - 1;
+        let height = self.height(self.steps.end - 1);
+        ends[last] = (done[last] + rows).min(height);
+        if ends[last] == height {
+            return self.heights();
+        }
+        for step in self.steps.clone().rev().skip(1) {
+            let output = self.program.steps[step].output.map;
+            let later = step + 1..self.steps.end;
+            let seen = later.filter_map(|user| Some(self.sees(user, output, 0..ends[user - self.steps.start])?.end));
+            // A result that is only needed later keeps pace.
+            let end = seen.max().unwrap_or(self.height(step) * ends[last] / height);
+            ends[step - self.steps.start] = end.max(done[step - self.steps.start]);
+        }
+        ends
+    }
+
+    /// The rows of a map that some rows of a step's result are made of; `None` if it does not read the map.
+    fn sees(&self, step: usize, map: usize, rows: Range<usize>) -> Option<Range<usize>> {
+        let Step { input, other, .. } = &self.program.steps[step];
+        let other = other.filter(|other| other.map == map).map(|_| rows.clone());
+        let input = (input.map == map).then(|| match &self.geometry[step] {
+            Geometry::Pointwise => rows,
+            Geometry::Windows((vertical, _)) => vertical.sees(self.maps[map].height, rows),
+            Geometry::Axes((vertical, _)) => vertical.sees(rows),
+        });
+        match (input, other) {
+            (Some(a), Some(b)) => Some(a.start.min(b.start)..a.end.max(b.end)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Of the rows of a map that are there, those that steps see once more which are done with so many rows.
+    fn kept(&self, map: usize, done: &[usize]) -> Range<usize> {
+        let end = self.end(map, done);
+        let rest = |step: usize| done[step - self.steps.start]..self.height(step);
+        let seen = self.steps.clone().filter(|step| !rest(*step).is_empty());
+        let start = seen.filter_map(|step| Some(self.sees(step, map, rest(step))?.start)).min();
+        start.unwrap_or(end).min(end)..end
+    }
+
+    /// How many rows of a map all steps that write it have computed.
+    fn end(&self, map: usize, done: &[usize]) -> usize {
+        let writers =
+            self.program.steps[self.steps.clone()].iter().zip(done).filter(|(step, _)| step.output.map == map);
+        writers.map(|(_, done)| *done).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::LOGITS;
+    use crate::config::Normalization;
+    use crate::exec::cpu::plan::Plan;
+    use crate::exec::cpu::{Isa, Precision, isa::Kernels};
+    use crate::graph::{Builder, Conv, Graph};
+
+    const LIMITS: Limits = Limits { large: 1000, floats: 4000, weights: usize::MAX };
+
+    /// Three layers, of which the second halves the map, and a skip over the third.
+    fn network() -> Graph {
+        let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
+        let x = g.conv("first", image, Conv::dense(8, 3));
+        let x = g.conv("second", x, Conv::dense(8, 3).stride(2));
+        let y = g.conv("third", x, Conv::dense(8, 3).dilation(2));
+        let x = g.add(y, x);
+        let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(5).with_bias()));
+        let output = g.resize(logits, image, true);
+        g.finish(output).unwrap()
+    }
+
+    fn plan(height: usize) -> (Program, Plan) {
+        let graph = network();
+        let kernels = Kernels::new(Isa::Portable, Precision::F32).unwrap();
+        let values = |param: &crate::graph::Param| Ok(vec![0.0; param.shape.iter().product()]);
+        let program =
+            Program::new(&graph, kernels, Precision::F32, &crate::exec::fold::reader(&graph, values)).unwrap();
+        let plan = Plan::new(&program, &graph, [2, height, 30], LIMITS).unwrap();
+        (program, plan)
+    }
+
+    #[test]
+    fn bands_compute_each_row_once_and_in_order() {
+        let (program, plan) = plan(101);
+        let [Stretch { steps, bands }] = &plan.stretches[..] else { panic!("{:?}", plan.stretches) };
+        assert!(*steps == (0..program.steps.len()) && bands.len() > 2);
+        for (index, step) in program.steps.iter().enumerate() {
+            let mut done = 0;
+            for band in bands {
+                assert_eq!(band.rows[index].start, done);
+                done = band.rows[index].end;
+            }
+            assert_eq!(done, plan.maps[step.output.map].height);
+        }
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_the_height_where_steps_run_band_by_band() {
+        // The input and the logits aside.
+        let between = |height| {
+            let (program, plan) = plan(height);
+            (1..plan.maps.len()).filter(|map| *map != program.logits.map).map(|map| plan.maps[map].rows).collect()
+        };
+        let (low, high): (Vec<usize>, Vec<usize>) = (between(100), between(1000));
+        assert_eq!(low.len(), 3);
+        assert!(low.iter().chain(&high).all(|rows| *rows < 30), "{low:?}, {high:?}");
+    }
+
+    #[test]
+    fn steps_with_small_maps_or_many_weights_compute_them_at_once() {
+        let (program, plan) = plan(101);
+        let maps: Vec<Size> = plan.maps.iter().map(|m| Size { height: m.height, line: m.width * m.pitch }).collect();
+        for limits in [Limits { large: 1 << 20, ..LIMITS }, Limits { weights: 10, ..LIMITS }] {
+            let (stretches, in_memory) = stretches(&program, &plan.steps, &maps, limits);
+            assert!(stretches.iter().all(|stretch| stretch.bands.is_empty()), "{stretches:?}");
+            assert!(in_memory.iter().all(Option::is_none));
+        }
+    }
+}
