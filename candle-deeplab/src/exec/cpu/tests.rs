@@ -126,6 +126,27 @@ proptest! {
         check(graph, size);
     }
 
+    /// Windows whose neighbours see the same inputs, and such as do not, from maps of one column on, with tails of channels.
+    #[test]
+    fn depthwise_convolutions_of_three_columns(
+        (channels, stride, dilation) in (1usize..70, 1usize..3, prop_oneof![Just(1usize), Just(1), Just(2), Just(25)]),
+        padding in paddings(),
+        size in [1usize..3, 1usize..20, 1usize..20],
+        (pre_relu, alone) in any::<(bool, bool)>(),
+    ) {
+        let graph = network(|g, image| {
+            let mut x = g.conv("first", image, Conv::pointwise(channels));
+            if pre_relu {
+                x = g.activation(x, Activation::Relu);
+            }
+            let conv = Conv::depthwise(channels).stride(stride).dilation(dilation);
+            let x = g.conv_bn("depthwise", x, padding.map_or(conv, |padding| conv.padding(padding)));
+            if alone { g.activation(x, Activation::HardSwish) } else { g.conv("pointwise", x, Conv::pointwise(9)) }
+        });
+        prop_assume!(graph.sizes(size[1], size[2]).is_ok());
+        check(graph, size);
+    }
+
     /// As in squeeze-and-excitation: a weight for each channel of each image, or one for each element.
     #[test]
     fn products(

@@ -5,7 +5,7 @@
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::hint::black_box;
 
-use super::{CHAINS, Depthwise, Matmul, Quarters, Run};
+use super::{CHAINS, Depthwise, Matmul, Quarters, Run, Tap};
 
 /// A vector of floats.
 ///
@@ -49,13 +49,10 @@ impl<V: Lanes> MulAdd<V> for F32 {
 /// Floats of a cache line: of many rows, a kernel reads and writes so many at once, lest a line be fetched twice.
 pub(super) const LINE: usize = 16;
 
-/// Asks for a cache line, to be there when it is needed.
-///
-/// # Safety
-/// The float exists.
+/// Asks for a cache line, to be there when it is needed; there may be none at that address.
 #[inline(always)]
-unsafe fn fetch(at: *const f32) {
-    // SAFETY: every x86-64 has the instruction, and it changes nothing but caches.
+fn fetch(at: *const f32) {
+    // SAFETY: every x86-64 has the instruction; it changes nothing but caches, and ignores addresses that cannot be read.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
 }
 
@@ -315,6 +312,9 @@ pub(super) unsafe fn quarters<V: Lanes>(args: Quarters<'_>) {
     }
 }
 
+/// Taps of a group of which each sees what the one before sees of the next pixel: a row of a window of three columns.
+const NEIGHBOURS: usize = 3;
+
 /// A depthwise convolution by `VECTORS` vectors of channels of `PIXELS` pixels at once.
 ///
 /// # Safety
@@ -324,18 +324,21 @@ pub(super) unsafe fn quarters<V: Lanes>(args: Quarters<'_>) {
 pub(super) unsafe fn depthwise<V: Lanes, const PIXELS: usize, const VECTORS: usize>(mut args: Depthwise<'_>) {
     debug_assert!(args.channels >= V::LANES);
     for run in args.runs {
+        let taps = &args.taps[run.sees.clone()];
+        let (single, neighbours) = (taps.as_chunks::<1>().0, neighbours(taps, args.x_step));
         let mut pixel = 0;
         while pixel < run.rows {
             let left = run.rows - pixel;
             // As for the rows of a matmul: a last pixel on its own would wait for each addition.
             let pixels = left.div_ceil(left.div_ceil(PIXELS));
             with_constant!(pixels, PIXELS, |P| {
-                // SAFETY: the caller's promises; these pixels are left.
+                // SAFETY: the caller's promises; these pixels are left, and the taps are the run's.
                 unsafe {
-                    if args.relu_input {
-                        pixels_of::<V, P, VECTORS, true>(&mut args, run, pixel);
-                    } else {
-                        pixels_of::<V, P, VECTORS, false>(&mut args, run, pixel);
+                    match (neighbours, args.relu_input) {
+                        (Some(taps), true) => pixels_of::<V, P, VECTORS, true, _>(&mut args, taps, run, pixel),
+                        (Some(taps), false) => pixels_of::<V, P, VECTORS, false, _>(&mut args, taps, run, pixel),
+                        (None, true) => pixels_of::<V, P, VECTORS, true, _>(&mut args, single, run, pixel),
+                        (None, false) => pixels_of::<V, P, VECTORS, false, _>(&mut args, single, run, pixel),
                     }
                 }
             });
@@ -344,13 +347,21 @@ pub(super) unsafe fn depthwise<V: Lanes, const PIXELS: usize, const VECTORS: usi
     }
 }
 
-/// Computes all channels of `P` pixels of a run.
+/// The taps in groups of neighbours, where all are in such groups.
+fn neighbours(taps: &[Tap], x_step: usize) -> Option<&[[Tap; NEIGHBOURS]]> {
+    let (groups, rest) = taps.as_chunks();
+    let next = |pair: &[Tap]| pair[1].input.checked_sub(pair[0].input) == Some(x_step);
+    (rest.is_empty() && groups.iter().all(|taps| taps.windows(2).all(next))).then_some(groups)
+}
+
+/// Computes all channels of `P` pixels of a run, from taps in groups of [neighbours], or of one.
 ///
 /// # Safety
-/// As [`depthwise`], and the pixels exist.
+/// As [`depthwise`], the pixels exist, and the taps are those of the run.
 #[inline(always)]
-unsafe fn pixels_of<V: Lanes, const P: usize, const VECTORS: usize, const RELU: bool>(
+unsafe fn pixels_of<V: Lanes, const P: usize, const VECTORS: usize, const RELU: bool, const T: usize>(
     args: &mut Depthwise<'_>,
+    taps: &[[Tap; T]],
     run: &Run,
     pixel: usize,
 ) {
@@ -359,46 +370,61 @@ unsafe fn pixels_of<V: Lanes, const P: usize, const VECTORS: usize, const RELU: 
         // SAFETY: the caller's promises; `vectors` gets channels that exist.
         unsafe {
             if args.channels - channel >= VECTORS * V::LANES {
-                vectors::<V, P, VECTORS, RELU>(args, run, pixel, channel);
+                vectors::<V, P, VECTORS, RELU, T>(args, taps, run, pixel, channel);
                 channel += VECTORS * V::LANES;
             } else {
                 // The last vector overlaps the one before it where the channels do not divide: the same values once more.
-                vectors::<V, P, 1, RELU>(args, run, pixel, channel.min(args.channels - V::LANES));
+                vectors::<V, P, 1, RELU, T>(args, taps, run, pixel, channel.min(args.channels - V::LANES));
                 channel += V::LANES;
             }
         }
     }
 }
 
-/// Computes `C` vectors of channels of `P` pixels of a run.
+/// Computes `C` vectors of channels of `P` pixels of a run. A group's inputs are loaded once for all pixels that see them.
 ///
 /// # Safety
-/// As [`depthwise`], and the pixels and channels exist.
+/// As [`pixels_of`], and the channels exist.
 #[inline(always)]
-unsafe fn vectors<V: Lanes, const P: usize, const C: usize, const RELU: bool>(
+unsafe fn vectors<V: Lanes, const P: usize, const C: usize, const RELU: bool, const T: usize>(
     args: &mut Depthwise<'_>,
+    taps: &[[Tap; T]],
     run: &Run,
     pixel: usize,
     channel: usize,
 ) {
     debug_assert!(pixel + P <= run.rows && channel + C * V::LANES <= args.channels);
     // SAFETY: `check` has found `channels` values of the run's pixels behind every tap, in the output, and in the bias and
-    // the weights of each tap; the caller has made sure of these pixels and channels.
+    // the weights of each tap; the caller has made sure of these pixels and channels. Input `i` of a group is what its tap
+    // `t` sees of pixel `i - t`.
     unsafe {
         let at = pixel * args.x_step + channel;
+        // What the next pixels see. Where pixels share inputs, only the last row of the window has not been read before.
+        let seen = if T == 1 { 0 } else { taps.len().saturating_sub(1) };
+        for taps in &taps[seen..] {
+            for p in P..2 * P {
+                fetch(args.x.as_ptr().wrapping_add(taps[T - 1].input + at + p * args.x_step));
+            }
+        }
         let bias: [V; C] = std::array::from_fn(|c| V::load(args.bias.as_ptr().add(channel + c * V::LANES)));
         let mut sums = [bias; P];
-        for tap in &args.taps[run.sees.clone()] {
-            let weights = args.weights.as_ptr().add(tap.weight + channel);
-            let weights: [V; C] = std::array::from_fn(|c| V::load(weights.add(c * V::LANES)));
-            let x = args.x.as_ptr().add(tap.input + at);
-            for p in 0..P {
+        for taps in taps {
+            let weights: [[V; C]; T] = std::array::from_fn(|t| {
+                let weights = args.weights.as_ptr().add(taps[t].weight + channel);
+                std::array::from_fn(|c| V::load(weights.add(c * V::LANES)))
+            });
+            let x = args.x.as_ptr().add(taps[0].input + at);
+            for i in 0..P + T - 1 {
                 for c in 0..C {
-                    let mut x = V::load(x.add(p * args.x_step + c * V::LANES));
+                    let mut x = V::load(x.add(i * args.x_step + c * V::LANES));
                     if RELU {
                         x = x.at_least(V::splat(0.0));
                     }
-                    sums[p][c] = x.mul_add(weights[c], sums[p][c]);
+                    for t in 0..T {
+                        if (t..t + P).contains(&i) {
+                            sums[i - t][c] = x.mul_add(weights[t][c], sums[i - t][c]);
+                        }
+                    }
                 }
             }
         }

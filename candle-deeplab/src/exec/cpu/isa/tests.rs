@@ -117,11 +117,19 @@ fn interleave(kernels: Kernels, rows: usize, inputs: usize, gap: usize, seed: u6
     }
 }
 
-fn depthwise(kernels: Kernels, [pixels, channels, taps, gap]: [usize; 4], relu_input: bool, clamp: Clamp, seed: u64) {
+/// Taps are `gap` apart, or in rows of `row` that see neighbouring pixels.
+fn depthwise(
+    kernels: Kernels,
+    [pixels, channels, taps, gap, row]: [usize; 5],
+    relu_input: bool,
+    clamp: Clamp,
+    seed: u64,
+) {
     let (step, out_pitch) = (channels + 2 * gap, channels + gap);
     let weights = noise(seed, taps * channels);
-    let taps: Vec<Tap> = (0..taps).map(|i| Tap { input: i * gap, weight: i * channels }).collect();
-    let x = noise(seed ^ 1, pixels * step + taps.len() * gap + channels);
+    let input = |i: usize| i / row * gap + i % row * step;
+    let taps: Vec<Tap> = (0..taps).map(|i| Tap { input: input(i), weight: i * channels }).collect();
+    let x = noise(seed ^ 1, (pixels + row) * step + taps.len() * gap + channels);
     let bias = noise(seed ^ 2, channels);
     let mut out = vec![UNTOUCHED; pixels * out_pitch];
     // Two runs, of which the second does not see the last tap.
@@ -329,10 +337,11 @@ proptest! {
 
     #[test]
     fn depthwise_convolutions_of_any_shape(
-        pixels in 1usize..14, channels in 1usize..150, taps in 0usize..10, gap in 0usize..3,
+        pixels in 1usize..14, channels in 1usize..150, taps in 0usize..11, gap in 0usize..3,
+        row in prop_oneof![Just(1usize), Just(2), Just(3), Just(3), Just(5)],
         relu: bool, clamp in clamps(), seed: u64,
     ) {
-        kernels().for_each(|kernels| depthwise(kernels, [pixels, channels, taps, gap], relu, clamp, seed));
+        kernels().for_each(|kernels| depthwise(kernels, [pixels, channels, taps, gap, row], relu, clamp, seed));
     }
 
     #[test]
@@ -463,6 +472,30 @@ fn nan_stays_nan() {
                 out_pitch: outputs,
             });
             assert!(out.iter().all(|x| x.is_nan()), "{:?}", kernels.isa());
+        }
+        // A row of three taps that see neighbouring pixels, and one tap; the third pixel is NaN.
+        for (channels, taps) in [(40, 3), (40, 1), (3, 3)] {
+            let mut x = vec![1.0; 5 * channels];
+            x[2 * channels..][..channels].fill(f32::NAN);
+            let pixels = 6 - taps;
+            let mut out = vec![0.0; pixels * channels];
+            kernels.depthwise(Depthwise {
+                runs: &[Run { first: 0, rows: pixels, sees: 0..taps }],
+                taps: &[0, 1, 2].map(|i| Tap { input: i * channels, weight: i * channels }),
+                channels,
+                x: &x,
+                x_step: channels,
+                weights: &vec![1.0; 3 * channels],
+                bias: &vec![0.0; channels],
+                relu_input: true,
+                clamp: Clamp { low: 0.0, high: 6.0 },
+                out: &mut out,
+                out_pitch: channels,
+            });
+            for (pixel, out) in out.chunks(channels).enumerate() {
+                let nan = (pixel..pixel + taps).contains(&2);
+                assert!(out.iter().all(|x| x.is_nan() == nan), "{:?}, {channels}, {taps}", kernels.isa());
+            }
         }
     }
 }
