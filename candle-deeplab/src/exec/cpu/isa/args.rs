@@ -49,7 +49,7 @@ pub(in super::super) struct Matmul<'a> {
     /// Whether rows lie as [`Interleave`] leaves them; `x_pitch` is their number of inputs then.
     pub(in super::super) interleaved: bool,
     pub(in super::super) weights: Weights<'a>,
-    /// What the sums start from beside the bias: rows of whole panels.
+    /// Earlier sums to add: rows of whole panels.
     pub(in super::super) starts: &'a [&'a [f32]],
     /// Rows to add to the result, and their pitch.
     pub(in super::super) residual: Option<(&'a [f32], usize)>,

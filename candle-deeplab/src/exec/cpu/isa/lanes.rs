@@ -191,12 +191,12 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
                 fetch(out.wrapping_add(r * args.out_pitch + at));
             }
         }
+        let pitch = args.weights.bias.len();
         for start in args.starts {
-            let pitch = args.weights.bias.len();
             let start = start.as_ptr().add(row * pitch + first);
-            for (r, sums) in sums.iter_mut().enumerate() {
-                for (c, sum) in sums.iter_mut().enumerate() {
-                    *sum = sum.add(V::load(start.add(r * pitch + c * V::LANES)));
+            for r in 0..R {
+                for at in (0..C * V::LANES).step_by(LINE) {
+                    fetch(start.wrapping_add(r * pitch + at));
                 }
             }
         }
@@ -221,6 +221,14 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
                 multiply_add::<V, M, R, C>(&mut sums, &x, k * STEP, w);
                 w = w.add(width);
                 k += 1;
+            }
+        }
+        for start in args.starts {
+            let start = start.as_ptr().add(row * pitch + first);
+            for r in 0..R {
+                for c in 0..C {
+                    sums[r][c] = sums[r][c].add(V::load(start.add(r * pitch + c * V::LANES)));
+                }
             }
         }
         let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
