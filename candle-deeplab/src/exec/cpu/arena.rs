@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use rayon::prelude::*;
+
 use super::aligned::Aligned;
 use super::plan::Plan;
 use super::program::Operand;
@@ -89,9 +91,14 @@ impl Arena {
         let shape = plan.maps[map];
         let line = shape.width * shape.pitch;
         let top = std::mem::replace(&mut self.tops[map], rows.start);
-        if !rows.is_empty() {
-            let start = (rows.start - top) * line;
-            self.buffers[shape.buffer].copy_within(start..start + rows.len() * line, 0);
+        let (start, len) = (rows.start.saturating_sub(top) * line, rows.len() * line);
+        let data = &mut self.buffers[shape.buffer];
+        if start < len {
+            data.copy_within(start..start + len, 0);
+        } else {
+            let (to, from) = data.split_at_mut(start);
+            let lines = to[..len].par_chunks_mut(line).zip(from[..len].par_chunks(line));
+            lines.for_each(|(to, from)| to.copy_from_slice(from));
         }
     }
 }
