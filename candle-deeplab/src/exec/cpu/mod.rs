@@ -222,7 +222,7 @@ impl Cpu {
                 let shape = plan.maps[step.output.map];
                 times.push(StepTime {
                     path: step.path.clone(),
-                    kernel: step.kernel.to_string(),
+                    kernel: format!("{}{geometry}", step.kernel),
                     macs: step.macs_per_pixel() * (plan.batch * shape.height * shape.width) as u64,
                     time: start.elapsed(),
                 });
@@ -239,8 +239,8 @@ impl Cpu {
                 (Kernel::Dense(conv, _), Geometry::Windows(windows), other) => {
                     conv.run(self.kernels, x, *windows, other, out);
                 }
-                (Kernel::Winograd(conv, _), Geometry::Windows(windows), other) => {
-                    conv.run(self.kernels, x, *windows, other, out, &mut scratch);
+                (Kernel::Dense(conv, _), Geometry::Tiles(windows, span), other) => {
+                    conv.run_tiles(self.kernels, x, (*windows, *span), other, out, &mut scratch);
                 }
                 (Kernel::Depthwise(conv, _), Geometry::Windows(windows), _) => {
                     conv.run_alone(self.kernels, x, *windows, out);
