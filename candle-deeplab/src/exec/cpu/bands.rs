@@ -76,7 +76,6 @@ pub(super) fn stretches(
 fn suits(step: &Step, maps: &[Size], limits: Limits) -> bool {
     let weights = match &step.kernel {
         Kernel::Dense(conv, _) => conv.weights.inputs() * conv.weights.outputs(),
-        Kernel::Winograd(conv, _) => conv.macs_per_pixel(),
         Kernel::Multiply | Kernel::GlobalPool => return false,
         _ => 0,
     };
@@ -176,7 +175,9 @@ impl<'a> Banding<'a> {
         let other = other.filter(|other| other.map == map).map(|_| rows.clone());
         let input = (input.map == map).then(|| match &self.geometry[step] {
             Geometry::Pointwise => rows,
-            Geometry::Windows((vertical, _)) => vertical.sees(self.maps[map].height, rows),
+            Geometry::Windows((vertical, _)) | Geometry::Tiles((vertical, _), _) => {
+                vertical.sees(self.maps[map].height, rows)
+            }
             Geometry::Axes((vertical, _)) => vertical.sees(rows),
         });
         match (input, other) {

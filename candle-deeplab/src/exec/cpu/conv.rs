@@ -24,6 +24,8 @@ pub(super) struct DenseConv {
     pub(super) weights: Packed,
     pub(super) rows: Rows,
     pub(super) clamp: Clamp,
+    /// Whether it can also be computed by [tiles](super::winograd), from the same weights: then a plan chooses.
+    pub(super) tiles: bool,
 }
 
 /// What the rows of the matmul are.

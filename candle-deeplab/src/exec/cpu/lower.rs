@@ -12,7 +12,7 @@ use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
 use super::isa::{Clamp, Kernels, Packed, Precision};
 use super::program::{Kernel, Map, Operand, Program, Resized, Step, Windows};
-use super::winograd::WinogradConv;
+use super::winograd;
 use crate::arch::LOGITS;
 use crate::error::{Error, Result};
 use crate::exec::fold::{Folding, Reader, conv_of};
@@ -20,7 +20,7 @@ use crate::graph::{Activation, Graph, Op, Value};
 
 impl Program {
     /// Lowers a network that ends in logits and their resize, with weights from `read`, packed for these kernels. Matmuls
-    /// multiply at this precision; those of Winograd's form stay f32: a quarter of the products is worth more than half the
+    /// multiply at this precision; those that can take Winograd's form stay f32: a quarter of the products is worth more than half the
     /// time of each, and the transforms would multiply the error of rounding.
     pub(super) fn new(graph: &Graph, kernels: Kernels, precision: Precision, read: &Reader) -> Result<Self> {
         let (logits, output) = (graph.tap(LOGITS)?, graph.output());
@@ -185,17 +185,6 @@ impl<'a> Lowering<'a> {
         let windows = Windows::from(folding.conv);
         if !folding.is_depthwise() {
             let (x, chain) = (self.operand(x)?, self.chain(value, folding, true));
-            if WinogradConv::suits(&chain.folding, self.kernels, self.precision) {
-                let Chain { folding, residual, clamp, end } = chain;
-                let width = self.kernels.panel_width();
-                let pack = move |read: &Reader| {
-                    Ok(Kernel::Winograd(WinogradConv::new(&folding, &folding.read(read)?, clamp, width), windows))
-                };
-                let (path, output) = (self.graph.node(value).path.clone(), self.place(end));
-                self.push(path, Box::new(pack), x, residual, output);
-                self.state[end.index()] = State::Ready(output);
-                return Ok(());
-            }
             self.dense(value, x, chain, None, windows);
             return Ok(());
         }
@@ -246,7 +235,9 @@ impl<'a> Lowering<'a> {
         let (groups, inputs, taps) = (folding.conv.groups, folding.group_inputs, folding.conv.kernel.pow(2));
         let (output, width) = (self.place(end), self.kernels.panel_width());
         let outputs = folding.conv.out_channels / groups;
-        let (precision, padded) = (self.precision, self.precision.padded(inputs));
+        let tiles = winograd::suits(&folding, self.kernels, self.precision);
+        let precision = if tiles { Precision::F32 } else { self.precision };
+        let padded = precision.padded(inputs);
         for group in 0..groups {
             let (folding, depthwise, first) = (folding.clone(), depthwise.clone(), group * outputs);
             let pack = move |read: &Reader| {
@@ -261,7 +252,7 @@ impl<'a> Lowering<'a> {
                     let weight = move |tap, input| if input < inputs { folded.weight(output, input, tap) } else { 0.0 };
                     (0..taps).flat_map(move |tap| (0..padded).map(move |input| weight(tap, input)))
                 });
-                Ok(Kernel::Dense(DenseConv { weights, rows, clamp }, windows))
+                Ok(Kernel::Dense(DenseConv { weights, rows, clamp, tiles }, windows))
             };
             let path = self.graph.node(value).path.clone();
             let residual = residual.map(|residual| residual.part(group, groups));

@@ -222,11 +222,11 @@ impl Cpu {
         let height_of = |map: usize| plan.maps[map].height;
         arena.write(plan, input, 0..plan.batch * height_of(0), |_, out| simple::from_planes(pixels, out));
         if let Some(times) = &mut times {
-            times.extend(self.program.steps.iter().map(|step| {
+            times.extend(self.program.steps.iter().zip(&plan.steps).map(|(step, geometry)| {
                 let shape = plan.maps[step.output.map];
                 StepTime {
                     path: step.path.clone(),
-                    kernel: step.kernel.to_string(),
+                    kernel: format!("{}{geometry}", step.kernel),
                     macs: step.macs_per_pixel() * (plan.batch * shape.height * shape.width) as u64,
                     time: Duration::ZERO,
                 }
@@ -273,8 +273,8 @@ impl Cpu {
                 (Kernel::Dense(conv, _), Geometry::Windows(windows), other) => {
                     conv.run(self.kernels, x, *windows, other, out);
                 }
-                (Kernel::Winograd(conv, _), Geometry::Windows(windows), other) => {
-                    conv.run(self.kernels, x, *windows, other, out, &mut scratch);
+                (Kernel::Dense(conv, _), Geometry::Tiles(windows, span), other) => {
+                    conv.run_tiles(self.kernels, x, (*windows, *span), other, out, &mut scratch);
                 }
                 (Kernel::Depthwise(conv, _), Geometry::Windows(windows), _) => {
                     conv.run_alone(self.kernels, x, *windows, out);

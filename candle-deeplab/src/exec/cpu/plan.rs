@@ -1,9 +1,12 @@
 //! A program fitted to a batch and an input size: the geometry of every step, and which maps share memory.
 
+use std::fmt;
+
 use super::bands::{self, Limits, Size, Stretch};
 use super::conv::row_pitch;
 use super::program::{Kernel, Program, Step, Windows};
 use super::resize::Axis;
+use super::winograd;
 use crate::error::Result;
 use crate::graph::{Graph, Window};
 
@@ -38,7 +41,15 @@ pub(super) struct Shape {
 pub(super) enum Geometry {
     Pointwise,
     Windows((Window, Window)),
+    /// In [tiles](super::winograd) that see so many inputs along an axis.
+    Tiles((Window, Window), usize),
     Axes((Axis, Axis)),
+}
+
+impl fmt::Display for Geometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Self::Tiles(..)) { " (Winograd)" } else { "" })
+    }
 }
 
 impl Plan {
@@ -55,10 +66,13 @@ impl Plan {
         let steps = program.steps.iter().map(|step| {
             let (from, to) = (size_of(step.input.map), size_of(step.output.map));
             match &step.kernel {
-                Kernel::Dense(_, windows)
-                | Kernel::Winograd(_, windows)
-                | Kernel::Depthwise(_, windows)
-                | Kernel::MaxPool(windows) => windows.at(from).map_or(Geometry::Pointwise, Geometry::Windows),
+                Kernel::Dense(conv, windows) => windows.at(from).map_or(Geometry::Pointwise, |windows| {
+                    let span = winograd::best_span(windows, from).filter(|_| conv.tiles);
+                    span.map_or(Geometry::Windows(windows), |span| Geometry::Tiles(windows, span))
+                }),
+                Kernel::Depthwise(_, windows) | Kernel::MaxPool(windows) => {
+                    windows.at(from).map_or(Geometry::Pointwise, Geometry::Windows)
+                }
                 Kernel::Resize { align_corners } => Geometry::Axes(axes(from, to, *align_corners)),
                 Kernel::Clamp(_)
                 | Kernel::HardSwish

@@ -6,7 +6,6 @@ use std::fmt;
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
 use super::isa::Clamp;
-use super::winograd::WinogradConv;
 use crate::graph::{Conv, Padding, Value};
 
 /// A network's steps and the maps between them.
@@ -63,12 +62,11 @@ pub(super) struct Step {
     pub(super) output: Operand,
 }
 
-/// What a step computes.
+/// What a step computes, in whatever form a [plan](super::plan::Geometry) gives it.
 #[derive(Debug)]
 pub(super) enum Kernel {
     /// Windows are those of the depthwise part, where there is one.
     Dense(DenseConv, Windows),
-    Winograd(WinogradConv, Windows),
     Depthwise(DepthwiseConv, Windows),
     Clamp(Clamp),
     HardSwish,
@@ -114,7 +112,6 @@ impl Step {
                     Rows::Window => kernel * kernel * products,
                 }
             }
-            Kernel::Winograd(conv, _) => conv.macs_per_pixel(),
             Kernel::Depthwise(conv, _) => conv.weights.len(),
             _ => 0,
         };
@@ -129,7 +126,6 @@ impl fmt::Display for Kernel {
                 Rows::Depthwise(_) => write!(f, "depthwise {k}×{k} + 1×1"),
                 Rows::Window => write!(f, "conv {k}×{k}"),
             },
-            Self::Winograd(..) => f.write_str("conv 3×3 (Winograd)"),
             Self::Depthwise(_, Windows { kernel: k, .. }) => write!(f, "depthwise {k}×{k}"),
             Self::Clamp(Clamp::NONE) => f.write_str("copy"),
             Self::Clamp(_) => f.write_str("activation"),

@@ -277,7 +277,7 @@ fn what_is_no_image_is_an_error() {
     assert!(cpu.logits(&zeros(&[1, 3, 4, 4], DType::F64)).is_err());
 }
 
-/// Dense 3×3 convolutions as ResNets have them: wide enough for Winograd's form, at every rate, with a residual.
+/// Dense 3×3 convolutions as ResNets have them: wide enough for Winograd's form, with a residual.
 #[test]
 fn wide_convolutions_at_any_rate() {
     let sizes = [[1, 1, 1], [2, 9, 14], [1, 33, 35], [1, 40, 3]];
@@ -288,6 +288,44 @@ fn wide_convolutions_at_any_rate() {
 #[test]
 fn convolutions_wide_enough_for_any_vector() {
     wide_convolutions(&[(32, 32), (35, 50)], &[1, 2, 3, 4, 5, 6], &[[2, 5, 14]]);
+}
+
+/// Rates at which a plan takes tiles for some of these sizes, and windows for others.
+#[test]
+fn wide_convolutions_at_the_rates_of_aspp() {
+    let sizes = [[1, 33, 33], [2, 17, 17], [1, 5, 5], [1, 29, 43], [1, 3, 50]];
+    wide_convolutions(&[(16, 16), (35, 50)], &[12, 18], &sizes);
+}
+
+/// Each group is a convolution of its own.
+#[test]
+fn wide_groups() {
+    let graph = network(|g, image| {
+        let x = g.conv_bn_act("first", image, Conv::pointwise(70), Activation::Relu);
+        let y = g.conv_bn("conv", x, Conv { groups: 2, ..Conv::dense(74, 3).dilation(2) });
+        let skip = g.conv_bn("skip", x, Conv::pointwise(74));
+        g.add(y, skip)
+    });
+    check(graph, [2, 11, 13]);
+}
+
+/// The same weights, by tiles where these are fewer products.
+#[test]
+fn the_size_decides_the_form() {
+    let graph = network(|g, image| {
+        let x = g.conv_bn_act("first", image, Conv::pointwise(32), Activation::Relu);
+        g.conv_bn("conv", x, Conv::dense(32, 3).dilation(12))
+    });
+    let graph = Arc::new(graph);
+    for isa in Isa::available() {
+        let cpu = Cpu::new(graph.clone(), isa, Precision::F32, weight).unwrap();
+        let form = |side| {
+            let (_, steps) = cpu.profile(&image([1, side, side])).unwrap();
+            steps.into_iter().find(|step| step.path == "conv").unwrap().kernel
+        };
+        let tiles = if isa == Isa::Portable { "conv 3×3" } else { "conv 3×3 (Winograd)" };
+        assert_eq!([17, 33].map(form), ["conv 3×3", tiles], "{isa}");
+    }
 }
 
 /// Not all tiles are in memory at once, and not all outputs are made at once.

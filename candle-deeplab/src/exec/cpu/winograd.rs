@@ -4,7 +4,8 @@
 //! Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016). A map is cut into tiles of 4×4 outputs, which
 //! see 6×6 inputs (3×3, which see 5×5); both are transformed, and in between each of the 36 (25) positions of a tile is a
 //! matmul over all tiles. At an atrous rate d, the map is d×d interleaved maps of rate 1; where these are small, tiles of
-//! 3×3 may cover them with fewer products.
+//! 3×3 may cover them with fewer products. Windows, of which those at the edges see fewer taps, may take fewer still: the sizes
+//! decide, and both forms read the same weights.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -12,12 +13,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
-use super::conv::row_pitch;
+use super::conv::{DenseConv, row_pitch};
 use super::isa::{
-    Clamp, Kernels, Matmul, Packed, Precision, Products, Run, Segment, TileInput, TileOutput, TileWeights, Weights,
+    Clamp, Kernels, Matmul, Precision, Products, Run, Segment, TileInput, TileOutput, TileWeights, Weights,
 };
 use super::view::{View, ViewMut};
-use crate::exec::fold::{Folded, Folding};
+use crate::exec::fold::Folding;
 use crate::graph::Window;
 
 /// Inputs that a tile sees along an axis, at most, and its outputs.
@@ -48,62 +49,40 @@ pub(super) fn kernel(span: usize) -> &'static [[f32; 3]] {
     if span == MAX_SPAN { &SIX } else { &FIVE }
 }
 
-/// Beyond this rate, the interleaved maps of usual sizes are too small for tiles.
-const MAX_RATE: usize = 6;
-/// The same where products of bf16 are the alternative, which take half the time.
+/// The greatest rate where products of bf16 are the alternative, which take half the time.
 const MAX_RATE_BESIDE_BF16: usize = 2;
 /// Floats of the transformed tiles that are in memory at once, before and after the matmuls: a share of the last cache.
 const MAX_FLOATS: usize = 2 << 20;
 /// Floats of transformed weights that a thread works with at once.
 const WEIGHTS: usize = 56 << 10;
+/// Tiles whose products take as long as the transform of the weights.
+const WEIGHTS_AS_TILES: usize = 4;
 /// Floats between positions beyond their own, so that those of a tile do not compete for one place in the cache.
 const GAP: usize = 16;
-
-/// A dense 3×3 convolution with everything around it that is fused.
-#[derive(Debug)]
-pub(super) struct WinogradConv {
-    /// Inputs are `[channel][tap]`, not transformed: that would make four times as much, to be read from memory at every
-    /// call. Each panel is transformed, a row of positions at a time, just before its matmuls.
-    weights: Packed,
-    clamp: Clamp,
-}
 
 thread_local! {
     /// The transformed weights of a panel. Each thread keeps its own, so that only its first calls allocate.
     static TRANSFORMED: RefCell<Aligned> = RefCell::default();
 }
 
-impl WinogradConv {
-    /// Whether this convolution is faster, and as good, in this form.
-    pub(super) fn suits(folding: &Folding, kernels: Kernels, precision: Precision) -> bool {
-        let conv = folding.conv;
-        let most = match precision {
-            Precision::F32 => MAX_RATE,
-            Precision::Bf16 => MAX_RATE_BESIDE_BF16,
-        };
-        let lanes = kernels.tile_lanes();
-        (conv.kernel, conv.stride, conv.groups) == (3, 1, 1)
-            && conv.dilation <= most
-            && lanes.is_some_and(|lanes| folding.group_inputs >= 2 * lanes && conv.out_channels >= 2 * lanes)
-    }
+/// Whether a convolution can take this form. It multiplies f32, whatever others do at this precision.
+pub(super) fn suits(folding: &Folding, kernels: Kernels, precision: Precision) -> bool {
+    let (conv, inputs) = (folding.conv, folding.group_inputs);
+    let outputs = conv.out_channels / conv.groups;
+    (conv.kernel, conv.stride) == (3, 1)
+        && (precision == Precision::F32 || conv.dilation <= MAX_RATE_BESIDE_BF16)
+        && kernels.tile_lanes().is_some_and(|lanes| inputs.min(outputs) >= 2 * lanes)
+}
 
-    pub(super) fn new(folding: &Folding, folded: &Folded, clamp: Clamp, panel_width: usize) -> Self {
-        let inputs = folding.group_inputs;
-        let row =
-            |output| (0..inputs).flat_map(move |input| (0..TAPS).map(move |tap| folded.weight(output, input, tap)));
-        Self { weights: Packed::new(Precision::F32, panel_width, inputs * TAPS, &folded.bias(), row), clamp }
-    }
-
-    /// Multiply-adds of a pixel that this stands for.
-    pub(super) fn macs_per_pixel(&self) -> usize {
-        self.weights.inputs() * self.weights.outputs()
-    }
-
-    pub(super) fn run(
+impl DenseConv {
+    /// As [`run`](Self::run), in tiles of this span. The weights are not kept transformed: that would be four times as much,
+    /// to be read from memory at every call. Each panel is transformed, a row of positions at a time, just before its
+    /// matmuls.
+    pub(super) fn run_tiles(
         &self,
         kernels: Kernels,
         x: View,
-        windows: (Window, Window),
+        (windows, span): ((Window, Window), usize),
         residual: Option<View>,
         out: ViewMut,
         scratch: &mut Aligned,
@@ -114,7 +93,6 @@ impl WinogradConv {
         let parts = panels.div_ceil(group);
         let ViewMut { data, first: first_pixel, pitch, offset, height, width: columns, .. } = out;
         let rate = windows.0.dilation;
-        let span = best_span([height, columns], rate);
         let (tile, positions) = (span - 2, span * span);
         // A band is the rows that a row of tiles of every interleaved map makes; it is written by one thread.
         let band_rows = tile * rate;
@@ -289,13 +267,17 @@ fn origins(len: usize, rate: usize, tile: usize) -> impl Iterator<Item = usize> 
     (0..rate.min(len)).flat_map(move |start| (start..len).step_by(tile * rate))
 }
 
-/// The span with the fewest products; the larger one where they are as many, which has fewer sums around them.
-fn best_span([height, width]: [usize; 2], rate: usize) -> usize {
-    let products = |span: usize| {
-        let along = |len: usize| origins(len, rate, span - 2).count();
-        along(height) * along(width) * span * span
+/// The span of the fastest tiles, `None` where windows over a map of this height and width take less time: for each input and
+/// output, as many products as there are taps inside the map.
+pub(super) fn best_span((v, h): (Window, Window), (height, width): (usize, usize)) -> Option<usize> {
+    let taps = |window: Window, len| (0..window.kernel).map(|tap| window.inside(len, tap).len()).sum::<usize>();
+    let cost = |span: usize| {
+        let along = |window: Window| origins(window.output, window.dilation, span - 2).count();
+        (along(v) * along(h) + WEIGHTS_AS_TILES) * span * span
     };
-    if products(MAX_SPAN - 1) < products(MAX_SPAN) { MAX_SPAN - 1 } else { MAX_SPAN }
+    // The larger one where both cost as much: it has fewer sums around its products.
+    let span = if cost(MAX_SPAN - 1) < cost(MAX_SPAN) { MAX_SPAN - 1 } else { MAX_SPAN };
+    (cost(span) <= taps(v, height) * taps(h, width)).then_some(span)
 }
 
 /// The tiles of some bands of an image.
@@ -334,11 +316,22 @@ impl Tiles<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Padding;
 
     /// Every output is in exactly one tile, whatever the size and the rate.
     #[test]
     fn tiles_cover_a_map_once() {
-        let sizes = [(1, 1, 1), (4, 9, 1), (33, 33, 2), (17, 5, 4), (3, 2, 4), (16, 16, 3), (33, 35, 5), (29, 7, 6)];
+        let sizes = [
+            (1, 1, 1),
+            (4, 9, 1),
+            (33, 33, 2),
+            (17, 5, 4),
+            (3, 2, 4),
+            (16, 16, 3),
+            (33, 35, 5),
+            (29, 7, 6),
+            (33, 50, 12),
+        ];
         for ((height, width, rate), side) in sizes.into_iter().flat_map(|size| [(size, 3), (size, 4)]) {
             let columns: Vec<usize> = origins(width, rate, side).collect();
             let tiles = Tiles { side, rate, first: 0, rows: height, columns: &columns };
@@ -358,11 +351,25 @@ mod tests {
         }
     }
 
-    /// Maps of 6×6 are four tiles of 3×3, of 25 products each; of 8×8 four of 4×4.
+    /// Maps of 6×6 are four tiles of 3×3, of 25 products each; of 8×8 four of 4×4. At rate 12, a map of 33×33 is 144 tiles of
+    /// 3×3, where windows see 75 taps along an axis; on 17×17 they see 27, on 5×5 none but the middle one.
     #[test]
-    fn the_span_with_the_fewest_products() {
-        for (size, rate, span) in [(33, 1, 6), (33, 4, 6), (33, 6, 5), (65, 6, 6), (6, 1, 5), (8, 1, 6)] {
-            assert_eq!(best_span([size, size], rate), span, "{size} at rate {rate}");
+    fn the_form_with_the_fewest_products() {
+        let forms = [
+            (33, 1, Some(6)),
+            (33, 4, Some(6)),
+            (33, 6, Some(5)),
+            (65, 6, Some(6)),
+            (33, 12, Some(5)),
+            (33, 18, None),
+            (17, 12, None),
+            (5, 12, None),
+            (8, 1, Some(6)),
+            (1, 1, None),
+        ];
+        for (size, rate, span) in forms {
+            let window = Window::new(size, 3, 1, rate, Padding::Symmetric(rate)).unwrap();
+            assert_eq!(best_span((window, window), (size, size)), span, "{size} at rate {rate}");
         }
     }
 }

@@ -181,7 +181,7 @@ impl Depthwise<'_> {
 pub(in super::super) struct TileWeights<'a> {
     /// Positions of a tile along an axis, 5 or 6.
     pub(in super::super) span: usize,
-    /// `[input][tap][width]`
+    /// `[tap][input][width]`
     pub(in super::super) panel: &'a [f32],
     pub(in super::super) width: usize,
     pub(in super::super) inputs: usize,
@@ -199,7 +199,7 @@ impl TileWeights<'_> {
         let Self { width, inputs, .. } = *self;
         assert!(lanes.is_some_and(|lanes| width.is_multiple_of(lanes)), "tile: panel");
         assert!(is_span(self.span) && self.row < self.span, "tile: row");
-        assert!(holds(self.panel, inputs, TAPS * width, TAPS * width), "tile: weights");
+        assert!(holds(self.panel, TAPS, inputs * width, inputs * width), "tile: weights");
         assert!(holds(self.out, self.span, self.step, inputs * width), "tile: transformed");
     }
 }

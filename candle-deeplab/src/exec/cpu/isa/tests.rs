@@ -252,7 +252,8 @@ fn tile_weights(kernels: Kernels, span: usize, inputs: usize, row: usize, gap: u
             assert_eq!(actual, UNTOUCHED);
             continue;
         }
-        let expected = transformed(KERNEL[6 - span], (row, x), |y, x| panel[(input * 9 + 3 * y + x) * width + output]);
+        let expected =
+            transformed(KERNEL[6 - span], (row, x), |y, x| panel[((3 * y + x) * inputs + input) * width + output]);
         assert!((f64::from(actual) - expected).abs() < 1e-6, "{:?}: {actual} for {expected}", kernels.isa());
     }
 }

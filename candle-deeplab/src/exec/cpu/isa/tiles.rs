@@ -3,7 +3,7 @@
 
 use super::lanes::{LINE, Lanes, MAX_PANEL};
 use super::{Products, TileInput, TileOutput, TileWeights};
-use crate::exec::cpu::winograd::{MAX_SPAN, MAX_TILE, TAPS, kernel};
+use crate::exec::cpu::winograd::{MAX_SPAN, MAX_TILE, kernel};
 
 /// A row of positions of `G g Gᵀ`.
 ///
@@ -18,7 +18,7 @@ pub(super) unsafe fn weights<V: Lanes, const SPAN: usize>(args: TileWeights<'_>)
         let factors = kernel(SPAN)[row].map(|factor| V::splat(factor));
         for input in 0..inputs {
             for column in (0..width).step_by(V::LANES) {
-                let tap = |at: usize| V::load(panel.as_ptr().add((input * TAPS + at) * width + column));
+                let tap = |at: usize| V::load(panel.as_ptr().add((at * inputs + input) * width + column));
                 let down = |x: usize| {
                     let sum = tap(x).mul_add(factors[0], V::splat(0.0));
                     tap(6 + x).mul_add(factors[2], tap(3 + x).mul_add(factors[1], sum))
