@@ -91,9 +91,9 @@ impl Arena {
         let shape = plan.maps[map];
         let line = shape.width * shape.pitch;
         let top = std::mem::replace(&mut self.tops[map], rows.start);
-        let (start, len) = (rows.start.saturating_sub(top) * line, rows.len() * line);
+        let (start, len) = ((rows.start - top) * line, rows.len() * line);
         let data = &mut self.buffers[shape.buffer];
-        if start < len {
+        if start == 0 || start < len {
             data.copy_within(start..start + len, 0);
         } else {
             let (to, from) = data.split_at_mut(start);

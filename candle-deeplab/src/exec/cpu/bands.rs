@@ -16,12 +16,23 @@ pub(super) struct Limits {
     pub(super) large: usize,
     /// Floats of the maps of a band, at most: a share of that cache.
     pub(super) floats: usize,
+    /// Rows of the last step in a band, at least: less is no work for many threads, and mostly rows that were there before.
+    pub(super) rows: usize,
     /// Floats of the weights of a step, at most: every band reads them again.
     pub(super) weights: usize,
 }
 
+/// Steps of a stretch at most: trying how many fit takes time, too.
+const MAX_STEPS: usize = 16;
+/// Threads that are counted.
+const MAX_THREADS: usize = 8;
+
 impl Limits {
-    pub(super) const USUAL: Self = Self { large: 2 << 20, floats: 2 << 20, weights: 96 << 10 };
+    /// For the threads of the current pool: the last cache grows with the cores.
+    pub(super) fn usual() -> Self {
+        let threads = rayon::current_num_threads().clamp(2, MAX_THREADS);
+        Self { large: 2 << 20, floats: threads << 20, rows: 4, weights: 96 << 10 }
+    }
 }
 
 /// Neighbouring steps that run together.
@@ -57,17 +68,20 @@ pub(super) fn stretches(
 ) -> (Vec<Stretch>, Vec<Option<usize>>) {
     let mut in_memory = vec![None; maps.len()];
     let mut stretches = Vec::new();
-    let banded: Vec<bool> = program.steps.iter().map(|step| suits(step, maps, limits)).collect();
+    let suits: Vec<bool> = program.steps.iter().map(|step| suits(step, maps, limits)).collect();
     let mut start = 0;
-    for steps in banded.chunk_by(|a, b| *a && *b) {
-        let steps = start..start + steps.len();
-        start = steps.end;
-        let bands = Banding::new(program, geometry, maps, steps.clone()).map(|banding| banding.bands(limits));
-        let bands = bands.map_or_else(Vec::new, |(bands, rows)| {
+    while start < suits.len() {
+        let most = suits[start..].iter().take(MAX_STEPS).take_while(|suits| **suits).count();
+        // As many steps as fit.
+        let ends = (start + 2..start + most + 1).rev();
+        let banded = ends.map(|end| start..end).find_map(|steps| {
+            let (bands, rows) = Banding::new(program, geometry, maps, steps.clone())?.bands(limits)?;
             rows.into_iter().for_each(|(map, rows)| in_memory[map] = Some(rows));
-            bands
+            Some(Stretch { steps, bands })
         });
-        stretches.push(Stretch { steps, bands });
+        let stretch = banded.unwrap_or(Stretch { steps: start..start + 1, bands: Vec::new() });
+        start = stretch.steps.end;
+        stretches.push(stretch);
     }
     (stretches, in_memory)
 }
@@ -107,17 +121,19 @@ impl<'a> Banding<'a> {
         (!between.is_empty()).then_some(Self { program, geometry, maps, steps, between })
     }
 
-    /// The fewest bands whose maps fit, and the rows in memory of each map between the steps.
-    fn bands(&self, limits: Limits) -> (Vec<Band>, Vec<(usize, usize)>) {
-        let mut rows = self.height(self.steps.end - 1);
-        loop {
-            rows = rows.div_ceil(2);
+    /// Bands whose maps fit, and the rows in memory of each map between the steps.
+    fn bands(&self, limits: Limits) -> Option<(Vec<Band>, Vec<(usize, usize)>)> {
+        let fit = |rows: usize| {
             let (bands, in_memory) = self.bands_of(rows);
             let floats: usize = in_memory.iter().map(|(map, rows)| rows * self.maps[*map].line).sum();
-            if floats <= limits.floats || rows == 1 {
-                return (bands, in_memory);
-            }
+            (bands.len() > 1 && floats <= limits.floats).then_some((bands, in_memory))
+        };
+        // Fewer rows do not fit where these do not.
+        let mut best = fit(limits.rows)?;
+        while let Some(better) = fit(2 * best.0[0].rows[self.steps.len() - 1].len()) {
+            best = better;
         }
+        Some(best)
     }
 
     /// Bands with so many rows of the last step.
@@ -164,7 +180,14 @@ impl<'a> Banding<'a> {
             let seen = later.filter_map(|user| Some(self.sees(user, output, 0..ends[user - self.steps.start])?.end));
             // A result that is only needed later keeps pace.
             let end = seen.max().unwrap_or(self.height(step) * ends[last] / height);
-            ends[step - self.steps.start] = end.max(done[step - self.steps.start]);
+            let (end, done) = (end.max(done[step - self.steps.start]), done[step - self.steps.start]);
+            ends[step - self.steps.start] = match self.geometry[step] {
+                Geometry::Tiles((vertical, _), span) => {
+                    let rows = (end - done).next_multiple_of((span - 2) * vertical.dilation);
+                    (done + rows).min(self.height(step))
+                }
+                _ => end,
+            };
         }
         ends
     }
@@ -212,7 +235,7 @@ mod tests {
     use crate::exec::cpu::{Isa, Precision, isa::Kernels};
     use crate::graph::{Builder, Conv, Graph};
 
-    const LIMITS: Limits = Limits { large: 1000, floats: 4000, weights: usize::MAX };
+    const LIMITS: Limits = Limits { large: 1000, floats: 4000, rows: 2, weights: usize::MAX };
 
     /// Three layers, of which the second halves the map, and a skip over the third.
     fn network() -> Graph {

@@ -122,7 +122,10 @@ impl DenseConv {
         let strassen = strassen::block_rows(self.weights.weights()).filter(|_| interleaved);
         // Strassen's algorithm adds rows to others, which may be NaN: never to those of another image.
         let (image, block) = match strassen {
-            Some(rows) => (out.height * out.width, block_rows(out.height * out.width, rows, 2 * tile)),
+            Some(rows) => {
+                let image = out.height * out.width;
+                (image, block_rows(image.min(out.pixels()), rows, 2 * tile))
+            }
             None => {
                 // Rounded, all that windows see is in memory once more.
                 let floats = match self.weights.precision() {

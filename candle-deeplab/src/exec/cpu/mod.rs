@@ -53,7 +53,7 @@ pub struct Cpu {
     kernels: Kernels,
     precision: Precision,
     program: Program,
-    limits: Limits,
+    limits: fn() -> Limits,
     /// The latest last.
     plans: Mutex<Vec<([usize; 3], Arc<Plan>)>>,
     arenas: Arenas,
@@ -76,7 +76,7 @@ impl Cpu {
     /// Folds, fuses and packs a network. Takes each parameter from `get`, several at once.
     ///
     /// At [`Precision::Bf16`], the inputs and weights of matmuls are rounded; their sums, the maps between layers, depthwise
-    /// convolutions and dense ones in Winograd's form stay f32.
+    /// convolutions and dense ones that can take Winograd's form stay f32.
     ///
     /// # Errors
     /// Those of `get`; [`Error::Executor`] where this machine [lacks](Isa::supports) the instructions; [`Error::Graph`] where the
@@ -100,7 +100,7 @@ impl Cpu {
         let kernels = Kernels::new(isa, precision)?;
         let program = Program::new(&graph, kernels, precision, &fold::reader(&graph, get))?;
         let (plans, arenas) = Default::default();
-        Ok(Self { graph, kernels, precision, program, limits: Limits::USUAL, plans, arenas })
+        Ok(Self { graph, kernels, precision, program, limits: Limits::usual, plans, arenas })
     }
 
     /// The instruction set that it uses.
@@ -232,31 +232,35 @@ impl Cpu {
                 }
             }));
         }
-        let mut run = |index: usize, rows: Range<usize>, arena: &mut Arena| {
+        let mut timed = |index: usize, work: &mut dyn FnMut()| {
             let start = Instant::now();
-            self.step(index, rows, plan, arena);
+            work();
             if let Some(times) = &mut times {
                 times[index].time += start.elapsed();
             }
         };
+        let of_image = |image: usize, map: usize, rows: &Range<usize>| {
+            let top = image * height_of(map);
+            top + rows.start..top + rows.end
+        };
         for Stretch { steps, bands } in &plan.stretches {
             if bands.is_empty() {
                 for index in steps.clone() {
-                    run(index, 0..plan.batch * height_of(self.program.steps[index].output.map), arena);
+                    let rows = plan.batch * height_of(self.program.steps[index].output.map);
+                    timed(index, &mut || self.step(index, 0..rows, plan, arena));
                 }
             }
-            for image in 0..plan.batch {
-                let of_image = |map: usize, rows: &Range<usize>| {
-                    let top = image * height_of(map);
-                    top + rows.start..top + rows.end
-                };
-                for Band { kept, rows } in bands {
+            for (image, Band { kept, rows }) in
+                (0..plan.batch).flat_map(|image| bands.iter().map(move |band| (image, band)))
+            {
+                timed(steps.start, &mut || {
                     for (map, rows) in kept {
-                        arena.keep(plan, *map, of_image(*map, rows));
+                        arena.keep(plan, *map, of_image(image, *map, rows));
                     }
-                    for (index, rows) in steps.clone().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
-                        run(index, of_image(self.program.steps[index].output.map, rows), arena);
-                    }
+                });
+                for (index, rows) in steps.clone().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
+                    let rows = of_image(image, self.program.steps[index].output.map, rows);
+                    timed(index, &mut || self.step(index, rows.clone(), plan, arena));
                 }
             }
         }
@@ -297,7 +301,7 @@ impl Cpu {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = match plans.iter().position(|(of, _)| *of == size) {
             Some(found) => plans.remove(found).1,
-            None => Arc::new(Plan::new(&self.program, &self.graph, size, self.limits)?),
+            None => Arc::new(Plan::new(&self.program, &self.graph, size, (self.limits)())?),
         };
         if plans.len() == MAX_PLANS {
             plans.remove(0);

@@ -67,7 +67,9 @@ impl Plan {
             let (from, to) = (size_of(step.input.map), size_of(step.output.map));
             match &step.kernel {
                 Kernel::Dense(conv, windows) => windows.at(from).map_or(Geometry::Pointwise, |windows| {
-                    let span = winograd::best_span(windows, from).filter(|_| conv.tiles);
+                    let span =
+                        winograd::best_span(windows, from, row_pitch(step.input.channels) + step.output.channels);
+                    let span = span.filter(|_| conv.tiles);
                     span.map_or(Geometry::Windows(windows), |span| Geometry::Tiles(windows, span))
                 }),
                 Kernel::Depthwise(_, windows) | Kernel::MaxPool(windows) => {

@@ -41,8 +41,10 @@ fn tolerance(precision: Precision) -> f32 {
     }
 }
 
-/// Everything that can runs by bands of a row.
-const ROW_BY_ROW: Limits = Limits { large: 0, floats: 0, weights: usize::MAX };
+/// Everything that can runs by bands whose maps have so many floats.
+fn bands_of(floats: usize) -> Limits {
+    Limits { large: 0, floats, rows: 1, weights: usize::MAX }
+}
 
 /// Compares output, logits and label map, for every instruction set and precision, map by map and band by band.
 fn check(graph: Graph, size: [usize; 3]) {
@@ -54,7 +56,7 @@ fn check(graph: Graph, size: [usize; 3]) {
     let pairs = Isa::available().flat_map(|isa| precisions.map(|precision| (isa, precision)));
     for (isa, precision) in pairs.filter(|(isa, precision)| isa.supports(*precision)) {
         let mut cpu = Cpu::new(graph.clone(), isa, precision, weight).unwrap();
-        for limits in [Limits::USUAL, ROW_BY_ROW] {
+        for limits in [Limits::usual, || bands_of(2000), || bands_of(8000), || bands_of(usize::MAX)] {
             cpu.limits = limits;
             cpu.plans = Default::default();
             // Twice, the second time in memory that has been used.

@@ -53,6 +53,8 @@ pub(super) fn kernel(span: usize) -> &'static [[f32; 3]] {
 const MAX_RATE_BESIDE_BF16: usize = 2;
 /// Floats of the transformed tiles that are in memory at once, before and after the matmuls: a share of the last cache.
 const MAX_FLOATS: usize = 2 << 20;
+/// The same where a single band has more, beyond which it is not worth its memory.
+const MAX_BAND: usize = 20 << 20;
 /// Floats of transformed weights that a thread works with at once.
 const WEIGHTS: usize = 56 << 10;
 /// Tiles whose products take as long as the transform of the weights.
@@ -269,7 +271,12 @@ fn origins(len: usize, rate: usize, tile: usize) -> impl Iterator<Item = usize> 
 
 /// The span of the fastest tiles, `None` where windows over a map of this height and width take less time: for each input and
 /// output, as many products as there are taps inside the map.
-pub(super) fn best_span((v, h): (Window, Window), (height, width): (usize, usize)) -> Option<usize> {
+/// `floats` are those of a position of a tile, before and after its products.
+pub(super) fn best_span((v, h): (Window, Window), (height, width): (usize, usize), floats: usize) -> Option<usize> {
+    // Windows that see nothing but the pixel at their own place.
+    if v.dilation >= height.max(width) {
+        return None;
+    }
     let taps = |window: Window, len| (0..window.kernel).map(|tap| window.inside(len, tap).len()).sum::<usize>();
     let cost = |span: usize| {
         let along = |window: Window| origins(window.output, window.dilation, span - 2).count();
@@ -277,7 +284,8 @@ pub(super) fn best_span((v, h): (Window, Window), (height, width): (usize, usize
     };
     // The larger one where both cost as much: it has fewer sums around its products.
     let span = if cost(MAX_SPAN - 1) < cost(MAX_SPAN) { MAX_SPAN - 1 } else { MAX_SPAN };
-    (cost(span) <= taps(v, height) * taps(h, width)).then_some(span)
+    let band = v.dilation.min(v.output) * origins(h.output, h.dilation, span - 2).count() * span * span * floats;
+    (band <= MAX_BAND && cost(span) <= taps(v, height) * taps(h, width)).then_some(span)
 }
 
 /// The tiles of some bands of an image.
@@ -364,12 +372,14 @@ mod tests {
             (33, 18, None),
             (17, 12, None),
             (5, 12, None),
+            (65, 12, Some(5)),
+            (65, 24, None),
             (8, 1, Some(6)),
             (1, 1, None),
         ];
         for (size, rate, span) in forms {
             let window = Window::new(size, 3, 1, rate, Padding::Symmetric(rate)).unwrap();
-            assert_eq!(best_span((window, window), (size, size)), span, "{size} at rate {rate}");
+            assert_eq!(best_span((window, window), (size, size), 2304), span, "{size} at rate {rate}");
         }
     }
 }

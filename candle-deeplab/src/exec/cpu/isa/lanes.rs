@@ -169,7 +169,7 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
     let Tile { panel, bias, first, columns, run, row: run_row } = at;
     debug_assert!(panel.len() == inputs * width && bias.len() == width && columns <= C * V::LANES && C <= VECTORS);
     // SAFETY: `check` has found the run's rows of every segment in `x`, its inputs among the weights', and its rows of
-    // `outputs` values in `out` and `residual`; `row + R <= run.rows`, `first + columns <= outputs`. The panel has `inputs`
+    // `outputs` values in `out` and `residual`, of whole panels in `starts`; `row + R <= run.rows`, `first + columns <= outputs`. The panel has `inputs`
     // times `VECTORS` vectors, the bias as many.
     unsafe {
         let mut sums = [[V::splat(0.0); C]; R];
@@ -411,7 +411,7 @@ unsafe fn vectors<V: Lanes, const P: usize, const C: usize, const RELU: bool, co
         let seen = if T == 1 { 0 } else { taps.len().saturating_sub(1) };
         for taps in &taps[seen..] {
             for p in P..2 * P {
-                fetch(args.x.as_ptr().wrapping_add(taps[T - 1].input + at + p * args.x_step));
+                fetch(args.x.as_ptr().wrapping_add(taps[T - 1].input + at).wrapping_add(p.wrapping_mul(args.x_step)));
             }
         }
         let bias: [V; C] = std::array::from_fn(|c| V::load(args.bias.as_ptr().add(channel + c * V::LANES)));
