@@ -51,6 +51,9 @@ pub(super) struct Band {
     pub(super) rows: Vec<Range<usize>>,
 }
 
+/// Bands, and how many rows of each map between their steps have to be in memory.
+type Banded = (Vec<Band>, Vec<(usize, usize)>);
+
 /// A map of an input size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
@@ -121,8 +124,8 @@ impl<'a> Banding<'a> {
         (!between.is_empty()).then_some(Self { program, geometry, maps, steps, between })
     }
 
-    /// Bands whose maps fit, and the rows in memory of each map between the steps.
-    fn bands(&self, limits: Limits) -> Option<(Vec<Band>, Vec<(usize, usize)>)> {
+    /// Bands whose maps fit: the fewest, of so many rows or twice, four times, … as many.
+    fn bands(&self, limits: Limits) -> Option<Banded> {
         let fit = |rows: usize| {
             let (bands, in_memory) = self.bands_of(rows);
             let floats: usize = in_memory.iter().map(|(map, rows)| rows * self.maps[*map].line).sum();
@@ -137,7 +140,7 @@ impl<'a> Banding<'a> {
     }
 
     /// Bands with so many rows of the last step.
-    fn bands_of(&self, rows: usize) -> (Vec<Band>, Vec<(usize, usize)>) {
+    fn bands_of(&self, rows: usize) -> Banded {
         let mut in_memory = vec![0; self.between.len()];
         let mut bands = Vec::new();
         let mut done = vec![0; self.steps.len()];
