@@ -93,7 +93,7 @@ impl Arena {
         let top = std::mem::replace(&mut self.tops[map], rows.start);
         let (start, len) = ((rows.start - top) * line, rows.len() * line);
         let data = &mut self.buffers[shape.buffer];
-        if start == 0 || start < len {
+        if start < len {
             data.copy_within(start..start + len, 0);
         } else {
             let (to, from) = data.split_at_mut(start);

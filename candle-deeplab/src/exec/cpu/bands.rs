@@ -126,21 +126,16 @@ impl<'a> Banding<'a> {
 
     /// Bands whose maps fit: the fewest, of so many rows or twice, four times, … as many.
     fn bands(&self, limits: Limits) -> Option<Banded> {
-        let fit = |rows: usize| {
-            let (bands, in_memory) = self.bands_of(rows);
-            let floats: usize = in_memory.iter().map(|(map, rows)| rows * self.maps[*map].line).sum();
-            (bands.len() > 1 && floats <= limits.floats).then_some((bands, in_memory))
-        };
-        // Fewer rows do not fit where these do not.
-        let mut best = fit(limits.rows)?;
-        while let Some(better) = fit(2 * best.0[0].rows[self.steps.len() - 1].len()) {
-            best = better;
+        let mut rows = limits.rows;
+        let mut best = self.bands_of(rows, limits.floats)?;
+        while let Some(fewer) = self.bands_of(2 * rows, limits.floats) {
+            (rows, best) = (2 * rows, fewer);
         }
         Some(best)
     }
 
-    /// Bands with so many rows of the last step.
-    fn bands_of(&self, rows: usize) -> Banded {
+    /// Bands with so many rows of the last step; `None` where their maps have more floats than this, or one has all rows.
+    fn bands_of(&self, rows: usize, floats: usize) -> Option<Banded> {
         let mut in_memory = vec![0; self.between.len()];
         let mut bands = Vec::new();
         let mut done = vec![0; self.steps.len()];
@@ -150,10 +145,16 @@ impl<'a> Banding<'a> {
             for (in_memory, (map, kept)) in in_memory.iter_mut().zip(&kept) {
                 *in_memory = (*in_memory).max(self.end(*map, &ends) - kept.start);
             }
+            if self.between.iter().zip(&in_memory).map(|(map, rows)| rows * self.maps[*map].line).sum::<usize>()
+                > floats
+            {
+                return None;
+            }
             let rows = done.iter().zip(&ends).map(|(done, end)| *done..*end).collect();
             bands.push(Band { kept, rows });
             if ends == self.heights() {
-                return (bands, self.between.iter().copied().zip(in_memory).collect());
+                let in_memory = self.between.iter().copied().zip(in_memory).collect();
+                return (bands.len() > 1).then_some((bands, in_memory));
             }
             done = ends;
         }

@@ -20,8 +20,8 @@ use crate::graph::{Activation, Graph, Op, Value};
 
 impl Program {
     /// Lowers a network that ends in logits and their resize, with weights from `read`, packed for these kernels. Matmuls
-    /// multiply at this precision; those that can take Winograd's form stay f32: a quarter of the products is worth more than half the
-    /// time of each, and the transforms would multiply the error of rounding.
+    /// multiply at this precision; those that can take Winograd's form stay f32: a quarter of the products is worth more
+    /// than half the time of each, and the transforms would multiply the error of rounding.
     pub(super) fn new(graph: &Graph, kernels: Kernels, precision: Precision, read: &Reader) -> Result<Self> {
         let (logits, output) = (graph.tap(LOGITS)?, graph.output());
         let (Op::Resize { align_corners }, &[x, like]) = (graph.node(output).op, &graph.node(output).inputs[..]) else {

@@ -269,9 +269,9 @@ fn origins(len: usize, rate: usize, tile: usize) -> impl Iterator<Item = usize> 
     (0..rate.min(len)).flat_map(move |start| (start..len).step_by(tile * rate))
 }
 
-/// The span of the fastest tiles, `None` where windows over a map of this height and width take less time: for each input and
-/// output, as many products as there are taps inside the map.
-/// `floats` are those of a position of a tile, before and after its products.
+/// The span of the fastest tiles, `None` where windows over a map of this height and width take less time (for each input
+/// and output, as many products as there are taps inside the map), or tiles too much memory: `floats` are those of a position
+/// of a tile, before and after its products.
 pub(super) fn best_span((v, h): (Window, Window), (height, width): (usize, usize), floats: usize) -> Option<usize> {
     // Windows that see nothing but the pixel at their own place.
     if v.dilation >= height.max(width) {

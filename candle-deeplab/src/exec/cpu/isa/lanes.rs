@@ -169,8 +169,8 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
     let Tile { panel, bias, first, columns, run, row: run_row } = at;
     debug_assert!(panel.len() == inputs * width && bias.len() == width && columns <= C * V::LANES && C <= VECTORS);
     // SAFETY: `check` has found the run's rows of every segment in `x`, its inputs among the weights', and its rows of
-    // `outputs` values in `out` and `residual`, of whole panels in `starts`; `row + R <= run.rows`, `first + columns <= outputs`. The panel has `inputs`
-    // times `VECTORS` vectors, the bias as many.
+    // `outputs` values in `out` and `residual`, of whole panels in `starts`; `row + R <= run.rows`, `first + columns <=
+    // outputs`. The panel has `inputs` times `VECTORS` vectors, the bias as many.
     unsafe {
         let mut sums = [[V::splat(0.0); C]; R];
         for c in 0..C {
