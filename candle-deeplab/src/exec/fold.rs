@@ -44,7 +44,7 @@ impl Folding {
     /// Reads and folds the weights.
     pub(crate) fn read(&self, read: &Reader) -> Result<Folded> {
         let outputs = self.conv.out_channels;
-        let kernel = match self.node {
+        let mut kernel = match self.node {
             Some(node) => read(node, Role::Kernel)?,
             None => vec![1.0; outputs],
         };
@@ -52,6 +52,7 @@ impl Folding {
             Some(node) if self.conv.bias => wide(&read(node, Role::Bias)?),
             _ => vec![0.0; outputs],
         };
+        // In double precision, so that folding rounds once.
         let mut scale = vec![1.0; outputs];
         for (node, eps) in &self.norms {
             let role = |role| read(*node, role).map(|values| wide(&values));
@@ -64,7 +65,11 @@ impl Folding {
             }
         }
         let taps = self.conv.kernel * self.conv.kernel;
-        Ok(Folded { inputs: self.group_inputs, taps, kernel, scale, bias })
+        for (kernel, scale) in kernel.chunks_exact_mut(self.group_inputs * taps).zip(scale) {
+            kernel.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
+        }
+        let bias = bias.into_iter().map(|bias| bias as f32).collect();
+        Ok(Folded { inputs: self.group_inputs, taps, kernel, bias })
     }
 }
 
@@ -74,22 +79,17 @@ pub(crate) struct Folded {
     /// Input channels of a group.
     inputs: usize,
     taps: usize,
-    /// `[out, in / groups, k, k]`, as read.
-    kernel: Vec<f32>,
-    /// What each output's kernel is multiplied by, in double precision so that folding rounds once.
-    scale: Vec<f64>,
-    bias: Vec<f64>,
+    /// `[out, in / groups, k, k]`
+    pub(crate) kernel: Vec<f32>,
+    pub(crate) bias: Vec<f32>,
 }
 
 impl Folded {
-    /// The weight of an output, an input channel of its group, and a tap.
-    pub(crate) fn weight(&self, output: usize, input: usize, tap: usize) -> f32 {
-        let weight = self.kernel[(output * self.inputs + input) * self.taps + tap];
-        (f64::from(weight) * self.scale[output]) as f32
-    }
-
-    pub(crate) fn bias(&self) -> Vec<f32> {
-        self.bias.iter().map(|bias| *bias as f32).collect()
+    /// The weights of an output at a tap, one for each input channel of its group.
+    pub(crate) fn row(&self, output: usize, tap: usize) -> impl Iterator<Item = f32> {
+        let Self { inputs, taps, ref kernel, .. } = *self;
+        let windows = kernel[output * inputs * taps..][..inputs * taps].chunks_exact(taps);
+        windows.map(move |window| window[tap])
     }
 }
 

@@ -5,7 +5,7 @@ use super::proto::{
     Attribute, AttributeType, DataType, Dimension, NodeProto, Shape, TensorProto, TensorType, TypeProto, ValueInfo,
 };
 use crate::error::{Error, Result};
-use crate::exec::fold::{Folding, Reader};
+use crate::exec::fold::{Folded, Folding, Reader};
 use crate::graph::{Activation, Graph, Op, Value, Window};
 
 /// A network on its way to ONNX.
@@ -110,17 +110,10 @@ impl<'a> Lowering<'a> {
             folding.batch_norm(user, eps);
             end = user;
         }
-        let (conv, inputs, folded) = (folding.conv, folding.group_inputs, folding.read(read)?);
-        let taps = conv.kernel * conv.kernel;
-        let weights: Vec<f32> = (0..conv.out_channels)
-            .flat_map(|output| (0..inputs).map(move |input| (output, input)))
-            .flat_map(|(output, input)| (0..taps).map(move |tap| (output, input, tap)))
-            .map(|(output, input, tap)| folded.weight(output, input, tap))
-            .collect();
+        let (conv, inputs, Folded { kernel, bias, .. }) = (folding.conv, folding.group_inputs, folding.read(read)?);
         let shape = [conv.out_channels, inputs, conv.kernel, conv.kernel];
         let kernel =
-            self.tensor(self.fresh(value, "kernel"), &shape, DataType::Float, le_bytes(&weights, f32::to_le_bytes));
-        let bias = folded.bias();
+            self.tensor(self.fresh(value, "kernel"), &shape, DataType::Float, le_bytes(&kernel, f32::to_le_bytes));
         let bias =
             self.tensor(self.fresh(value, "bias"), &[bias.len()], DataType::Float, le_bytes(&bias, f32::to_le_bytes));
         let input = self.name(self.graph.node(value).inputs[0])?;

@@ -246,11 +246,11 @@ impl<'a> Lowering<'a> {
                     Some(depthwise) => Rows::Depthwise(depthwise.read(read)?),
                     None => Rows::Window,
                 };
-                let bias = &folded.bias()[first..first + outputs];
-                let weights = Packed::new(precision, width, taps * padded, bias, |output| {
-                    let (folded, output) = (&folded, first + output);
-                    let weight = move |tap, input| if input < inputs { folded.weight(output, input, tap) } else { 0.0 };
-                    (0..taps).flat_map(move |tap| (0..padded).map(move |input| weight(tap, input)))
+                let bias = &folded.bias[first..first + outputs];
+                let weights = Packed::new(precision, width, taps * padded, bias, |output, row| {
+                    for (tap, row) in row.chunks_exact_mut(padded).enumerate() {
+                        row.iter_mut().zip(folded.row(first + output, tap)).for_each(|(to, weight)| *to = weight);
+                    }
                 });
                 Ok(Kernel::Dense(DenseConv { weights, rows, clamp, tiles }, windows))
             };
@@ -342,10 +342,10 @@ struct Depthwise {
 impl Depthwise {
     fn read(&self, read: &Reader) -> Result<DepthwiseConv> {
         let folded = self.folding.read(read)?;
-        let (bias, taps) = (folded.bias(), self.folding.conv.kernel.pow(2));
-        let weights = (0..taps).flat_map(|tap| (0..bias.len()).map(move |channel| (channel, tap)));
-        let weights = weights.map(|(channel, tap)| folded.weight(channel, 0, tap)).collect();
-        Ok(DepthwiseConv { weights, bias, relu_input: self.relu_input, clamp: self.clamp })
+        let (channels, taps) = (folded.bias.len(), self.folding.conv.kernel.pow(2));
+        let weights = (0..taps).flat_map(|tap| (0..channels).map(move |channel| (channel, tap)));
+        let weights = weights.flat_map(|(channel, tap)| folded.row(channel, tap)).collect();
+        Ok(DepthwiseConv { weights, bias: folded.bias, relu_input: self.relu_input, clamp: self.clamp })
     }
 }
 

@@ -161,8 +161,8 @@ mod tests {
         let (x_pitch, out_pitch) = (inputs + gap, outputs + gap);
         let (x, weights) = (noise(seed, rows * x_pitch), noise(seed ^ 1, inputs * outputs));
         let (bias, residual) = (noise(seed ^ 2, outputs), noise(seed ^ 3, rows * out_pitch));
-        let row = |output| weights[output * inputs..][..inputs].iter().copied();
-        let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, row);
+        let fill = |output, row: &mut [f32]| row.copy_from_slice(&weights[output * inputs..][..inputs]);
+        let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, fill);
         let mut out = vec![UNTOUCHED; rows * out_pitch];
         let mut tiles = vec![0.0; rows.next_multiple_of(2 * kernels.tile_rows()) * inputs];
         kernels.interleave(Interleave { x: &x, pitch: x_pitch, rows, inputs, out: &mut tiles });

@@ -5,6 +5,9 @@ use rayon::prelude::*;
 use super::{Precision, portable};
 use crate::exec::cpu::aligned::Aligned;
 
+/// Words of a row that are packed at once.
+const BLOCK: usize = 64;
+
 /// The weights of a matmul: panels of `width` outputs, `[panel][input][width]`, and a bias per output. What is missing in
 /// the last panel is zero.
 #[derive(Debug)]
@@ -18,28 +21,36 @@ pub(in super::super) struct Packed {
 }
 
 impl Packed {
-    /// Packs a matrix that is given by its rows: `row(output)` has a weight for each input, of which there are as many as
-    /// fill [whole words](Precision::padded).
-    pub(in super::super) fn new<R: Iterator<Item = f32>>(
+    /// Packs a matrix that is given by its rows: `fill` writes an output's weights, one for each input, of which there are as
+    /// many as fill [whole words](Precision::padded), into zeros or over another output's.
+    pub(in super::super) fn new(
         precision: Precision,
         width: usize,
         inputs: usize,
         bias: &[f32],
-        row: impl Fn(usize) -> R + Sync,
+        fill: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Self {
         debug_assert_eq!(inputs, precision.padded(inputs));
         let (outputs, words) = (bias.len(), inputs / precision.numbers());
         let padded = outputs.next_multiple_of(width);
         let (mut panels, mut padded_bias) = (Aligned::zeroed(padded * words), Aligned::zeroed(padded));
-        panels.par_chunks_exact_mut((width * words).max(1)).enumerate().for_each(|(index, panel)| {
+        let new_rows = || vec![0.0; width * inputs];
+        let chunks = panels.par_chunks_exact_mut((width * words).max(1)).enumerate();
+        chunks.for_each_init(new_rows, |rows, (index, panel)| {
             let first = index * width;
-            for column in 0..width.min(outputs - first) {
-                let places = panel[column..].iter_mut().step_by(width);
-                let mut row = row(first + column);
-                match precision {
-                    Precision::F32 => places.zip(row).for_each(|(place, weight)| *place = weight),
-                    Precision::Bf16 => {
-                        places.for_each(|place| *place = portable::word([(); 2].map(|()| row.next().unwrap_or(0.0))));
+            for (column, row) in rows.chunks_exact_mut(inputs).take(outputs - first).enumerate() {
+                fill(first + column, row);
+            }
+            // Some words of all rows, while they and their places are in the nearest cache.
+            for (block, panel) in panel.chunks_mut(BLOCK * width).enumerate() {
+                for column in 0..width.min(outputs - first) {
+                    let places = panel[column..].iter_mut().step_by(width);
+                    let row = &rows[column * inputs..][..inputs][block * BLOCK * precision.numbers()..];
+                    match precision {
+                        Precision::F32 => places.zip(row).for_each(|(place, weight)| *place = *weight),
+                        Precision::Bf16 => {
+                            places.zip(row.as_chunks().0).for_each(|(place, pair)| *place = portable::word(*pair))
+                        }
                     }
                 }
             }
