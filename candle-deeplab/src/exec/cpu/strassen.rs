@@ -1,7 +1,7 @@
 //! Wide matmuls by one level of Strassen's algorithm: seven products of quarters where a plain one is eight.
 //!
 //! Winograd's form, with 15 additions. A block's rows and inputs are cut into halves; so are the outputs, as pairs of
-//! neighbouring panels. Sums of quarters of the rows are made once for a block, those of the weights for each pair just
+//! neighbouring full panels. Sums of quarters of the rows are made once for a block, those of the weights for each pair just
 //! before its products: they are never all in memory. They pay for themselves where a block has many rows, so it is larger
 //! than others, and its rows come from the last cache.
 
@@ -63,8 +63,9 @@ fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Al
     let halves = Halves { kernels, rows: half, inputs, width, no_bias };
     // First row and number of rows: the lower half may have fewer.
     let (upper, lower) = ((0, half), (half, rows - half));
-    let mut pairs = panels.chunks_exact(4 * b_len);
-    for (pair, panels) in pairs.by_ref().enumerate() {
+    // Of a panel that is not full the plain algorithm leaves out what is missing.
+    let pairs = outputs / width / 2;
+    for (pair, panels) in panels.chunks_exact(4 * b_len).take(pairs).enumerate() {
         let (left, right) = (2 * pair, 2 * pair + 1);
         let b @ [b11, b21, _, b22] = std::array::from_fn(|i| &panels[i * b_len..][..b_len]);
         kernels.quarters(Quarters { quarters: b, sign: -1.0, len: b_len, out: t, step: b_len });
@@ -78,8 +79,8 @@ fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Al
         halves.finish(None, &[p, r], lower.1, part(&mut args, lower.0, right));
         halves.finish(Some((s4, b22)), &[q, r], upper.1, part(&mut args, upper.0, right));
     }
-    if !pairs.remainder().is_empty() {
-        kernels.matmul(part(&mut args, 0, outputs.div_ceil(width) - 1));
+    for panel in 2 * pairs..outputs.div_ceil(width) {
+        kernels.matmul(part(&mut args, 0, panel));
     }
 }
 
