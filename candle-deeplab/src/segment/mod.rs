@@ -6,7 +6,6 @@ mod scores;
 mod segmentation;
 mod segmenter;
 mod tiles;
-mod upsample;
 
 pub use multi_scale::MultiScale;
 pub use scores::{Answer, Scores};

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use rayon::prelude::*;
 
-use super::upsample::{Logits, label_map, rows};
 use crate::error::{Error, Result};
 use crate::image::{Geometry, Size};
 use crate::mask::npy;
+use crate::upsample::{Logits, label_map, rows};
 
 /// What the numbers are that a network answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 use candle_core::Module;
 use image::{RgbImage, imageops};
 
-use super::upsample::{Logits, label_map};
 use super::{Scores, Segmenter};
 use crate::config::{Preprocessing, SizeRule};
 use crate::error::{Error, Result};
 use crate::image::Size;
+use crate::upsample::{Logits, label_map};
 
 /// How an image is cut into parts that overlap: each goes through the network as it is, and where parts overlap their
 /// answers are averaged (mmsegmentation's `slide_inference`).

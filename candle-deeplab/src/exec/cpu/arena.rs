@@ -124,8 +124,8 @@ impl Arenas {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resize::Axis;
     use super::*;
+    use crate::upsample::Axis;
 
     fn plan(buffers: &[usize]) -> Plan {
         let axis = || Axis::new(1, 1, true);

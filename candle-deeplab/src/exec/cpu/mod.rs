@@ -171,7 +171,7 @@ impl Cpu {
             let (planes, [n, classes, h, w]) = self.planes(plan, arena);
             let (height, width) = plan.output;
             let mut out = vec![0u8; n * height * width];
-            resize::argmax_planes(planes, (classes, h, w), (&plan.output_axes.0, &plan.output_axes.1), &mut out);
+            resize::argmax_planes(planes, (classes, h, w), &plan.output_axes, &mut out);
             Ok(Tensor::from_vec(out, (n, height, width), &Device::Cpu)?)
         })
     }

@@ -5,10 +5,10 @@ use std::fmt;
 use super::bands::{self, Limits, Size, Stretch};
 use super::conv::row_pitch;
 use super::program::{Kernel, Program, Step, Windows};
-use super::resize::Axis;
 use super::winograd;
 use crate::error::Result;
 use crate::graph::{Graph, Window};
+use crate::upsample::Axis;
 
 /// What a call needs to know besides the weights.
 #[derive(Debug)]

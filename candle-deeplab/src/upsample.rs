@@ -1,4 +1,5 @@
-//! From logits at the network's size to the winning class at the image's size.
+//! Bilinear upsampling of logits, without making them: to the winning class at each pixel of the network's input, or of an
+//! image.
 //!
 //! A 12-megapixel photograph has 1 GB of logits for 21 classes, so the resized logits never exist: each row of the label
 //! map is made on its own, in parallel. Within one cell of four logits' pixels a bilinear value is an average of the four
@@ -10,34 +11,75 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::image::Size;
+use crate::ops::source_position;
 
-/// A network's logits `[classes, height, width]` in a slice, read where they lie; neighbours in a row are adjacent.
-pub(super) struct Logits<'a> {
-    pub(super) data: &'a [f32],
-    pub(super) classes: usize,
-    pub(super) size: Size,
-    /// From a class to the next.
-    pub(super) class_stride: usize,
-    /// From a row to the next.
-    pub(super) row_stride: usize,
+/// Where the outputs along one axis lie among the inputs.
+#[derive(Debug)]
+pub(crate) struct Axis(pub(crate) Vec<Tap>);
+
+/// Two neighbouring inputs, and how far between them an output is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tap {
+    pub(crate) near: usize,
+    pub(crate) far: usize,
+    /// 0 at `near`, 1 at `far`.
+    pub(crate) weight: f32,
 }
 
-/// The class with the greatest logit at each pixel of an image of the size `to`, row by row. The first of equals wins;
-/// NaN never does.
-pub(super) fn label_map(logits: &Logits, to: Size) -> Vec<u8> {
-    let corners = argmax(logits);
-    if to == logits.size {
-        return corners;
+impl Axis {
+    pub(crate) fn new(from: usize, to: usize, align_corners: bool) -> Self {
+        let tap = |i| {
+            let position = source_position(i, from, to, align_corners);
+            let near = (position.floor() as usize).min(from - 1);
+            Tap { near, far: (near + 1).min(from - 1), weight: position - near as f32 }
+        };
+        Self((0..to).map(tap).collect())
     }
-    let (rows, columns) = (taps(logits.size.height, to.height), taps(logits.size.width, to.width));
+
+    /// The inputs between the first and the last that some outputs are made of.
+    pub(crate) fn sees(&self, outputs: Range<usize>) -> Range<usize> {
+        match &self.0[outputs] {
+            [first, .., last] => first.near..last.far + 1,
+            [only] => only.near..only.far + 1,
+            [] => 0..0,
+        }
+    }
+}
+
+/// A network's logits `[classes, height, width]` in a slice, read where they lie; neighbours in a row are adjacent.
+pub(crate) struct Logits<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) classes: usize,
+    pub(crate) size: Size,
+    /// From a class to the next.
+    pub(crate) class_stride: usize,
+    /// From a row to the next.
+    pub(crate) row_stride: usize,
+}
+
+/// The class with the greatest logit at each pixel of an image of the size `to`, row by row; the two images' edges
+/// coincide. The first of equals wins; NaN never does.
+pub(crate) fn label_map(logits: &Logits, to: Size) -> Vec<u8> {
     let mut ids = vec![0; to.area()];
-    ids.par_chunks_exact_mut(to.width).zip(&rows).for_each_init(
+    winners(logits, &half_pixel(logits, to), &mut ids);
+    ids
+}
+
+/// As [`label_map`], at each pair of a row and a column.
+pub(crate) fn winners(logits: &Logits, (rows, columns): &(Axis, Axis), ids: &mut [u8]) {
+    let Size { height, width } = logits.size;
+    if (rows.0.len(), columns.0.len()) == (height, width) {
+        return argmax(logits, ids);
+    }
+    let mut corners = vec![0; height * width];
+    argmax(logits, &mut corners);
+    ids.par_chunks_exact_mut(columns.0.len()).zip(&rows.0).for_each_init(
         || Blend::new(logits),
         |blend, (ids, row)| {
             blend.start(*row);
-            let corner_row = |y: usize| &corners[y * logits.size.width..][..logits.size.width];
+            let corner_row = |y: usize| &corners[y * width..][..width];
             let (above, below) = (corner_row(row.near), corner_row(row.far));
-            for (id, column) in ids.iter_mut().zip(&columns) {
+            for (id, column) in ids.iter_mut().zip(&columns.0) {
                 let Tap { near, far, .. } = *column;
                 let first = above[near];
                 let unanimous = above[far] == first && below[near] == first && below[far] == first;
@@ -45,18 +87,17 @@ pub(super) fn label_map(logits: &Logits, to: Size) -> Vec<u8> {
             }
         },
     );
-    ids
 }
 
 /// The logits of some rows of an image of the size `to`: `[rows, width, classes]`.
-pub(super) fn rows(logits: &Logits, to: Size, wanted: Range<usize>) -> Vec<f32> {
-    let (rows, columns) = (taps(logits.size.height, to.height), taps(logits.size.width, to.width));
+pub(crate) fn rows(logits: &Logits, to: Size, wanted: Range<usize>) -> Vec<f32> {
+    let (rows, columns) = half_pixel(logits, to);
     let mut values = vec![0.0; wanted.len() * to.width * logits.classes];
-    values.par_chunks_exact_mut(to.width * logits.classes).zip(&rows[wanted]).for_each_init(
+    values.par_chunks_exact_mut(to.width * logits.classes).zip(&rows.0[wanted]).for_each_init(
         || Blend::new(logits),
         |blend, (values, row)| {
             blend.start(*row);
-            for (values, column) in values.chunks_exact_mut(logits.classes).zip(&columns) {
+            for (values, column) in values.chunks_exact_mut(logits.classes).zip(&columns.0) {
                 blend.pixel(*column, values);
             }
         },
@@ -64,10 +105,15 @@ pub(super) fn rows(logits: &Logits, to: Size, wanted: Range<usize>) -> Vec<f32> 
     values
 }
 
+fn half_pixel(logits: &Logits, to: Size) -> (Axis, Axis) {
+    let axis = |from, to| Axis::new(from, to, false);
+    (axis(logits.size.height, to.height), axis(logits.size.width, to.width))
+}
+
 /// The class with the greatest logit at each of the logits' own pixels.
-fn argmax(logits: &Logits) -> Vec<u8> {
+fn argmax(logits: &Logits, ids: &mut [u8]) {
     let Size { width, .. } = logits.size;
-    let mut ids = vec![0; logits.size.area()];
+    ids.fill(0);
     ids.par_chunks_exact_mut(width).enumerate().for_each_init(
         || vec![0.0; width],
         |best, (y, ids)| {
@@ -82,29 +128,6 @@ fn argmax(logits: &Logits) -> Vec<u8> {
             }
         },
     );
-    ids
-}
-
-/// Two neighbours along one axis and how far between them a position is.
-#[derive(Debug, Clone, Copy)]
-struct Tap {
-    near: usize,
-    far: usize,
-    /// 0 at `near`, 1 at `far`.
-    weight: f32,
-}
-
-/// Where each of `to` pixels lies among `from`: half-pixel, so that the two images' edges coincide.
-fn taps(from: usize, to: usize) -> Vec<Tap> {
-    let scale = from as f64 / to as f64;
-    let last = from - 1;
-    (0..to)
-        .map(|i| {
-            let position = ((i as f64 + 0.5) * scale - 0.5).clamp(0.0, last as f64);
-            let near = position as usize;
-            Tap { near, far: (near + 1).min(last), weight: (position - near as f64) as f32 }
-        })
-        .collect()
 }
 
 /// The logits along one row of the image. Columns are blended when they are first needed, with a column's classes
@@ -170,7 +193,7 @@ impl<'a> Blend<'a> {
 }
 
 /// An infinite `far` without weight counts for nothing.
-fn lerp(near: f32, far: f32, weight: f32) -> f32 {
+pub(crate) fn lerp(near: f32, far: f32, weight: f32) -> f32 {
     if weight == 0.0 { near } else { near + (far - near) * weight }
 }
 
