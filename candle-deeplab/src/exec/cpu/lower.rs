@@ -2,7 +2,8 @@
 //!
 //! A convolution takes in what follows it as long as nothing else needs the value in between: batch norm, then an
 //! addition of something that is already there, then an activation that only clamps. A 1×1 convolution also takes in the depthwise
-//! convolution before it. A ReLU whose every use is a depthwise convolution happens where those read (the units of
+//! convolution before it. A 1×1 convolution of few outputs that a decoder makes of early features runs right behind the other
+//! uses of these. A ReLU whose every use is a depthwise convolution happens where those read (the units of
 //! Xception, whose skip needs the value without it). What goes only into a concatenation is written there at once.
 //! Weights are read and packed when all steps are known, by all threads.
 
@@ -233,8 +234,10 @@ impl<'a> Lowering<'a> {
     fn dense(&mut self, value: Value, x: Operand, chain: Chain, depthwise: Option<Depthwise>, windows: Windows) {
         let Chain { folding, residual, clamp, end } = chain;
         let (groups, inputs, taps) = (folding.conv.groups, folding.group_inputs, folding.conv.kernel.pow(2));
-        let (output, width) = (self.place(end), self.kernels.panel_width());
-        let outputs = folding.conv.out_channels / groups;
+        let (outputs, width) = (folding.conv.out_channels / groups, self.kernels.panel_width());
+        let alone = depthwise.is_none() && residual.is_none() && groups == 1 && windows.is_pointwise();
+        let early = if alone && 2 * outputs <= inputs { self.early(x) } else { None };
+        let output = if early.is_some() { self.new_map(end) } else { self.place(end) };
         let tiles = winograd::suits(&folding, self.kernels, self.precision);
         let precision = if tiles { Precision::F32 } else { self.precision };
         let padded = precision.padded(inputs);
@@ -256,9 +259,21 @@ impl<'a> Lowering<'a> {
             };
             let path = self.graph.node(value).path.clone();
             let residual = residual.map(|residual| residual.part(group, groups));
-            self.push(path, Box::new(pack), x.part(group, groups), residual, output.part(group, groups));
+            let (input, output) = (x.part(group, groups), output.part(group, groups));
+            let step = Unpacked { path, pack: Box::new(pack), input, other: residual, output };
+            self.steps.insert(early.unwrap_or(self.steps.len()), step);
         }
         self.state[end.index()] = State::Ready(output);
+    }
+
+    /// Where among the steps a value could be read for the last time, if that is not now: what is small and made there
+    /// spares a large map from being kept until now.
+    fn early(&self, x: Operand) -> Option<usize> {
+        let uses = |step: &Unpacked| {
+            [Some(step.input), step.other, Some(step.output)].into_iter().flatten().any(|o| o.map == x.map)
+        };
+        let early = self.steps.iter().rposition(uses)? + 1;
+        (early < self.steps.len()).then_some(early)
     }
 
     /// A step that computes `end` and is called after `value`.

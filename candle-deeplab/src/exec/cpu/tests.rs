@@ -229,6 +229,31 @@ fn what_cannot_be_fused_is_computed_on_its_own() {
     check(graph, [1, 6, 5]);
 }
 
+/// What a decoder takes of early features is made while they are at hand, if it is smaller than they are.
+#[test]
+fn few_channels_of_early_features_are_made_early() {
+    let layers = |few| {
+        move |g: &mut Builder, image| {
+            let features = g.conv_bn_act("features", image, Conv::dense(24, 3), Activation::Relu);
+            let x = g.conv_bn_act("deep", features, Conv::dense(24, 3).stride(2), Activation::Relu);
+            let x = g.conv_bn_act("deeper", x, Conv::dense(16, 3), Activation::Relu);
+            let low_level = g.conv_bn_act("low_level", features, Conv::pointwise(few), Activation::Relu);
+            let x = g.resize(x, low_level, true);
+            g.concat(&[x, low_level])
+        }
+    };
+    for (few, order) in
+        [(12, ["features", "deep", "low_level", "deeper"]), (13, ["features", "deep", "deeper", "low_level"])]
+    {
+        let graph = network(layers(few));
+        let cpu = Cpu::new(Arc::new(graph.clone()), Isa::detect(), Precision::F32, weight).unwrap();
+        let (_, steps) = cpu.profile(&image([1, 9, 11])).unwrap();
+        let paths: Vec<&str> = steps.iter().map(|step| step.path.as_str()).take(4).collect();
+        assert_eq!(paths, order);
+        check(graph, [2, 9, 11]);
+    }
+}
+
 /// Sizes beyond what is kept, and many calls at once.
 #[test]
 fn calls_of_many_sizes_at_once_do_not_disturb_each_other() {
