@@ -1,4 +1,4 @@
-//! Opening files that somebody else named.
+//! Opening and reading files that somebody else named.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,6 +22,27 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<Option<String>> {
     Ok((text.len() as u64 <= limit).then_some(text))
 }
 
+/// Fills `bytes` from a place in a file, which several threads may read at once.
+pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset);
+    #[cfg(windows)]
+    {
+        let mut done = 0;
+        while done < bytes.len() {
+            match std::os::windows::fs::FileExt::seek_read(file, &mut bytes[done..], offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => done += read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+    #[cfg(not(any(unix, windows)))]
+    return Err(io::ErrorKind::Unsupported.into());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +54,19 @@ mod tests {
         std::fs::write(&path, "four").unwrap();
         assert_eq!(read_text(&path, 4).unwrap().as_deref(), Some("four"));
         assert_eq!(read_text(&path, 3).unwrap(), None);
+    }
+
+    #[test]
+    fn a_place_in_a_file_is_read_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        std::fs::write(&path, "0123456789").unwrap();
+        let (file, mut bytes) = (open(&path).unwrap(), [0; 4]);
+        for (offset, text) in [(6, b"6789"), (0, b"0123")] {
+            read_exact_at(&file, &mut bytes, offset).unwrap();
+            assert_eq!(&bytes, text);
+        }
+        assert_eq!(read_exact_at(&file, &mut bytes, 7).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

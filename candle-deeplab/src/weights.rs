@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
@@ -13,6 +12,7 @@ use safetensors::tensor::Metadata;
 
 use crate::error::{Error, Result};
 use crate::exec::fold;
+use crate::file::read_exact_at;
 use crate::graph::{Graph, Param};
 use crate::model::CONFIG_FILE;
 
@@ -67,7 +67,7 @@ impl Weights {
 #[derive(Debug)]
 pub(crate) struct WeightsFile {
     path: PathBuf,
-    file: Mutex<File>,
+    file: File,
     header: Metadata,
     /// Where the tensors begin.
     data: u64,
@@ -96,7 +96,7 @@ impl WeightsFile {
         (&file).take(header_len).read_to_end(&mut header).map_err(Error::io(path))?;
         // This checks that types and shapes fit the offsets, and that nothing overlaps.
         let header: Metadata = serde_json::from_slice(&header).map_err(|e| damaged(e.to_string()))?;
-        let this = Self { path: path.to_owned(), data: PREFIX + header_len, header, file: Mutex::new(file) };
+        let this = Self { path: path.to_owned(), data: PREFIX + header_len, header, file };
         let wanted = this.data.saturating_add(this.header.data_len() as u64);
         if wanted != len {
             return Err(damaged(format!("its header describes {wanted} bytes, and it has {len}")));
@@ -141,10 +141,10 @@ impl WeightsFile {
         let mut buffer = vec![0; CHUNK.min(end - start)];
         while start < end {
             let bytes = &mut buffer[..CHUNK.min(end - start)];
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.seek(SeekFrom::Start(self.data + start as u64)).map_err(Error::io(&self.path))?;
-            file.read_exact(bytes).map_err(|_| damaged())?;
-            drop(file);
+            read_exact_at(&self.file, bytes, self.data + start as u64).map_err(|e| match e.kind() {
+                ErrorKind::UnexpectedEof => damaged(),
+                _ => Error::io(&self.path)(e),
+            })?;
             start += bytes.len();
             match info.dtype {
                 Dtype::F16 => values.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
