@@ -37,7 +37,7 @@ impl Builder {
     /// A graph with its input of so many channels.
     pub fn new(input_channels: usize, normalization: Normalization) -> (Self, Value) {
         let input = Node { path: "input".into(), op: Op::Input, inputs: Vec::new(), channels: input_channels };
-        let builder = Self {
+        let mut builder = Self {
             nodes: vec![input],
             paths: HashSet::new(),
             taps: BTreeMap::new(),
@@ -46,6 +46,7 @@ impl Builder {
             batch_norm_eps: 1e-5,
             error: None,
         };
+        builder.check_channels(Value(0));
         (builder, Value(0))
     }
 
@@ -201,10 +202,16 @@ impl Builder {
         self.nodes.push(Node { path, op, inputs, channels });
         if !fresh {
             self.fail(value, "is defined twice, so two layers would share its weights");
-        } else if channels == 0 || channels > MAX_CHANNELS {
+        }
+        self.check_channels(value);
+        value
+    }
+
+    fn check_channels(&mut self, value: Value) {
+        let channels = self.nodes[value.0].channels;
+        if channels == 0 || channels > MAX_CHANNELS {
             self.fail(value, format!("has {channels} channels; it must have between 1 and {MAX_CHANNELS}"));
         }
-        value
     }
 
     fn fail(&mut self, value: Value, reason: impl Into<String>) {
