@@ -1,50 +1,17 @@
-//! Bilinear upsampling of logits, without making them: to the winning class at each pixel of the network's input, or of an
-//! image.
+//! Bilinear upsampling of logits, from the network's resolution to that of its input or of an image: the winning class at
+//! each pixel, or some rows at a time.
 //!
 //! A 12-megapixel photograph has 1 GB of logits for 21 classes, so the resized logits never exist: each row of the label
 //! map is made on its own, in parallel. Within one cell of four logits' pixels a bilinear value is an average of the four
-//! corners; where one class is the greatest at all corners it is the greatest everywhere between them, and nothing needs
-//! to be computed. That is most of an image: all but the outlines.
+//! corners; where one class is the greatest at all corners it is the greatest everywhere between them, to rounding, and
+//! nothing needs to be computed. That is most of an image: all but the outlines.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::image::Size;
-use crate::ops::source_position;
-
-/// Where the outputs along one axis lie among the inputs.
-#[derive(Debug)]
-pub(crate) struct Axis(pub(crate) Vec<Tap>);
-
-/// Two neighbouring inputs, and how far between them an output is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tap {
-    pub(crate) near: usize,
-    pub(crate) far: usize,
-    /// 0 at `near`, 1 at `far`.
-    pub(crate) weight: f32,
-}
-
-impl Axis {
-    pub(crate) fn new(from: usize, to: usize, align_corners: bool) -> Self {
-        let tap = |i| {
-            let position = source_position(i, from, to, align_corners);
-            let near = (position.floor() as usize).min(from - 1);
-            Tap { near, far: (near + 1).min(from - 1), weight: position - near as f32 }
-        };
-        Self((0..to).map(tap).collect())
-    }
-
-    /// The inputs between the first and the last that some outputs are made of.
-    pub(crate) fn sees(&self, outputs: Range<usize>) -> Range<usize> {
-        match &self.0[outputs] {
-            [first, .., last] => first.near..last.far + 1,
-            [only] => only.near..only.far + 1,
-            [] => 0..0,
-        }
-    }
-}
+use crate::ops::{Axis, Tap};
 
 /// A network's logits `[classes, height, width]` in a slice, read where they lie; neighbours in a row are adjacent.
 pub(crate) struct Logits<'a> {
@@ -65,7 +32,7 @@ pub(crate) fn label_map(logits: &Logits, to: Size) -> Vec<u8> {
     ids
 }
 
-/// As [`label_map`], at each pair of a row and a column.
+/// As [`label_map`], at each pair of a row and a column: `ids` is `rows` × `columns`.
 pub(crate) fn winners(logits: &Logits, (rows, columns): &(Axis, Axis), ids: &mut [u8]) {
     let Size { height, width } = logits.size;
     if (rows.0.len(), columns.0.len()) == (height, width) {
@@ -110,7 +77,7 @@ fn half_pixel(logits: &Logits, to: Size) -> (Axis, Axis) {
     (axis(logits.size.height, to.height), axis(logits.size.width, to.width))
 }
 
-/// The class with the greatest logit at each of the logits' own pixels.
+/// Writes the class with the greatest logit at each of the logits' own pixels.
 fn argmax(logits: &Logits, ids: &mut [u8]) {
     let Size { width, .. } = logits.size;
     ids.fill(0);
@@ -158,7 +125,7 @@ impl<'a> Blend<'a> {
         let (near, far) = (self.column(column.near), self.column(column.far));
         let (mut winner, mut best) = (0, f32::NEG_INFINITY);
         for (class, (&near, &far)) in near.iter().zip(far).enumerate() {
-            let logit = lerp(near, far, column.weight);
+            let logit = column.blend(near, far);
             if logit > best {
                 (winner, best) = (class as u8, logit);
             }
@@ -172,7 +139,7 @@ impl<'a> Blend<'a> {
         self.prepare(column.far);
         let (near, far) = (self.column(column.near), self.column(column.far));
         for (value, (&near, &far)) in values.iter_mut().zip(near.iter().zip(far)) {
-            *value = lerp(near, far, column.weight);
+            *value = column.blend(near, far);
         }
     }
 
@@ -187,14 +154,9 @@ impl<'a> Blend<'a> {
         let Logits { data, classes, class_stride, row_stride, .. } = *self.logits;
         for (class, value) in self.columns[x * classes..][..classes].iter_mut().enumerate() {
             let column = &data[class * class_stride + x..];
-            *value = lerp(column[self.row.near * row_stride], column[self.row.far * row_stride], self.row.weight);
+            *value = self.row.blend(column[self.row.near * row_stride], column[self.row.far * row_stride]);
         }
     }
-}
-
-/// An infinite `far` without weight counts for nothing.
-pub(crate) fn lerp(near: f32, far: f32, weight: f32) -> f32 {
-    if weight == 0.0 { near } else { near + (far - near) * weight }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub use batch_norm::batch_norm;
 pub use conv2d::conv2d;
 pub use max_pool::max_pool2d;
 pub use resize::resize_bilinear;
-pub(crate) use resize::source_position;
+pub(crate) use resize::{Axis, Tap};
 
 use candle_core::{Result, Tensor};
 

@@ -137,13 +137,13 @@ impl Cpu {
             let (planes, [n, classes, h, w]) = self.planes(plan, arena);
             let (height, width) = plan.output;
             let mut out = vec![0.0; n * classes * height * width];
-            resize::resize_planes(planes, (h, w), (&plan.output_axes.0, &plan.output_axes.1), &mut out);
+            resize::resize_planes(planes, (h, w), &plan.output_axes, &mut out);
             Ok(Tensor::from_vec(out, (n, classes, height, width), &Device::Cpu)?)
         })
     }
 
-    /// The class of each pixel, u8 `[N, H, W]`: that of the greatest [`output`](Self::output), which is not made. The
-    /// first of equals wins; NaN never does.
+    /// The class of each pixel, u8 `[N, H, W]`: that of the greatest [`output`](Self::output), to rounding, which is
+    /// not made. The first of equals wins; NaN never does.
     ///
     /// # Errors
     /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes.

@@ -8,7 +8,7 @@ use super::program::{Kernel, Program, Step, Windows};
 use super::winograd;
 use crate::error::Result;
 use crate::graph::{Graph, Window};
-use crate::upsample::Axis;
+use crate::ops::Axis;
 
 /// What a call needs to know besides the weights.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::view::{View, ViewMut, position};
 use crate::image::Size;
-use crate::upsample::{Axis, Logits, Tap, lerp, winners};
+use crate::ops::{Axis, Tap};
+use crate::upsample::{Logits, winners};
 
 /// `x` at the size of `out`.
 pub(super) fn resize(x: View, (vertical, horizontal): (&Axis, &Axis), out: ViewMut) {
@@ -16,7 +17,7 @@ pub(super) fn resize(x: View, (vertical, horizontal): (&Axis, &Axis), out: ViewM
         let above = corner(v.near, h.near).iter().zip(corner(v.near, h.far));
         let below = corner(v.far, h.near).iter().zip(corner(v.far, h.far));
         for ((out, (a, b)), (c, d)) in out.iter_mut().zip(above).zip(below) {
-            *out = lerp(lerp(*a, *b, h.weight), lerp(*c, *d, h.weight), v.weight);
+            *out = v.blend(h.blend(*a, *b), h.blend(*c, *d));
         }
     });
 }
@@ -25,7 +26,7 @@ pub(super) fn resize(x: View, (vertical, horizontal): (&Axis, &Axis), out: ViewM
 pub(super) fn resize_planes(
     planes: &[f32],
     (height, width): (usize, usize),
-    (vertical, horizontal): (&Axis, &Axis),
+    (vertical, horizontal): &(Axis, Axis),
     out: &mut [f32],
 ) {
     let out_height = vertical.0.len();
@@ -36,7 +37,7 @@ pub(super) fn resize_planes(
             let plane = &planes[row / out_height * height * width..][..height * width];
             blend_rows(plane, vertical.0[row % out_height], blended);
             for (out, h) in out.iter_mut().zip(&horizontal.0) {
-                *out = lerp(blended[h.near], blended[h.far], h.weight);
+                *out = h.blend(blended[h.near], blended[h.far]);
             }
         },
     );
@@ -58,8 +59,8 @@ pub(super) fn argmax_planes(
 
 fn blend_rows(plane: &[f32], v: Tap, out: &mut [f32]) {
     let width = out.len();
-    let (low, high) = (&plane[v.near * width..][..width], &plane[v.far * width..][..width]);
-    for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
-        *out = lerp(*low, *high, v.weight);
+    let (near, far) = (&plane[v.near * width..][..width], &plane[v.far * width..][..width]);
+    for ((out, near), far) in out.iter_mut().zip(near).zip(far) {
+        *out = v.blend(*near, *far);
     }
 }
