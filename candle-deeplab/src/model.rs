@@ -15,7 +15,7 @@ use crate::exec::fold;
 use crate::exec::{Executor, Isa, Precision};
 use crate::graph::{Graph, Param, Role, Value};
 use crate::lazy::{Lazy, apart};
-use crate::weights::{Weights, WeightsFile};
+use crate::weights::{Values, Weights, WeightsFile};
 
 /// The recipe's file in a model directory.
 pub const CONFIG_FILE: &str = "config.json";
@@ -240,7 +240,7 @@ impl DeepLab {
     }
 
     /// A source of the weights by node and role.
-    pub(crate) fn reader(&self) -> impl Fn(Value, Role) -> Result<Vec<f32>> + Sync {
+    pub(crate) fn reader<'a>(&'a self) -> impl Fn(Value, Role) -> Result<Values<'a>> + Sync {
         fold::reader(&self.graph, |param| self.weights.values(param))
     }
 

@@ -3,15 +3,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::error::{Error, Result};
-use crate::exec::fold;
 use crate::file::read_exact_at;
 use crate::graph::{Graph, Param};
 use crate::model::CONFIG_FILE;
@@ -36,7 +36,7 @@ impl Weights {
     /// A parameter as it is in memory, or in f32 on `device` from a file.
     pub(crate) fn tensor(&self, param: &Param, device: &Device) -> Result<Tensor> {
         match self {
-            Self::File(file) => Ok(Tensor::from_vec(file.values(param)?, param.shape.as_slice(), device)?),
+            Self::File(file) => Ok(Tensor::from_vec(file.stored(param)?.all()?, param.shape.as_slice(), device)?),
             Self::Tensors(tensors) => {
                 let missing = || candle_core::Error::CannotFindTensor { path: param.name.clone() }.bt();
                 Ok(tensors.get(&param.name).cloned().ok_or_else(missing)?)
@@ -45,10 +45,10 @@ impl Weights {
     }
 
     /// The values of a parameter.
-    pub(crate) fn values(&self, param: &Param) -> Result<Vec<f32>> {
+    pub(crate) fn values(&self, param: &Param) -> Result<Values<'_>> {
         match self {
-            Self::File(file) => file.values(param),
-            Self::Tensors(_) => fold::values(&self.tensor(param, &Device::Cpu)?),
+            Self::File(file) => Ok(Values::Stored(file.stored(param)?)),
+            Self::Tensors(_) => Values::of(&self.tensor(param, &Device::Cpu)?),
         }
     }
 
@@ -131,26 +131,90 @@ impl WeightsFile {
         Ok(())
     }
 
-    /// The values of a parameter, widened or narrowed to f32.
-    fn values(&self, param: &Param) -> Result<Vec<f32>> {
-        let damaged = || Error::weights(&self.path, format!("`{}` has gone: the file was changed in use", param.name));
-        let info = self.header.info(&param.name).ok_or_else(damaged)?;
-        let (mut start, end) = info.data_offsets;
-        let mut values = Vec::with_capacity(param.shape.iter().product());
+    fn stored(&self, param: &Param) -> Result<Stored<'_>> {
+        let missing = || Error::weights(&self.path, format!("has no `{}`", param.name));
+        let info = self.header.info(&param.name).ok_or_else(missing)?;
+        Ok(Stored { file: self, name: param.name.clone(), info })
+    }
+}
+
+/// The values of a parameter in f32.
+pub(crate) enum Values<'a> {
+    Here(Vec<f32>),
+    Stored(Stored<'a>),
+}
+
+impl Values<'_> {
+    /// Those of a tensor of any float type.
+    pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
+        Ok(Self::Here(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Here(values) => values.len(),
+            Self::Stored(stored) => stored.info.shape.iter().product(),
+        }
+    }
+
+    pub(crate) fn all(self) -> Result<Vec<f32>> {
+        match self {
+            Self::Here(values) => Ok(values),
+            Self::Stored(stored) => stored.all(),
+        }
+    }
+
+    /// Those from one place to another, in the order of the tensor.
+    pub(crate) fn range(&self, range: Range<usize>) -> Result<Vec<f32>> {
+        match self {
+            Self::Here(values) => Ok(values[range].to_vec()),
+            Self::Stored(stored) => stored.range(range),
+        }
+    }
+}
+
+/// A tensor of a file, of which as much is read as somebody needs.
+pub(crate) struct Stored<'a> {
+    file: &'a WeightsFile,
+    name: String,
+    info: &'a TensorInfo,
+}
+
+impl Stored<'_> {
+    fn all(&self) -> Result<Vec<f32>> {
+        self.range(0..self.info.shape.iter().product())
+    }
+
+    /// As [`Values::range`], widened or narrowed to f32.
+    fn range(&self, range: Range<usize>) -> Result<Vec<f32>> {
+        let WeightsFile { path, file, data, .. } = self.file;
+        // `check` has found no other type.
+        let size = match self.info.dtype {
+            Dtype::F16 | Dtype::BF16 => 2,
+            Dtype::F64 => 8,
+            _ => 4,
+        };
+        let first = *data + self.info.data_offsets.0 as u64;
+        let (mut start, end) = (first + (range.start * size) as u64, first + (range.end * size) as u64);
+        let mut values = Vec::with_capacity(range.len());
         // Bytes are converted while they are in the nearest cache.
-        let mut buffer = vec![0; CHUNK.min(end - start)];
+        let mut buffer = vec![0; CHUNK.min(range.len() * size)];
         while start < end {
-            let bytes = &mut buffer[..CHUNK.min(end - start)];
-            read_exact_at(&self.file, bytes, self.data + start as u64).map_err(|e| match e.kind() {
-                ErrorKind::UnexpectedEof => damaged(),
-                _ => Error::io(&self.path)(e),
+            let bytes = match usize::try_from(end - start) {
+                Ok(left) if left < CHUNK => &mut buffer[..left],
+                _ => &mut buffer[..],
+            };
+            read_exact_at(file, bytes, start).map_err(|e| match e.kind() {
+                ErrorKind::UnexpectedEof => {
+                    Error::weights(path, format!("`{}` has gone: the file was changed in use", self.name))
+                }
+                _ => Error::io(path)(e),
             })?;
-            start += bytes.len();
-            match info.dtype {
+            start += bytes.len() as u64;
+            match self.info.dtype {
                 Dtype::F16 => values.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
                 Dtype::BF16 => values.extend(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
                 Dtype::F64 => values.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32)),
-                // `check` has found no other type.
                 _ => values.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
             }
         }
@@ -207,6 +271,30 @@ mod tests {
                 assert_eq!(values(&read), values(&tensors[&param.name]), "{} in {dtype:?}", param.name);
             }
         }
+    }
+
+    #[test]
+    fn a_part_is_that_part_of_the_whole() {
+        let (_dir, path, graph, _) = stored(DType::BF16);
+        let weights = Weights::File(WeightsFile::open(&path, &graph).unwrap());
+        for param in graph.params() {
+            let values = weights.values(&param).unwrap();
+            let (len, whole) = (values.len(), values.range(0..values.len()).unwrap());
+            assert_eq!(len, param.shape.iter().product::<usize>());
+            for range in [0..1, len / 2..len, len / 3..len / 2] {
+                assert_eq!(values.range(range.clone()).unwrap(), whole[range]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_in_use_is_an_error() {
+        let (_dir, path, graph, _) = stored(DType::F32);
+        let weights = Weights::File(WeightsFile::open(&path, &graph).unwrap());
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(WeightsFile::open(&path, &graph).unwrap().data).unwrap();
+        let said = weights.values(&graph.params()[0]).unwrap().all().unwrap_err().to_string();
+        assert!(said.contains("the file was changed in use"), "{said}");
     }
 
     #[test]

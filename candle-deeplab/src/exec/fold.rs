@@ -1,11 +1,11 @@
 //! Convolutions with the batch norms behind them folded into their weights.
 
 use std::collections::HashMap;
-
-use candle_core::{DType, Tensor};
+use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::graph::{Conv, Graph, Op, Param, Role, Value};
+use crate::weights::Values;
 
 /// A convolution and the batch norms behind it: what [`Folded`] will be, before any weight has been read.
 #[derive(Debug, Clone)]
@@ -41,21 +41,22 @@ impl Folding {
         self.group_inputs == 1 && self.conv.groups == self.conv.out_channels
     }
 
-    /// Reads and folds the weights.
-    pub(crate) fn read(&self, read: &Reader) -> Result<Folded> {
+    /// Reads and folds all but the kernel, which is read part by part.
+    pub(crate) fn read<'a>(&self, read: &Reader<'a>) -> Result<Folded<'a>> {
         let outputs = self.conv.out_channels;
-        let mut kernel = match self.node {
+        let kernel = match self.node {
             Some(node) => read(node, Role::Kernel)?,
-            None => vec![1.0; outputs],
+            None => Values::Here(vec![1.0; outputs]),
         };
+        let wide =
+            |node, role| -> Result<Vec<f64>> { Ok(read(node, role)?.all()?.into_iter().map(f64::from).collect()) };
         let mut bias = match self.node {
-            Some(node) if self.conv.bias => wide(&read(node, Role::Bias)?),
+            Some(node) if self.conv.bias => wide(node, Role::Bias)?,
             _ => vec![0.0; outputs],
         };
-        // In double precision, so that folding rounds once.
         let mut scale = vec![1.0; outputs];
         for (node, eps) in &self.norms {
-            let role = |role| read(*node, role).map(|values| wide(&values));
+            let role = |role| wide(*node, role);
             let (gamma, beta) = (role(Role::Gamma)?, role(Role::Beta)?);
             let (mean, variance) = (role(Role::Mean)?, role(Role::Variance)?);
             for out in 0..outputs {
@@ -64,59 +65,52 @@ impl Folding {
                 bias[out] = beta[out] + (bias[out] - mean[out]) * norm;
             }
         }
-        let taps = self.conv.kernel * self.conv.kernel;
-        for (kernel, scale) in kernel.chunks_exact_mut(self.group_inputs * taps).zip(scale) {
-            kernel.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
-        }
+        let len = self.group_inputs * self.conv.kernel * self.conv.kernel;
         let bias = bias.into_iter().map(|bias| bias as f32).collect();
-        Ok(Folded { inputs: self.group_inputs, taps, kernel, bias })
+        Ok(Folded { kernel, len, scale, bias })
     }
 }
 
 /// The weights of a [`Folding`].
-#[derive(Debug)]
-pub(crate) struct Folded {
-    /// Input channels of a group.
-    inputs: usize,
-    taps: usize,
+pub(crate) struct Folded<'a> {
     /// `[out, in / groups, k, k]`
-    pub(crate) kernel: Vec<f32>,
+    kernel: Values<'a>,
+    /// Of an output's part of it.
+    len: usize,
+    /// What each output's part is multiplied by, in double precision so that folding rounds once.
+    scale: Vec<f64>,
     pub(crate) bias: Vec<f32>,
 }
 
-impl Folded {
-    /// The weights of an output at a tap, one for each input channel of its group.
-    pub(crate) fn row(&self, output: usize, tap: usize) -> impl Iterator<Item = f32> {
-        let Self { inputs, taps, ref kernel, .. } = *self;
-        let windows = kernel[output * inputs * taps..][..inputs * taps].chunks_exact(taps);
-        windows.map(move |window| window[tap])
+impl Folded<'_> {
+    /// The kernels of some outputs, `[out, in / groups, k, k]`.
+    pub(crate) fn kernels(&self, outputs: Range<usize>) -> Result<Vec<f32>> {
+        let mut kernels = self.kernel.range(outputs.start * self.len..outputs.end * self.len)?;
+        for (kernel, scale) in kernels.chunks_exact_mut(self.len).zip(&self.scale[outputs]) {
+            kernel.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
+        }
+        Ok(kernels)
     }
 }
 
 /// Reads the tensor of a node and a role; from several threads at once, since packing takes longer than reading.
-pub(crate) type Reader<'a> = dyn Fn(Value, Role) -> Result<Vec<f32>> + Sync + 'a;
-
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|value| f64::from(*value)).collect()
-}
+pub(crate) type Reader<'a> = dyn Fn(Value, Role) -> Result<Values<'a>> + Sync + 'a;
 
 /// The node's parameters by value and role, from a source of values by [`Param`].
-pub(crate) fn reader<'a>(
+pub(crate) fn reader<'a, 'v: 'a>(
     graph: &'a Graph,
-    get: impl Fn(&Param) -> Result<Vec<f32>> + Sync + 'a,
-) -> impl Fn(Value, Role) -> Result<Vec<f32>> + Sync + 'a {
+    get: impl Fn(&Param) -> Result<Values<'v>> + Sync + 'a,
+) -> impl Fn(Value, Role) -> Result<Values<'a>> + Sync + 'a {
     let params: HashMap<_, _> = graph.params().into_iter().map(|param| ((param.node, param.role), param)).collect();
     move |value, role| {
-        let param = params
-            .get(&(value, role))
-            .ok_or_else(|| Error::Graph { node: graph.node(value).path.clone(), reason: format!("has no {role:?}") })?;
-        get(param)
+        let wrong = |reason| Error::Graph { node: graph.node(value).path.clone(), reason };
+        let param = params.get(&(value, role)).ok_or_else(|| wrong(format!("has no {role:?}")))?;
+        let (values, wanted) = (get(param)?, param.shape.iter().product::<usize>());
+        match values.len() {
+            len if len == wanted => Ok(values),
+            len => Err(wrong(format!("`{}` has {len} values instead of {wanted}", param.name))),
+        }
     }
-}
-
-/// The values of a tensor of any float type.
-pub(crate) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
-    Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
 /// The convolution of a node, if it is one.

@@ -5,7 +5,7 @@ use super::proto::{
     Attribute, AttributeType, DataType, Dimension, NodeProto, Shape, TensorProto, TensorType, TypeProto, ValueInfo,
 };
 use crate::error::{Error, Result};
-use crate::exec::fold::{Folded, Folding, Reader};
+use crate::exec::fold::{Folding, Reader};
 use crate::graph::{Activation, Graph, Op, Value, Window};
 
 /// A network on its way to ONNX.
@@ -110,7 +110,8 @@ impl<'a> Lowering<'a> {
             folding.batch_norm(user, eps);
             end = user;
         }
-        let (conv, inputs, Folded { kernel, bias, .. }) = (folding.conv, folding.group_inputs, folding.read(read)?);
+        let (conv, inputs, folded) = (folding.conv, folding.group_inputs, folding.read(read)?);
+        let (kernel, bias) = (folded.kernels(0..conv.out_channels)?, folded.bias);
         let shape = [conv.out_channels, inputs, conv.kernel, conv.kernel];
         let kernel =
             self.tensor(self.fresh(value, "kernel"), &shape, DataType::Float, le_bytes(&kernel, f32::to_le_bytes));

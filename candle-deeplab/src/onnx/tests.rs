@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::exec::fold;
 use crate::graph::{Activation, Builder, Conv, Graph, Padding, Param, Role, Value, Window};
 use crate::ops::{self, testing::hashed};
+use crate::weights::Values;
 
 fn weight(param: &Param) -> Result<Tensor> {
     let values = hashed(&param.name, &param.shape).to_dtype(DType::F32)?;
@@ -147,7 +148,7 @@ fn the_file_computes_what_the_model_does() {
     for size in [(33, 33), (32, 41), (1, 7)] {
         let image = hashed("image", &[1, 3, size.0, size.1]).to_dtype(DType::F32).unwrap();
         let wanted = eager.run(&image, &[graph.output()]).unwrap().remove(0);
-        let read = &fold::reader(&graph, |param| fold::values(&weight(param)?));
+        let read = &fold::reader(&graph, |param| Values::of(&weight(param)?));
         let logits = super::file((&graph, vec![]), classes, size, Head::Logits, read).unwrap();
         let difference = (evaluate(&logits, &image) - &wanted).unwrap().abs().unwrap().max_all().unwrap();
         assert!(difference.to_scalar::<f32>().unwrap() < 1e-5, "{size:?}: {difference}");
@@ -167,7 +168,7 @@ fn a_mask_that_cannot_hold_the_classes_is_refused() {
         300,
         (33, 33),
         Head::Mask,
-        &fold::reader(&graph, |param| fold::values(&weight(param)?)),
+        &fold::reader(&graph, |param| Values::of(&weight(param)?)),
     )
     .unwrap_err();
     assert!(error.to_string().contains("export logits"), "{error}");

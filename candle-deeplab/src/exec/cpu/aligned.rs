@@ -56,8 +56,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_and_large_memory_is_zero_and_begins_at_a_line() {
-        for len in [0, 1, 100, (2 << 18) - 1, 2 << 18, 3_000_001] {
+    fn memory_is_zero_and_begins_at_a_line() {
+        for len in [0, 1, 100, 3_000_001] {
             let mut memory = Aligned::zeroed(len);
             assert_eq!(memory.len(), len);
             assert!(memory.iter().all(|value| *value == 0.0));

@@ -238,6 +238,7 @@ mod tests {
     use crate::exec::cpu::plan::Plan;
     use crate::exec::cpu::{Isa, Precision, isa::Kernels};
     use crate::graph::{Builder, Conv, Graph};
+    use crate::weights::Values;
 
     const LIMITS: Limits = Limits { large: 1000, floats: 4000, rows: 2, weights: usize::MAX };
 
@@ -256,7 +257,7 @@ mod tests {
     fn plan(height: usize) -> (Program, Plan) {
         let graph = network();
         let kernels = Kernels::new(Isa::Portable, Precision::F32).unwrap();
-        let values = |param: &crate::graph::Param| Ok(vec![0.0; param.shape.iter().product()]);
+        let values = |param: &crate::graph::Param| Ok(Values::Here(vec![0.0; param.shape.iter().product()]));
         let program =
             Program::new(&graph, kernels, Precision::F32, &crate::exec::fold::reader(&graph, values)).unwrap();
         let plan = Plan::new(&program, &graph, [2, height, 30], LIMITS).unwrap();

@@ -1,10 +1,12 @@
 //! From the graph to steps: what is fused with what, and where results are put.
 //!
 //! A convolution takes in what follows it as long as nothing else needs the value in between: batch norm, then an
-//! addition of something that is already there, then an activation that only clamps. A 1×1 convolution also takes in the depthwise
-//! convolution before it. A 1×1 convolution of few outputs that a decoder makes of early features runs right behind the other
-//! uses of these. A ReLU whose every use is a depthwise convolution happens where those read (the units of
+//! addition of something that is already there, then an activation that only clamps. A 1×1 convolution also takes in the
+//! depthwise convolution before it. A ReLU whose every use is a depthwise convolution happens where those read (the units of
 //! Xception, whose skip needs the value without it). What goes only into a concatenation is written there at once.
+//!
+//! Steps are in the order of the nodes, but for a 1×1 convolution that makes few outputs of a map from long ago (a
+//! decoder's projection of low-level features): it runs right behind the map's other uses.
 //! Weights are read and packed when all steps are known, by all threads.
 
 use rayon::prelude::*;
@@ -235,8 +237,10 @@ impl<'a> Lowering<'a> {
         let Chain { folding, residual, clamp, end } = chain;
         let (groups, inputs, taps) = (folding.conv.groups, folding.group_inputs, folding.conv.kernel.pow(2));
         let (outputs, width) = (folding.conv.out_channels / groups, self.kernels.panel_width());
-        let alone = depthwise.is_none() && residual.is_none() && groups == 1 && windows.is_pointwise();
-        let early = if alone && 2 * outputs <= inputs { self.early(x) } else { None };
+        let may_move = depthwise.is_none() && residual.is_none() && groups == 1 && windows.is_pointwise();
+        // What lives on must be worth the copy into a concatenation: half of what does not, or less.
+        let early = if may_move && 2 * outputs <= inputs { self.early(value, x) } else { None };
+        // In its place in the concatenation it would keep all of that in memory.
         let output = if early.is_some() { self.new_map(end) } else { self.place(end) };
         let tiles = winograd::suits(&folding, self.kernels, self.precision);
         let precision = if tiles { Precision::F32 } else { self.precision };
@@ -250,11 +254,20 @@ impl<'a> Lowering<'a> {
                     None => Rows::Window,
                 };
                 let bias = &folded.bias[first..first + outputs];
-                let weights = Packed::new(precision, width, taps * padded, bias, |output, row| {
-                    for (tap, row) in row.chunks_exact_mut(padded).enumerate() {
-                        row.iter_mut().zip(folded.row(first + output, tap)).for_each(|(to, weight)| *to = weight);
+                let weights = Packed::new(precision, width, taps * padded, bias, |outputs| {
+                    let kernels = folded.kernels(first + outputs.start..first + outputs.end)?;
+                    if (taps, padded) == (1, inputs) {
+                        return Ok(kernels);
                     }
-                });
+                    let mut rows = vec![0.0; outputs.len() * taps * padded];
+                    let kernels = kernels.chunks_exact(taps * inputs);
+                    for (row, kernel) in rows.chunks_exact_mut(taps * padded).zip(kernels) {
+                        for (tap, row) in row.chunks_exact_mut(padded).enumerate() {
+                            row.iter_mut().zip(kernel.chunks_exact(taps)).for_each(|(to, window)| *to = window[tap]);
+                        }
+                    }
+                    Ok(rows)
+                })?;
                 Ok(Kernel::Dense(DenseConv { weights, rows, clamp, tiles }, windows))
             };
             let path = self.graph.node(value).path.clone();
@@ -266,14 +279,16 @@ impl<'a> Lowering<'a> {
         self.state[end.index()] = State::Ready(output);
     }
 
-    /// Where among the steps a value could be read for the last time, if that is not now: what is small and made there
-    /// spares a large map from being kept until now.
-    fn early(&self, x: Operand) -> Option<usize> {
+    /// Where among the steps a node that is the last to read an earlier map could be computed: right behind the map's other
+    /// uses. What is small and made there spares the map from being kept until now.
+    fn early(&self, value: Value, x: Operand) -> Option<usize> {
+        let last =
+            self.users[self.graph.node(value).inputs[0].index()].iter().all(|user| user.index() <= value.index());
         let uses = |step: &Unpacked| {
             [Some(step.input), step.other, Some(step.output)].into_iter().flatten().any(|o| o.map == x.map)
         };
         let early = self.steps.iter().rposition(uses)? + 1;
-        (early < self.steps.len()).then_some(early)
+        (last && early < self.steps.len()).then_some(early)
     }
 
     /// A step that computes `end` and is called after `value`.
@@ -357,9 +372,8 @@ struct Depthwise {
 impl Depthwise {
     fn read(&self, read: &Reader) -> Result<DepthwiseConv> {
         let folded = self.folding.read(read)?;
-        let (channels, taps) = (folded.bias.len(), self.folding.conv.kernel.pow(2));
-        let weights = (0..taps).flat_map(|tap| (0..channels).map(move |channel| (channel, tap)));
-        let weights = weights.flat_map(|(channel, tap)| folded.row(channel, tap)).collect();
+        let (kernels, taps) = (folded.kernels(0..folded.bias.len())?, self.folding.conv.kernel.pow(2));
+        let weights = (0..taps).flat_map(|tap| kernels.chunks_exact(taps).map(move |window| window[tap])).collect();
         Ok(DepthwiseConv { weights, bias: folded.bias, relu_input: self.relu_input, clamp: self.clamp })
     }
 }

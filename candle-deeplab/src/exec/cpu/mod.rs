@@ -34,6 +34,7 @@ pub use isa::{Isa, Precision};
 use crate::error::{Error, Result};
 use crate::exec::fold;
 use crate::graph::{Graph, Param};
+use crate::weights::Values;
 use arena::{Arena, Arenas};
 use bands::{Band, Limits, Stretch};
 use isa::Kernels;
@@ -80,22 +81,23 @@ impl Cpu {
     ///
     /// # Errors
     /// Those of `get`; [`Error::Executor`] where this machine [lacks](Isa::supports) the instructions; [`Error::Graph`] where the
-    /// network does not end in logits (the tap [`LOGITS`](crate::arch::LOGITS)) and their resize.
+    /// network does not end in logits (the tap [`LOGITS`](crate::arch::LOGITS)) and their resize, or a parameter has another
+    /// number of values.
     pub fn new(
         graph: Arc<Graph>,
         isa: Isa,
         precision: Precision,
         get: impl Fn(&Param) -> Result<Tensor> + Sync,
     ) -> Result<Self> {
-        Self::from_values(graph, isa, precision, |param| fold::values(&get(param)?))
+        Self::from_values(graph, isa, precision, |param| Values::of(&get(param)?))
     }
 
     /// As [`new`](Self::new), from the values of each parameter.
-    pub(crate) fn from_values(
+    pub(crate) fn from_values<'a>(
         graph: Arc<Graph>,
         isa: Isa,
         precision: Precision,
-        get: impl Fn(&Param) -> Result<Vec<f32>> + Sync,
+        get: impl Fn(&Param) -> Result<Values<'a>> + Sync,
     ) -> Result<Self> {
         let kernels = Kernels::new(isa, precision)?;
         let program = Program::new(&graph, kernels, precision, &fold::reader(&graph, get))?;

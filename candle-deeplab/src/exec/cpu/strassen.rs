@@ -1,7 +1,7 @@
 //! Wide matmuls by one level of Strassen's algorithm: seven products of quarters where a plain one is eight.
 //!
-//! Winograd's form, with 15 additions. A block's rows and inputs are cut into halves; so are the outputs, as pairs of
-//! neighbouring full panels. Sums of quarters of the rows are made once for a block, those of the weights for each pair just
+//! Winograd's form, with 15 additions. A block's rows and inputs are cut into halves; so are the outputs, as pairs
+//! of neighbouring full panels. Sums of quarters of the rows are made once for a block, those of the weights for each pair just
 //! before its products: they are never all in memory. They pay for themselves where a block has many rows, so it is larger
 //! than others, and its rows come from the last cache.
 
@@ -63,7 +63,7 @@ fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Al
     let halves = Halves { kernels, rows: half, inputs, width, no_bias };
     // First row and number of rows: the lower half may have fewer.
     let (upper, lower) = ((0, half), (half, rows - half));
-    // Of a panel that is not full the plain algorithm leaves out what is missing.
+    // Of a panel that is not full the plain algorithm leaves out the vectors that are missing.
     let pairs = outputs / width / 2;
     for (pair, panels) in panels.chunks_exact(4 * b_len).take(pairs).enumerate() {
         let (left, right) = (2 * pair, 2 * pair + 1);
@@ -151,6 +151,8 @@ impl Halves<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -162,8 +164,8 @@ mod tests {
         let (x_pitch, out_pitch) = (inputs + gap, outputs + gap);
         let (x, weights) = (noise(seed, rows * x_pitch), noise(seed ^ 1, inputs * outputs));
         let (bias, residual) = (noise(seed ^ 2, outputs), noise(seed ^ 3, rows * out_pitch));
-        let fill = |output, row: &mut [f32]| row.copy_from_slice(&weights[output * inputs..][..inputs]);
-        let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, fill);
+        let rows_of = |outputs: Range<usize>| Ok(weights[outputs.start * inputs..outputs.end * inputs].to_vec());
+        let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, rows_of).unwrap();
         let mut out = vec![UNTOUCHED; rows * out_pitch];
         let mut tiles = vec![0.0; rows.next_multiple_of(2 * kernels.tile_rows()) * inputs];
         kernels.interleave(Interleave { x: &x, pitch: x_pitch, rows, inputs, out: &mut tiles });

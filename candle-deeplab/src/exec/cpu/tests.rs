@@ -16,10 +16,15 @@ use crate::ops::testing::hashed;
 
 /// A network of `layers` between a 3-channel image and 5 classes.
 fn network(layers: impl FnOnce(&mut Builder, Value) -> Value) -> Graph {
+    resized_network(true, layers)
+}
+
+/// As [`network`], with its logits resized in one way or the other.
+fn resized_network(align_corners: bool, layers: impl FnOnce(&mut Builder, Value) -> Value) -> Graph {
     let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
     let x = layers(&mut g, image);
     let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(5).with_bias()));
-    let output = g.resize(logits, image, true);
+    let output = g.resize(logits, image, align_corners);
     g.finish(output).unwrap()
 }
 
@@ -109,10 +114,10 @@ proptest! {
         (kernel, stride, dilation) in (1usize..6, 1usize..4, 1usize..12),
         padding in paddings(),
         size in [1usize..3, 1usize..20, 1usize..20],
-        (norm, pre_relu) in any::<(bool, bool)>(),
+        (norm, pre_relu, align) in any::<(bool, bool, bool)>(),
         activation in activations(),
     ) {
-        let graph = network(|g, image| {
+        let graph = resized_network(align, |g, image| {
             let inputs = inputs * groups;
             let mut x = g.conv("first", image, Conv::pointwise(inputs));
             if pre_relu {
@@ -229,7 +234,8 @@ fn what_cannot_be_fused_is_computed_on_its_own() {
     check(graph, [1, 6, 5]);
 }
 
-/// What a decoder takes of early features is made while they are at hand, if it is smaller than they are.
+/// What a decoder takes of early features is made while they are at hand, if it is much smaller than they are: they are
+/// never in memory as a whole.
 #[test]
 fn few_channels_of_early_features_are_made_early() {
     let layers = |few| {
@@ -246,12 +252,23 @@ fn few_channels_of_early_features_are_made_early() {
         [(12, ["features", "deep", "low_level", "deeper"]), (13, ["features", "deep", "deeper", "low_level"])]
     {
         let graph = network(layers(few));
-        let cpu = Cpu::new(Arc::new(graph.clone()), Isa::detect(), Precision::F32, weight).unwrap();
+        let mut cpu = Cpu::new(Arc::new(graph.clone()), Isa::detect(), Precision::F32, weight).unwrap();
         let (_, steps) = cpu.profile(&image([1, 9, 11])).unwrap();
         let paths: Vec<&str> = steps.iter().map(|step| step.path.as_str()).take(4).collect();
         assert_eq!(paths, order);
+        cpu.limits = || bands_of(2000);
+        let plan = cpu.plan([1, 90, 11]).unwrap();
+        assert_eq!(plan.maps[cpu.program.steps[0].output.map].rows < 90, few == 12);
         check(graph, [2, 9, 11]);
     }
+}
+
+#[test]
+fn weights_of_another_shape_are_an_error() {
+    let graph = Arc::new(network(|g, image| g.conv_bn("conv", image, Conv::dense(4, 3))));
+    let short = |param: &Param| weight(param)?.flatten_all()?.narrow(0, 0, 1).map_err(Into::into);
+    let error = Cpu::new(graph, Isa::detect(), Precision::F32, short).unwrap_err().to_string();
+    assert!(error.contains("has 1 values instead of"), "{error}");
 }
 
 /// Sizes beyond what is kept, and many calls at once.

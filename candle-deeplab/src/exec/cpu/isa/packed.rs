@@ -1,8 +1,11 @@
 //! Weights in the order in which a matmul reads them.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{Precision, portable};
+use crate::error::Result;
 use crate::exec::cpu::aligned::Aligned;
 
 /// Words of a row that are packed at once.
@@ -21,31 +24,30 @@ pub(in super::super) struct Packed {
 }
 
 impl Packed {
-    /// Packs a matrix that is given by its rows: `fill` writes an output's weights, one for each input, of which there are as
-    /// many as fill [whole words](Precision::padded), into zeros or over another output's.
+    /// Packs a matrix that is given by its rows: `rows` has a weight for each input of some outputs, one output after the
+    /// other, and as many inputs as fill [whole words](Precision::padded).
+    ///
+    /// # Errors
+    /// Those of `rows`.
     pub(in super::super) fn new(
         precision: Precision,
         width: usize,
         inputs: usize,
         bias: &[f32],
-        fill: impl Fn(usize, &mut [f32]) + Sync,
-    ) -> Self {
+        rows: impl Fn(Range<usize>) -> Result<Vec<f32>> + Sync,
+    ) -> Result<Self> {
         debug_assert_eq!(inputs, precision.padded(inputs));
         let (outputs, words) = (bias.len(), inputs / precision.numbers());
         let padded = outputs.next_multiple_of(width);
         let (mut panels, mut padded_bias) = (Aligned::zeroed(padded * words), Aligned::zeroed(padded));
-        let new_rows = || vec![0.0; width * inputs];
         let chunks = panels.par_chunks_exact_mut((width * words).max(1)).enumerate();
-        chunks.for_each_init(new_rows, |rows, (index, panel)| {
-            let first = index * width;
-            for (column, row) in rows.chunks_exact_mut(inputs).take(outputs - first).enumerate() {
-                fill(first + column, row);
-            }
+        chunks.try_for_each(|(index, panel)| -> Result<()> {
+            let rows = rows(index * width..outputs.min((index + 1) * width))?;
             // Some words of all rows, while they and their places are in the nearest cache.
             for (block, panel) in panel.chunks_mut(BLOCK * width).enumerate() {
-                for column in 0..width.min(outputs - first) {
-                    let places = panel[column..].iter_mut().step_by(width);
-                    let row = &rows[column * inputs..][..inputs][block * BLOCK * precision.numbers()..];
+                for (column, row) in rows.chunks_exact(inputs).enumerate() {
+                    let (places, row) =
+                        (panel[column..].iter_mut().step_by(width), &row[block * BLOCK * precision.numbers()..]);
                     match precision {
                         Precision::F32 => places.zip(row).for_each(|(place, weight)| *place = *weight),
                         Precision::Bf16 => {
@@ -54,9 +56,10 @@ impl Packed {
                     }
                 }
             }
-        });
+            Ok(())
+        })?;
         padded_bias[..outputs].copy_from_slice(bias);
-        Self { precision, words, outputs, width, panels, bias: padded_bias }
+        Ok(Self { precision, words, outputs, width, panels, bias: padded_bias })
     }
 
     pub(in super::super) fn precision(&self) -> Precision {

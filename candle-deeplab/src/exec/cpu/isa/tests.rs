@@ -1,5 +1,7 @@
 //! Every kernel of every instruction set that this machine has, against a scalar reference in double precision.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 use super::{
@@ -32,9 +34,10 @@ fn matmul(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool,
     let (x_pitch, out_pitch) = (inputs + gap, outputs + gap);
     let (x, weights) = (noise(seed, rows * x_pitch), noise(seed ^ 1, inputs * outputs));
     let (bias, residual) = (noise(seed ^ 2, outputs), noise(seed ^ 3, rows * out_pitch));
-    let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, |o, row| {
-        row.copy_from_slice(&weights[o * inputs..][..inputs]);
-    });
+    let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, |outputs| {
+        Ok(weights[outputs.start * inputs..outputs.end * inputs].to_vec())
+    })
+    .unwrap();
     let padded = outputs.next_multiple_of(kernels.panel_width());
     let starts: Vec<Vec<f32>> = (0..gap).map(|i| noise(seed ^ (4 + i as u64), rows * padded)).collect();
     let starts: Vec<&[f32]> = starts.iter().map(|start| &start[..]).collect();
@@ -378,8 +381,11 @@ fn matmuls_of_bf16() {
         for (rows, inputs, outputs) in [(1, 1, 1), (3, 7, 50), (8, 64, 48), (13, 65, 97), (16, 200, 24)] {
             let (x, weights) = (noise(1, rows * inputs), noise(2, inputs * outputs));
             let (bias, words, clamp) = (noise(3, outputs), inputs.div_ceil(2), Clamp { low: -1.0, high: 1.0 });
-            let fill = |o: usize, row: &mut [f32]| row[..inputs].copy_from_slice(&weights[o * inputs..][..inputs]);
-            let packed = Packed::new(Precision::Bf16, kernels.panel_width(), 2 * words, &bias, fill);
+            let padded = |row: &[f32]| [row, &vec![0.0; 2 * words - inputs]].concat();
+            let rows_of = |outputs: Range<usize>| {
+                Ok(weights[outputs.start * inputs..outputs.end * inputs].chunks(inputs).flat_map(padded).collect())
+            };
+            let packed = Packed::new(Precision::Bf16, kernels.panel_width(), 2 * words, &bias, rows_of).unwrap();
             let mut made = vec![UNTOUCHED; rows * words];
             for (x, to) in x.chunks(inputs).zip(made.chunks_mut(words)) {
                 kernels.round(x, to);
@@ -454,8 +460,10 @@ fn matmuls_of_every_tile() {
 fn nan_stays_nan() {
     for kernels in kernels() {
         for outputs in [kernels.panel_width(), 3] {
-            let packed =
-                Packed::new(Precision::F32, kernels.panel_width(), 1, &vec![0.0; outputs], |_, row| row.fill(1.0));
+            let packed = Packed::new(Precision::F32, kernels.panel_width(), 1, &vec![0.0; outputs], |outputs| {
+                Ok(vec![1.0; outputs.len()])
+            })
+            .unwrap();
             let mut out = vec![0.0; outputs];
             let clamp = Clamp { low: 0.0, high: 6.0 };
             let (x, residual) = (&[f32::NAN], None);
@@ -506,7 +514,8 @@ fn nan_stays_nan() {
 fn slices_that_are_too_short_are_refused() {
     let kernels = Kernels::new(Isa::detect(), Precision::F32).unwrap();
     let (width, tile, channels) = (kernels.panel_width(), kernels.tile_rows(), 40);
-    let weights = Packed::new(Precision::F32, width, 4, &vec![0.0; width], |_, row| row.fill(1.0));
+    let weights =
+        Packed::new(Precision::F32, width, 4, &vec![0.0; width], |outputs| Ok(vec![1.0; 4 * outputs.len()])).unwrap();
     let zeros = |len: usize| vec![0f32; len];
 
     let matmul = |x: usize, out: usize, start: usize, residual: usize, interleaved: bool| {
