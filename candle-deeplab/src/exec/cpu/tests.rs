@@ -258,7 +258,7 @@ fn few_channels_of_early_features_are_made_early() {
         assert_eq!(paths, order);
         cpu.limits = || bands_of(2000);
         let plan = cpu.plan([1, 90, 11]).unwrap();
-        assert_eq!(plan.maps[cpu.program.steps[0].output.map].rows < 90, few == 12);
+        assert!(few > 12 || plan.maps[cpu.program.steps[0].output.map].rows < 90);
         check(graph, [2, 9, 11]);
     }
 }
