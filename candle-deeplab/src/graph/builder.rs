@@ -231,6 +231,16 @@ mod tests {
     }
 
     #[test]
+    fn an_input_of_no_channels_or_too_many_is_an_error() {
+        for channels in [0, MAX_CHANNELS + 1] {
+            let (mut g, image) = Builder::new(channels, Normalization::BatchNorm);
+            let x = g.conv("conv", image, Conv::pointwise(4));
+            let said = g.finish(x).unwrap_err().to_string();
+            assert!(said.contains("input") && said.contains(&format!("has {channels} channels")), "{said}");
+        }
+    }
+
+    #[test]
     fn mistakes_name_their_node() {
         let groups = error(|g, x| g.conv("c", x, Conv { groups: 2, ..Conv::dense(4, 3) }));
         assert_eq!(groups, "network node `net.c`: 3 → 4 channels do not divide into 2 groups");

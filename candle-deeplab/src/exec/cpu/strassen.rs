@@ -1,9 +1,9 @@
 //! Wide matmuls by one level of Strassen's algorithm: seven products of quarters where a plain one is eight.
 //!
-//! Winograd's form, with 15 additions. A block's rows and inputs are cut into halves; so are the outputs, as pairs
-//! of neighbouring full panels. Sums of quarters of the rows are made once for a block, those of the weights for each pair just
-//! before its products: they are never all in memory. They pay for themselves where a block has many rows, so it is larger
-//! than others, and its rows come from the last cache.
+//! Winograd's form, with 15 additions. A block's rows and inputs are cut into halves; so are the outputs, as pairs of
+//! neighbouring full panels. Sums of quarters of the rows are made once for a block, those of the weights for each pair
+//! just before its products: they are never all in memory. They pay for themselves where a block has many rows, so it is
+//! larger than others, and its rows come from the last cache.
 
 use super::aligned::Aligned;
 use super::isa::{Clamp, Kernels, Matmul, Precision, Quarters, Run, Segment, Weights};
