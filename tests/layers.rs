@@ -1,0 +1,419 @@
+//! Code reads one way: the modules of a crate use only those that stand before them in its order, and no file uses one
+//! that uses it back, however far round.
+//!
+//! The sources are read as text: `use` declarations, and paths such as `crate::graph::Value` or `bands::stretches`. A name
+//! that a module only passes on (`pub use`) counts for the file that defines it. Tests may use what they like.
+
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+/// A crate of the workspace.
+struct Crate {
+    folder: &'static str,
+    /// Its modules. Each may use itself and those before it; a part of a module that is named here has a place of its own.
+    /// Where there are none, only circles are faults.
+    order: &'static [&'static str],
+    /// Faults that are known: which module uses which. They are to be mended one by one, and then struck from here.
+    known: &'static [(&'static str, &'static str)],
+}
+
+const CRATES: &[Crate] = &[
+    Crate {
+        folder: "candle-deeplab",
+        order: &[
+            "error", "file", "atomic", "lazy", "labels", "graph", "config", "arch", "ops", "upsample", "weights",
+            "exec", "model", "image", "segment", "mask", "onnx", "zoo",
+        ],
+        known: &[
+            ("config", "arch"),
+            ("error", "zoo"),
+            ("exec", "image"),
+            ("exec::cpu::bands", "exec::cpu::plan"),
+            ("exec::cpu::isa", "exec::cpu::winograd"),
+            ("exec::cpu::isa::packed", "exec::cpu::isa::portable"),
+            ("graph", "config"),
+            ("segment", "mask"),
+            ("segment::tiles", "segment::segmenter"),
+            ("upsample", "image"),
+            ("weights", "model"),
+            ("zoo::hub::settings", "zoo::hub::http"),
+            ("zoo::importer", "zoo::registry"),
+            ("zoo::table", "zoo::registry"),
+        ],
+    },
+    Crate {
+        folder: "weights-convert",
+        order: &[],
+        known: &[("error", "read"), ("read::tflite_geometry", "read::tflite"), ("read::torch_tensor", "read::torch")],
+    },
+    Crate { folder: "candle-deeplab-cli", order: &[], known: &[] },
+];
+
+#[test]
+fn modules_use_one_another_in_one_direction() {
+    let faults: Vec<String> = CRATES.iter().flat_map(|of| Sources::read(of.folder).faults(of)).collect();
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+/// The files of a crate by the paths of their modules, e.g. `exec::cpu`; the root's is empty.
+struct Sources(BTreeMap<String, Source>);
+
+/// What a file says about others. Paths are their segments.
+#[derive(Default)]
+struct Source {
+    /// The modules that it declares, other than tests.
+    children: BTreeSet<String>,
+    /// The paths that it uses.
+    uses: Vec<Vec<String>>,
+    /// The names that it passes on to others, and what they stand for.
+    passed_on: BTreeMap<String, Vec<String>>,
+}
+
+/// One module uses another.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Arrow {
+    from: String,
+    to: String,
+}
+
+impl fmt::Display for Arrow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} → {}", self.from, self.to)
+    }
+}
+
+impl Sources {
+    fn read(folder: &str) -> Self {
+        let src = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(folder).join("src");
+        let mut texts = Vec::new();
+        collect(&src, "", &mut texts);
+        assert!(texts.len() > 1, "no sources in {}", src.display());
+        Self::of(&texts)
+    }
+
+    /// From pairs of a module and its text. A library and a program that share a folder share the root.
+    fn of(texts: &[(String, String)]) -> Self {
+        let (mut sources, mut tests) = (BTreeMap::<String, Source>::new(), BTreeSet::new());
+        for (module, text) in texts {
+            let (tokens, of_tests) = without_tests(&tokens(text));
+            tests.extend(of_tests.into_iter().map(|child| join(module, &child)));
+            sources.entry(module.clone()).or_default().add(&tokens);
+        }
+        sources.retain(|module, _| !tests.iter().any(|test| is_in(module, test)));
+        Self(sources)
+    }
+
+    /// What is wrong with a crate, a line each.
+    fn faults(&self, of: &Crate) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut arrows = self.arrows();
+        let known = |arrow: &Arrow, (from, to): &(&str, &str)| is_in(&arrow.from, from) && is_in(&arrow.to, to);
+        for pair @ (from, to) in of.known {
+            if !arrows.iter().any(|arrow| known(arrow, pair)) {
+                faults.push(format!("{from} → {to} is mended: strike it from the known faults"));
+            }
+        }
+        arrows.retain(|arrow| !of.known.iter().any(|pair| known(arrow, pair)));
+        // The longest name that a module is in says where it stands.
+        let place = |module: &str| {
+            let names = of.order.iter().enumerate().filter(|(_, name)| is_in(module, name));
+            names.max_by_key(|(_, name)| name.len()).map(|(place, _)| place)
+        };
+        if !of.order.is_empty() {
+            let placeless = self.0.keys().filter(|module| !module.is_empty() && place(module).is_none());
+            faults.extend(placeless.map(|module| format!("{module} has no place in the order of modules")));
+            let against = arrows.iter().filter(|arrow| place(&arrow.from) < place(&arrow.to));
+            faults.extend(against.map(|arrow| format!("{arrow} runs against the order of modules")));
+        }
+        faults.extend(circles(&arrows).into_iter().map(|circle| format!("a circle: {}", circle.join(" → "))));
+        faults.into_iter().map(|fault| format!("{}: {fault}", of.folder)).collect()
+    }
+
+    /// Between any two files, but for two kinds that are as they should be: the root passes on what it will, and a part of
+    /// a module knows what the module's own file says to all of its parts.
+    fn arrows(&self) -> BTreeSet<Arrow> {
+        let mut arrows = BTreeSet::new();
+        for (from, source) in self.0.iter().filter(|(module, _)| !module.is_empty()) {
+            let targets = source.uses.iter().filter_map(|path| self.resolve(from, path));
+            arrows.extend(targets.filter(|to| !is_in(from, to)).map(|to| Arrow { from: from.clone(), to }));
+        }
+        arrows
+    }
+
+    /// The module that defines what a path names; `None` outside of the crate.
+    fn resolve(&self, from: &str, path: &[String]) -> Option<String> {
+        let (mut module, mut rest) = (from.to_owned(), path);
+        match rest.first()?.as_str() {
+            "crate" => (module, rest) = (String::new(), &rest[1..]),
+            "self" => rest = &rest[1..],
+            "super" => {}
+            child if self.0.get(from)?.children.contains(child) => {}
+            _ => return None,
+        }
+        while rest.first().is_some_and(|segment| segment == "super") {
+            (module, rest) = (module.rsplit_once("::").map_or("", |(parent, _)| parent).to_owned(), &rest[1..]);
+        }
+        while let Some((segment, after)) = rest.split_first() {
+            let child = join(&module, segment);
+            if !self.0.contains_key(&child) {
+                return match self.0.get(&module)?.passed_on.get(segment) {
+                    Some(stands_for) => self.resolve(&module, &[stands_for, after].concat()),
+                    None => Some(module),
+                };
+            }
+            (module, rest) = (child, after);
+        }
+        Some(module)
+    }
+}
+
+impl Source {
+    fn add(&mut self, tokens: &[&str]) {
+        let (mut names, mut at) = (BTreeSet::new(), 0);
+        let word = |at: usize| tokens.get(at).copied().unwrap_or_default();
+        while at < tokens.len() {
+            match tokens[at] {
+                "use" => {
+                    let len = tokens[at..].iter().position(|token| *token == ";").unwrap();
+                    let paths = use_tree(&tokens[at + 1..at + len]);
+                    // `pub use` and `pub(crate) use` pass names on.
+                    let start = tokens[..at].iter().rposition(|token| [";", "}", "]"].contains(token));
+                    match word(start.map_or(0, |start| start + 1)) {
+                        "pub" => self.passed_on.extend(paths),
+                        _ => self.uses.extend(paths.into_iter().map(|(_, path)| path)),
+                    }
+                    at += len;
+                }
+                "mod" if word(at + 2) == ";" => {
+                    self.children.insert(word(at + 1).to_owned());
+                    at += 2;
+                }
+                // Not a path of something that is used: `pub(in super::super)`.
+                "in" if at > 1 && (word(at - 2), word(at - 1)) == ("pub", "(") => {
+                    at += tokens[at..].iter().position(|token| *token == ")").unwrap();
+                }
+                first if is_name(first) => {
+                    let mut path = vec![first.to_owned()];
+                    while word(at + 1) == "::" && is_name(word(at + 2)) {
+                        path.push(word(at + 2).to_owned());
+                        at += 2;
+                    }
+                    names.insert(first);
+                    if path.len() > 1 {
+                        self.uses.push(path);
+                    }
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        // What a file passes on and names itself, it uses.
+        let used = self.passed_on.iter().filter(|(name, _)| names.contains(name.as_str()));
+        self.uses.extend(used.map(|(_, path)| path.clone()));
+    }
+}
+
+/// The names that a `use` declaration brings, and their paths.
+fn use_tree(tokens: &[&str]) -> Vec<(String, Vec<String>)> {
+    let Some(brace) = tokens.iter().position(|token| *token == "{") else {
+        let (path, alias) = match tokens.iter().position(|token| *token == "as") {
+            Some(at) => (&tokens[..at], tokens.get(at + 1)),
+            None => (tokens, None),
+        };
+        let mut path: Vec<String> = path.iter().filter(|token| **token != "::").map(|token| (*token).into()).collect();
+        // `bands::{self}` is `bands`, and `bands::*` could be anything of it.
+        path.pop_if(|last| last == "self" || last == "*");
+        let name = alias.map(|alias| (*alias).to_owned()).or_else(|| path.last().cloned());
+        return name.map(|name| (name, path)).into_iter().collect();
+    };
+    let (prefix, inner) = (&tokens[..brace], &tokens[brace + 1..tokens.len() - 1]);
+    let (mut depth, mut branches) = (0, vec![vec![]]);
+    for token in inner {
+        depth += i32::from(*token == "{") - i32::from(*token == "}");
+        match *token {
+            "," if depth == 0 => branches.push(vec![]),
+            token => branches.last_mut().unwrap().push(token),
+        }
+    }
+    let whole = |branch: Vec<&str>| use_tree(&[prefix, &branch[..]].concat());
+    branches.into_iter().filter(|branch| !branch.is_empty()).flat_map(whole).collect()
+}
+
+/// The shortest circle through each file that is in one, each circle once.
+fn circles(arrows: &BTreeSet<Arrow>) -> Vec<Vec<String>> {
+    let mut circles: Vec<Vec<String>> = Vec::new();
+    for start in arrows.iter().map(|arrow| &arrow.from).collect::<BTreeSet<_>>() {
+        if circles.iter().any(|circle| circle.contains(start)) {
+            continue;
+        }
+        let mut paths = vec![vec![start.clone()]];
+        let mut seen = BTreeSet::new();
+        let mut next = 0;
+        while let Some(path) = paths.get(next).cloned() {
+            next += 1;
+            for arrow in arrows.iter().filter(|arrow| Some(&arrow.from) == path.last()) {
+                let longer = [&path[..], &[arrow.to.clone()]].concat();
+                if arrow.to == *start {
+                    circles.push(longer);
+                    paths.clear();
+                    break;
+                }
+                if seen.insert(&arrow.to) {
+                    paths.push(longer);
+                }
+            }
+        }
+    }
+    circles
+}
+
+/// The sources below a folder.
+fn collect(folder: &Path, module: &str, texts: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            collect(&path, &join(module, name), texts);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let of_folder = matches!(name, "lib" | "main" | "mod");
+            let module = if of_folder { module.to_owned() } else { join(module, name) };
+            texts.push((module, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// The code without what is compiled for tests alone, and the modules of tests that have files of their own.
+fn without_tests<'a>(tokens: &[&'a str]) -> (Vec<&'a str>, Vec<String>) {
+    const TESTS: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let (mut code, mut modules, mut at) = (Vec::new(), Vec::new(), 0);
+    while at < tokens.len() {
+        if !tokens[at..].starts_with(&TESTS) {
+            code.push(tokens[at]);
+            at += 1;
+            continue;
+        }
+        // An item ends with a semicolon, or with its braces.
+        let (start, mut depth) = (at, 0);
+        loop {
+            depth += i32::from(tokens[at] == "{") - i32::from(tokens[at] == "}");
+            at += 1;
+            if depth == 0 && matches!(tokens[at - 1], ";" | "}") {
+                break;
+            }
+        }
+        if let [.., "mod", name, ";"] = tokens[start..at] {
+            modules.push(name.to_owned());
+        }
+    }
+    (code, modules)
+}
+
+/// Words and signs, without comments, texts and characters.
+fn tokens(text: &str) -> Vec<&str> {
+    let mut tokens = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let len = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").unwrap() + 2
+        } else if let Some(len) = raw_text(rest) {
+            len
+        } else if first == '"' {
+            text_end(&rest[1..], '"') + 1
+        } else if first == '\'' {
+            // A character, or the name of a lifetime.
+            let mut chars = rest[1..].chars();
+            match (chars.next(), chars.next()) {
+                (Some('\\'), _) | (_, Some('\'')) => text_end(&rest[1..], '\'') + 1,
+                _ => 1,
+            }
+        } else {
+            let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+            let len = if word > 0 {
+                word
+            } else if rest.starts_with("::") {
+                2
+            } else {
+                first.len_utf8()
+            };
+            if !first.is_whitespace() {
+                tokens.push(&rest[..len]);
+            }
+            len
+        };
+        rest = &rest[len..];
+    }
+    tokens
+}
+
+/// The length of a raw string that the text begins with.
+fn raw_text(text: &str) -> Option<usize> {
+    let after = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
+    let hashes = after.len() - after.trim_start_matches('#').len();
+    let inner = after[hashes..].strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(hashes));
+    Some(text.len() - inner.len() + inner.find(&end).unwrap() + end.len())
+}
+
+/// Where a text ends, its last sign included.
+fn text_end(text: &str, end: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            c if c == end => return at + 1,
+            _ => {}
+        }
+    }
+    panic!("a text without an end: {text:.40}")
+}
+
+fn is_name(token: &str) -> bool {
+    token.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}
+
+fn join(module: &str, child: &str) -> String {
+    if module.is_empty() { child.to_owned() } else { format!("{module}::{child}") }
+}
+
+/// Whether a module is this one, or a part of it. All are parts of the root.
+fn is_in(module: &str, whole: &str) -> bool {
+    whole.is_empty() || module.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// What would go unnoticed if the sources were misread.
+#[test]
+fn arrows_are_found_however_they_are_written() {
+    let text = |text: &str| text.to_owned();
+    let sources = Sources::of(&[
+        (text(""), text("mod a; mod b; mod c; pub use b::deep::Thing;")),
+        (text("a"), text("use crate::b::{self, c as d, deep::{One, Two}}; // use crate::nothing;")),
+        (
+            text("b"),
+            text("mod deep; #[cfg(test)] mod tests; pub(crate) use deep::One;\nfn f<'a>() -> &'a str { \"c::x\" }"),
+        ),
+        (text("b::deep"), text("pub(in super::super) struct One; fn f() { crate::c::f(super::super::a::g()); }")),
+        (text("b::tests"), text("use crate::a::All;")),
+        (text("c"), text("use crate::Thing; #[cfg(test)] mod tests { use crate::a; } fn f() { r#\"crate::a \"#; }")),
+    ]);
+    let arrows: Vec<String> = sources.arrows().iter().map(Arrow::to_string).collect();
+    assert_eq!(arrows, ["a → b", "a → b::deep", "b::deep → a", "b::deep → c", "c → b::deep"]);
+    let of = Crate { folder: "x", order: &["a", "b", "c"], known: &[("b", "a"), ("c", "a")] };
+    let faults = sources.faults(&of);
+    assert_eq!(
+        faults,
+        [
+            "x: c → a is mended: strike it from the known faults",
+            "x: a → b runs against the order of modules",
+            "x: a → b::deep runs against the order of modules",
+            "x: b::deep → c runs against the order of modules",
+            "x: a circle: b::deep → c → b::deep"
+        ]
+    );
+}
