@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::{MobileNetV2, MobileNetV3, ResNet, Xception};
 use crate::error::{Error, Result};
+pub use crate::graph::Normalization;
 use crate::labels::Labels;
 
 /// The version of the `config.json` format that this crate writes and reads.
@@ -73,16 +74,6 @@ pub enum Backbone {
     MobilenetV3(MobileNetV3),
     /// ResNet (He et al. 2015).
     Resnet(ResNet),
-}
-
-/// How convolutions are normalised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Normalization {
-    /// Each convolution is followed by batch normalisation and has no bias of its own.
-    BatchNorm,
-    /// The weights were stored with batch norm folded in (TFLite): each convolution has a bias and no norm.
-    Folded,
 }
 
 /// Atrous spatial pyramid pooling (Chen et al. 2017): parallel looks at the backbone features, concatenated and projected.

@@ -10,8 +10,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::image::Size;
-use crate::ops::{Axis, Tap};
+use crate::graph::{Axis, Lerp, Size};
 
 /// A network's logits `[classes, height, width]` in a slice, read where they lie; neighbours in a row are adjacent.
 pub(crate) struct Logits<'a> {
@@ -47,7 +46,7 @@ pub(crate) fn winners(logits: &Logits, (rows, columns): &(Axis, Axis), ids: &mut
             let corner_row = |y: usize| &corners[y * width..][..width];
             let (above, below) = (corner_row(row.near), corner_row(row.far));
             for (id, column) in ids.iter_mut().zip(&columns.0) {
-                let Tap { near, far, .. } = *column;
+                let Lerp { near, far, .. } = *column;
                 let first = above[near];
                 let unanimous = above[far] == first && below[near] == first && below[far] == first;
                 *id = if unanimous { first } else { blend.winner(*column) };
@@ -101,7 +100,7 @@ fn argmax(logits: &Logits, ids: &mut [u8]) {
 /// side by side.
 struct Blend<'a> {
     logits: &'a Logits<'a>,
-    row: Tap,
+    row: Lerp,
     /// `[width, classes]`
     columns: Vec<f32>,
     ready: Vec<bool>,
@@ -110,16 +109,16 @@ struct Blend<'a> {
 impl<'a> Blend<'a> {
     fn new(logits: &'a Logits<'a>) -> Self {
         let width = logits.size.width;
-        let row = Tap { near: 0, far: 0, weight: 0.0 };
+        let row = Lerp { near: 0, far: 0, weight: 0.0 };
         Self { logits, row, columns: vec![0.0; width * logits.classes], ready: vec![false; width] }
     }
 
-    fn start(&mut self, row: Tap) {
+    fn start(&mut self, row: Lerp) {
         self.row = row;
         self.ready.fill(false);
     }
 
-    fn winner(&mut self, column: Tap) -> u8 {
+    fn winner(&mut self, column: Lerp) -> u8 {
         self.prepare(column.near);
         self.prepare(column.far);
         let (near, far) = (self.column(column.near), self.column(column.far));
@@ -134,7 +133,7 @@ impl<'a> Blend<'a> {
     }
 
     /// All logits of a pixel.
-    fn pixel(&mut self, column: Tap, values: &mut [f32]) {
+    fn pixel(&mut self, column: Lerp, values: &mut [f32]) {
         self.prepare(column.near);
         self.prepare(column.far);
         let (near, far) = (self.column(column.near), self.column(column.far));

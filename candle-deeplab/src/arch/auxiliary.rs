@@ -17,7 +17,7 @@ pub(super) fn auxiliary(g: &mut Builder, features: Value, config: &Auxiliary, cl
 mod tests {
     use crate::arch::{AUXILIARY, ResNet};
     use crate::config::{Aspp, Auxiliary, Backbone, Convolution, ImagePooling, Network, Normalization};
-    use crate::graph::Graph;
+    use crate::graph::{Graph, Size};
 
     fn network(auxiliary: Option<Auxiliary>) -> Graph {
         let aspp = Aspp {
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!((with.output(), plain.tap(AUXILIARY).is_err()), (plain.output(), true));
         let logits = with.tap(AUXILIARY).unwrap();
         assert_eq!(with.node(logits).channels, 21);
-        assert_eq!(with.sizes(129, 129).unwrap()[logits.index()], (9, 9));
+        assert_eq!(with.sizes(129, 129).unwrap()[logits.index()], Size::new(9, 9));
     }
 
     #[test]

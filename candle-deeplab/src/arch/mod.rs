@@ -20,7 +20,7 @@ pub use xception::{EntryBlock, Xception};
 
 use crate::config::{Aspp, Backbone, Convolution, Network};
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Builder, Conv, Graph, Value};
+use crate::graph::{Activation, Builder, Conv, Graph, Size, Value};
 
 /// The tap of the backbone's features.
 pub const BACKBONE: &str = "backbone";
@@ -82,7 +82,7 @@ impl Network {
     /// A backbone whose own strides step over the output stride, or never reach it, would quietly be another network.
     fn check_output_stride(&self, graph: &Graph, features: Value) -> Result<()> {
         const INPUT: usize = 513;
-        let (height, width) = graph.sizes(INPUT, INPUT)?[features.index()];
+        let Size { height, width } = graph.sizes(INPUT, INPUT)?[features.index()];
         // A stem without padding loses a row.
         let wanted = [INPUT.div_ceil(self.output_stride), INPUT / self.output_stride];
         if height == width && wanted.contains(&height) {
@@ -179,7 +179,7 @@ fn head_conv(g: &mut Builder, x: Value, width: usize, rate: usize, convolution: 
 mod tests {
     use super::{BlockPadding, DilationStart, MobileNetV2, MobileNetV3};
     use crate::config::{Aspp, Backbone, Convolution, ImagePooling, Network, Normalization};
-    use crate::graph::{Node, Op, Padding};
+    use crate::graph::{Node, Op, Padding, Size};
 
     fn mobilenet_v2() -> Network {
         Network {
@@ -251,9 +251,9 @@ mod tests {
         let graph = network.graph().unwrap();
         let sizes = graph.sizes(129, 129).unwrap();
         let size = |tap: &str| sizes[graph.tap(tap).unwrap().index()];
-        assert_eq!(size("backbone.stem"), (64, 64));
-        assert_eq!((size("backbone.block2.expand"), size("backbone.block2")), ((66, 66), (32, 32)));
-        assert_eq!((size("backbone.block16.expand"), size("backbone.block16")), ((12, 12), (8, 8)));
+        assert_eq!(size("backbone.stem"), Size::new(64, 64));
+        assert_eq!((size("backbone.block2.expand"), size("backbone.block2")), (Size::new(66, 66), Size::new(32, 32)));
+        assert_eq!((size("backbone.block16.expand"), size("backbone.block16")), (Size::new(12, 12), Size::new(8, 8)));
     }
 
     fn mobilenet_v3() -> Network {

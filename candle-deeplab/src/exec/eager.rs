@@ -1,9 +1,9 @@
-//! Runs a graph node by node with candle tensors: on any device, with gradients. It defines what every node computes;
-//! the other executors are tested against it.
+//! Runs a graph node by node with candle tensors: on any device, with gradients. This executor defines what every node
+//! computes, and the tests hold the others to it.
 
 use candle_core::{Result, Tensor};
 
-use crate::graph::{Activation, Graph, Node, Op, Param, Value};
+use crate::graph::{Activation, Graph, Node, Op, Param, Size, Value, Window};
 use crate::ops;
 
 /// A graph with the weights of its nodes.
@@ -35,8 +35,8 @@ impl Eager {
         &self.graph
     }
 
-    /// Computes the wanted values, and what they need, for an input `[N, C, H, W]`. A feature map is dropped as soon as
-    /// nothing needs it any more.
+    /// Computes the wanted values, and those that they need, for an input `[N, C, H, W]`. A feature map is dropped after the
+    /// last node that needs it.
     ///
     /// # Errors
     /// Where candle cannot compute a node; the message names it.
@@ -46,7 +46,7 @@ impl Eager {
         for value in wanted {
             uses[value.index()] += 1;
         }
-        // A node is needed where something after it that is needed uses it.
+        // From the end: what a needed node uses is needed, too.
         for (index, node) in nodes.iter().enumerate().rev() {
             if uses[index] > 0 {
                 node.inputs.iter().for_each(|x| uses[x.index()] += 1);
@@ -100,14 +100,16 @@ fn compute(node: &Node, image: &Tensor, inputs: &[Tensor], weights: &[Tensor]) -
             let (_, _, height, width) = like.dims4()?;
             ops::resize_bilinear(x, (height, width), align_corners)
         }
-        (Op::MaxPool { .. }, [x], []) => ops::max_pool2d(x, windows(node, x)?),
+        (Op::MaxPool(_), [x], []) => ops::max_pool2d(x, windows(node, x)?),
         (Op::GlobalPool, [x], []) => x.mean_keepdim((2, 3)),
         (op, ..) => candle_core::bail!("{op:?} with {} inputs and {} weights", inputs.len(), weights.len()),
     }
 }
 
-fn windows(node: &Node, x: &Tensor) -> Result<(crate::graph::Window, crate::graph::Window)> {
+/// The windows of a convolution or a pool over its input.
+fn windows(node: &Node, x: &Tensor) -> Result<(Window, Window)> {
     let (_, _, height, width) = x.dims4()?;
-    let fits = node.windows((height, width));
-    fits.ok_or_else(|| candle_core::Error::Msg(format!("its window does not fit an input of {height}×{width}")))
+    let size = Size { height, width };
+    let fitted = node.windows().and_then(|windows| windows.over(size));
+    fitted.ok_or_else(|| candle_core::Error::Msg(format!("its window does not fit an input of {size}")))
 }

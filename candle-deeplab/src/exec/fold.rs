@@ -36,9 +36,8 @@ impl Folding {
         self.norms.push((value, eps));
     }
 
-    /// Whether each channel has its own kernel and one result.
     pub(crate) fn is_depthwise(&self) -> bool {
-        self.group_inputs == 1 && self.conv.groups == self.conv.out_channels
+        self.conv.is_depthwise(self.group_inputs * self.conv.groups)
     }
 
     /// Reads and folds all but the kernel, which is read part by part.

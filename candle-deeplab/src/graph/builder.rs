@@ -1,20 +1,30 @@
-//! The pen that network definitions are written with.
+//! How network definitions build a graph.
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Activation, Conv, Graph, Node, Op, Padding, Value};
-use crate::config::Normalization;
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, Conv, Graph, Node, Op, Padding, Value, Windows};
 use crate::error::{Error, Result};
 
 /// The most channels a node may have: far above any network, far below an overflow.
 const MAX_CHANNELS: usize = 1 << 20;
 
-/// Builds a [`Graph`]. Definitions read like a forward pass because no call returns a `Result`: the first mistake is
-/// kept, with the node it is about, and [`finish`](Self::finish) reports it.
+/// How convolutions are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalization {
+    /// Each convolution is followed by batch normalisation and has no bias of its own.
+    BatchNorm,
+    /// The weights were stored with batch norm folded in (TFLite): each convolution has a bias and no norm.
+    Folded,
+}
+
+/// Builds a [`Graph`]. Definitions read like a forward pass because no call returns a `Result`: the builder keeps the
+/// first mistake and the node where it was made, and [`finish`](Self::finish) reports it.
 ///
 /// ```
-/// use candle_deeplab::config::Normalization;
-/// use candle_deeplab::graph::{Activation, Builder, Conv};
+/// use candle_deeplab::graph::{Activation, Builder, Conv, Normalization};
 ///
 /// let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
 /// let x = g.scope("stem", |g| g.conv_bn_act("conv1", image, Conv::dense(32, 3).stride(2), Activation::Relu));
@@ -34,7 +44,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A graph with its input of so many channels.
+    /// A graph with an input of so many channels, and the input.
     pub fn new(input_channels: usize, normalization: Normalization) -> (Self, Value) {
         let input = Node { path: "input".into(), op: Op::Input, inputs: Vec::new(), channels: input_channels };
         let mut builder = Self {
@@ -129,7 +139,7 @@ impl Builder {
         }
     }
 
-    /// A non-linearity; it is a tap too, since code bases differ in whether they look before or after one.
+    /// A non-linearity. It is a tap as well: code bases differ in whether they take features before or after it.
     pub fn activation(&mut self, x: Value, activation: Activation) -> Value {
         let name = match activation {
             Activation::Relu => "relu",
@@ -152,7 +162,7 @@ impl Builder {
         value
     }
 
-    /// `x` times `weights`, which are of its shape or one for each channel (`[N, C, 1, 1]`).
+    /// `x` times `weights`, of the same shape or one for each channel (`[N, C, 1, 1]`).
     pub fn multiply(&mut self, x: Value, weights: Value) -> Value {
         let (cx, cw) = (self.channels(x), self.channels(weights));
         let value = self.push("multiply", Op::Multiply, vec![x, weights], cx);
@@ -179,7 +189,8 @@ impl Builder {
 
     /// The maximum over a square window.
     pub fn max_pool(&mut self, name: &str, x: Value, kernel: usize, stride: usize, padding: Padding) -> Value {
-        self.push(name, Op::MaxPool { kernel, stride, padding }, vec![x], self.channels(x))
+        let windows = Windows { kernel, stride, dilation: 1, padding };
+        self.push(name, Op::MaxPool(windows), vec![x], self.channels(x))
     }
 
     /// The mean over height and width.
@@ -313,7 +324,7 @@ mod tests {
         assert!(product(1).sizes(8, 9).is_ok());
         assert!(product(9).sizes(8, 9).is_ok());
         let error = product(2).sizes(8, 9).unwrap_err().to_string();
-        assert_eq!(error, "network node `multiply`: joins maps of (8, 9) and (4, 5)");
+        assert_eq!(error, "network node `multiply`: joins maps of 8×9 and 4×5");
         let wide_gate = {
             let (mut g, image) = Builder::new(3, Normalization::Folded);
             let pooled = g.global_pool(image);

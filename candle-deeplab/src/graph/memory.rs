@@ -1,11 +1,11 @@
-//! What a network needs of memory.
+//! How much memory a network's feature maps need.
 
-use super::{Graph, Op};
+use super::Graph;
 use crate::error::Result;
 
 impl Graph {
-    /// The most bytes of f32 feature maps that are needed at once for one image of `height` × `width`, each from where it
-    /// is computed to where it is last used. Weights and what kernels need besides are not counted.
+    /// The most bytes of f32 feature maps that are in memory at once for one image of `height` × `width`, where each lives
+    /// from the node that computes it to the last that uses it. Weights and an executor's scratch memory are not counted.
     ///
     /// # Errors
     /// As [`Graph::sizes`].
@@ -13,13 +13,10 @@ impl Graph {
         let sizes = self.sizes(height, width)?;
         let mut last_use: Vec<usize> = (0..self.nodes().len()).collect();
         for (index, node) in self.nodes().iter().enumerate() {
-            // A resize only asks the second one for its size.
-            let read = if matches!(node.op, Op::Resize { .. }) { &node.inputs[..1] } else { &node.inputs };
-            read.iter().for_each(|input| last_use[input.index()] = index);
+            node.reads().iter().for_each(|input| last_use[input.index()] = index);
         }
         let bytes = |index: usize| {
-            let (height, width) = sizes[index];
-            let floats = (self.nodes()[index].channels as u64).saturating_mul((height * width) as u64);
+            let floats = (self.nodes()[index].channels as u64).saturating_mul(sizes[index].area() as u64);
             floats.saturating_mul(size_of::<f32>() as u64)
         };
         let mut freed_after: Vec<Vec<usize>> = vec![vec![]; self.nodes().len()];
@@ -36,8 +33,7 @@ impl Graph {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Builder, Conv};
-    use crate::config::Normalization;
+    use super::super::{Builder, Conv, Normalization};
 
     #[test]
     fn a_value_counts_until_its_last_use() {

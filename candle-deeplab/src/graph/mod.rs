@@ -1,20 +1,25 @@
 //! The network as data: a short list of nodes that every executor, the converter and the summary read.
 //!
-//! A [`Graph`] holds no weights and calls no tensor library. The [`arch`](crate::arch) functions build it through a
-//! [`Builder`]; what the nodes compute is defined by the eager executor ([`exec::eager`](crate::exec::eager)).
+//! A [`Graph`] holds no weights and calls no tensor library. The functions of [`arch`](crate::arch) build it with a
+//! [`Builder`]; the eager executor ([`exec::eager`](crate::exec::eager)) defines what its nodes compute.
 
 mod builder;
 mod memory;
 mod params;
+mod resize;
 mod shape;
+mod size;
 mod summary;
+mod window;
 
 use std::collections::BTreeMap;
 
-pub use builder::Builder;
+pub use builder::{Builder, Normalization};
 pub use params::{Param, Role};
-pub use shape::Window;
+pub(crate) use resize::{Axis, Lerp};
+pub use size::Size;
 pub use summary::{LayerSummary, Summary};
+pub use window::{Padding, Window, Windows};
 
 use crate::error::{Error, Result};
 
@@ -42,6 +47,22 @@ pub struct Node {
     pub channels: usize,
 }
 
+impl Node {
+    /// The inputs whose content it needs: a resize asks its second one for the size alone.
+    pub(crate) fn reads(&self) -> &[Value] {
+        if matches!(self.op, Op::Resize { .. }) { &self.inputs[..1] } else { &self.inputs }
+    }
+
+    /// Its windows, if it is a convolution or a pool.
+    pub fn windows(&self) -> Option<Windows> {
+        match self.op {
+            Op::Conv(conv) => Some(conv.windows()),
+            Op::MaxPool(windows) => Some(windows),
+            _ => None,
+        }
+    }
+}
+
 /// What a node computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Op {
@@ -67,15 +88,8 @@ pub enum Op {
         /// Corner pixels keep their place; otherwise pixels are areas and the borders are clamped.
         align_corners: bool,
     },
-    /// Maximum over a square window; padding never wins.
-    MaxPool {
-        /// Side of the window.
-        kernel: usize,
-        /// Step between windows.
-        stride: usize,
-        /// Rows and columns around the input.
-        padding: Padding,
-    },
+    /// Maximum over a window; padding never wins.
+    MaxPool(Windows),
     /// Mean over height and width: `[N, C, 1, 1]`.
     GlobalPool,
 }
@@ -93,16 +107,7 @@ pub enum Activation {
     HardSigmoid,
 }
 
-/// Rows and columns of zeros (of −∞ for pooling) around a window operation's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Padding {
-    /// The same number on all four sides (PyTorch, and TensorFlow's `conv2d_same`).
-    Symmetric(usize),
-    /// TensorFlow's SAME: as many as `ceil(size / stride)` results need, the odd one at the bottom and right.
-    Same,
-}
-
-/// A square convolution; `groups == in_channels` makes it depthwise.
+/// A square convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv {
     /// Channels of the result.
@@ -111,9 +116,9 @@ pub struct Conv {
     pub kernel: usize,
     /// Step between windows.
     pub stride: usize,
-    /// Distance between taps (the atrous rate).
+    /// Distance between the pixels that a window sees (the atrous rate).
     pub dilation: usize,
-    /// Number of channel groups convolved independently.
+    /// Number of channel groups convolved independently; as many as channels make it depthwise.
     pub groups: usize,
     /// Zeros around the input.
     pub padding: Padding,
@@ -157,6 +162,17 @@ impl Conv {
     pub fn with_bias(self) -> Self {
         Self { bias: true, ..self }
     }
+
+    /// Where its kernel looks.
+    pub fn windows(self) -> Windows {
+        let Self { kernel, stride, dilation, padding, .. } = self;
+        Windows { kernel, stride, dilation, padding }
+    }
+
+    /// Whether each of so many input channels has a kernel of its own, and one result.
+    pub fn is_depthwise(self, in_channels: usize) -> bool {
+        self.groups == in_channels && self.groups == self.out_channels
+    }
 }
 
 /// A network: nodes in an order in which they can be computed.
@@ -191,15 +207,18 @@ impl Graph {
         self.output
     }
 
-    /// The nodes that use each value on the way to `end`. A resize asks its second input for the size alone, which is no
-    /// use of its content.
+    /// The logits at the head's own resolution: the value whose resize is the output. A backbone without a head has none.
+    pub fn logits(&self) -> Option<Value> {
+        let node = self.node(self.output);
+        if matches!(node.op, Op::Resize { .. }) { node.inputs.first().copied() } else { None }
+    }
+
+    /// For each value, the nodes that need its content on the way to `end`.
     pub(crate) fn users(&self, end: Value) -> Vec<Vec<Value>> {
         let mut users = vec![Vec::new(); self.nodes.len()];
         for value in (0..=end.index()).rev().map(Value) {
             if value == end || !users[value.index()].is_empty() {
-                let node = self.node(value);
-                let read = if matches!(node.op, Op::Resize { .. }) { 1 } else { node.inputs.len() };
-                node.inputs.iter().take(read).for_each(|x| users[x.index()].push(value));
+                self.node(value).reads().iter().for_each(|x| users[x.index()].push(value));
             }
         }
         users

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Graph, Op};
+use super::{Graph, Op, Role, Size};
 use crate::error::Result;
 
 /// The cost of a network for one input size.
@@ -16,8 +16,8 @@ pub struct Summary {
     pub layers: Vec<LayerSummary>,
     /// Number of weights, batch norm's moving statistics included (as TensorFlow counts variables).
     pub params: u64,
-    /// Multiply-adds of the convolutions for one image. What stands behind the output (an auxiliary head) is computed only
-    /// when it is asked for, and does not count.
+    /// Multiply-adds of the convolutions for one image. An auxiliary head does not count: it is computed only when
+    /// somebody asks for it.
     pub macs: u64,
 }
 
@@ -49,18 +49,17 @@ impl Graph {
             let index = param.node.index();
             let elements: usize = param.shape.iter().product();
             params_of[index] += elements as u64;
-            if param.role == super::Role::Kernel {
-                let (h, w) = sizes[index];
-                macs_of[index] = (elements as u64).saturating_mul((h * w) as u64);
+            if param.role == Role::Kernel {
+                macs_of[index] = (elements as u64).saturating_mul(sizes[index].area() as u64);
             }
         }
         let layer = |index: usize| {
             let node = &self.nodes()[index];
-            let (h, w) = sizes[index];
+            let Size { height, width } = sizes[index];
             LayerSummary {
                 path: node.path.clone(),
                 kind: kind(&node.op),
-                output: (node.channels, h, w),
+                output: (node.channels, height, width),
                 params: params_of[index],
                 macs: macs_of[index],
             }
@@ -75,7 +74,7 @@ impl Graph {
     }
 }
 
-/// A sum that a nonsensical config cannot overflow.
+/// The sum, or the largest number where a nonsensical config makes it larger.
 fn total(counts: &[u64]) -> u64 {
     counts.iter().fold(0, |sum, n| sum.saturating_add(*n))
 }
@@ -117,6 +116,7 @@ impl fmt::Display for Summary {
 mod tests {
     use crate::arch::{MobileNetV2, ResNet, Xception};
     use crate::config::{Aspp, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization};
+    use crate::graph::Size;
 
     fn voc(backbone: Backbone, rates: &[usize], low_level: Option<&str>) -> Network {
         Network {
@@ -179,7 +179,7 @@ mod tests {
             let network = xception_65().at_output_stride(stride).unwrap();
             let graph = network.graph().unwrap();
             let features = graph.tap(crate::arch::BACKBONE).unwrap();
-            assert_eq!(graph.sizes(513, 513).unwrap()[features.index()], (side, side));
+            assert_eq!(graph.sizes(513, 513).unwrap()[features.index()], Size::new(side, side));
             assert_eq!(graph.params(), xception_65().graph().unwrap().params());
         }
     }

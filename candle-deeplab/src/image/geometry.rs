@@ -1,15 +1,7 @@
 //! Where an image lies in a network's input.
 
 use crate::config::SizeRule;
-
-/// A size in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
+use crate::graph::Size;
 
 /// Where an image lies in a network's input: above left, as large as `valid`; the rest is padding.
 ///
@@ -23,18 +15,6 @@ pub struct Geometry {
     pub valid: Size,
     /// The network's input, padding included.
     pub input: Size,
-}
-
-impl Size {
-    /// A size of `height` × `width` pixels.
-    pub fn new(height: usize, width: usize) -> Self {
-        Self { height, width }
-    }
-
-    /// The number of pixels.
-    pub fn area(self) -> usize {
-        self.height * self.width
-    }
 }
 
 impl Geometry {

@@ -5,5 +5,7 @@ mod geometry;
 mod preprocess;
 
 pub use decode::{from_bytes, from_reader, open};
-pub use geometry::{Geometry, Size};
+pub use geometry::Geometry;
 pub use preprocess::Prepared;
+
+pub use crate::graph::Size;

@@ -6,12 +6,12 @@ use super::proto::{
 };
 use crate::error::{Error, Result};
 use crate::exec::fold::{Folding, Reader};
-use crate::graph::{Activation, Graph, Op, Value, Window};
+use crate::graph::{Activation, Graph, Op, Size, Value, Window};
 
 /// A network on its way to ONNX.
 pub(super) struct Lowering<'a> {
     graph: &'a Graph,
-    sizes: Vec<(usize, usize)>,
+    sizes: Vec<Size>,
     users: Vec<Vec<Value>>,
     /// The ONNX value that holds each of ours, once it is there.
     names: Vec<Option<String>>,
@@ -84,7 +84,7 @@ impl<'a> Lowering<'a> {
             Op::Resize { align_corners } => {
                 let mode = if align_corners { "align_corners" } else { "half_pixel" };
                 let attributes = vec![string("mode", "linear"), string("coordinate_transformation_mode", mode)];
-                let (height, width) = self.size(value);
+                let Size { height, width } = self.size(value);
                 let target = [1, node.channels, height, width].map(|side| side as i64);
                 let target =
                     self.tensor(self.fresh(value, "size"), &[4], DataType::Int64, le_bytes(&target, i64::to_le_bytes));
@@ -92,7 +92,7 @@ impl<'a> Lowering<'a> {
                 let inputs = vec![self.name(node.inputs[0])?, String::new(), String::new(), target];
                 self.push("Resize", value, inputs, attributes);
             }
-            Op::MaxPool { .. } => {
+            Op::MaxPool(_) => {
                 let attributes = self.windows(value)?;
                 self.push("MaxPool", value, inputs()?, attributes);
             }
@@ -131,7 +131,8 @@ impl<'a> Lowering<'a> {
     fn windows(&self, value: Value) -> Result<Vec<Attribute>> {
         let node = self.graph.node(value);
         let misfit = || Error::Graph { node: node.path.clone(), reason: "its window does not fit its input".into() };
-        let (vertical, horizontal) = node.windows(self.size(node.inputs[0])).ok_or_else(misfit)?;
+        let (vertical, horizontal) =
+            node.windows().and_then(|windows| windows.over(self.size(node.inputs[0]))).ok_or_else(misfit)?;
         let both = |side: fn(&Window) -> usize| [side(&vertical), side(&horizontal)];
         let pads = [vertical.before, horizontal.before, vertical.after, horizontal.after];
         Ok(vec![
@@ -179,7 +180,7 @@ impl<'a> Lowering<'a> {
         self.names[value.index()].clone().ok_or_else(late)
     }
 
-    fn size(&self, value: Value) -> (usize, usize) {
+    fn size(&self, value: Value) -> Size {
         self.sizes[value.index()]
     }
 }

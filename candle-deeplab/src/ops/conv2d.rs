@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{depthwise::depthwise_conv2d, reach, tap};
-use crate::graph::Window;
+use super::{depthwise::depthwise_conv2d, element, reach};
+use crate::graph::{Conv, Window};
 
 /// Convolution of `x` `[N, C, H, W]` with `kernel` `[out, C / groups, kh, kw]`; the result is `[N, out, h, w]` with the
 /// sizes that the vertical and horizontal windows say.
@@ -17,7 +17,8 @@ use crate::graph::Window;
 pub fn conv2d(x: &Tensor, kernel: &Tensor, groups: usize, (v, h): (Window, Window)) -> Result<Tensor> {
     let (_, channels, _, _) = x.dims4()?;
     let (out, per_group, kh, kw) = kernel.dims4()?;
-    if groups == channels && per_group == 1 && out == channels && groups > 1 {
+    let depthwise = Conv { groups, ..Conv::dense(out, v.kernel) }.is_depthwise(channels);
+    if depthwise && per_group == 1 {
         return depthwise_conv2d(x, kernel, (v, h));
     }
     if groups == 1 && (kh, kw) == (1, 1) && v.before + v.after + h.before + h.after == 0 {
@@ -34,7 +35,7 @@ pub fn conv2d(x: &Tensor, kernel: &Tensor, groups: usize, (v, h): (Window, Windo
 fn pointwise(x: &Tensor, kernel: &Tensor, (v, h): (Window, Window)) -> Result<Tensor> {
     let (n, channels, _, _) = x.dims4()?;
     let out = kernel.dim(0)?;
-    let x = tap(&tap(x, 2, &v, 0)?, 3, &h, 0)?.contiguous()?.reshape((n, channels, v.output * h.output))?;
+    let x = element(&element(x, 2, &v, 0)?, 3, &h, 0)?.contiguous()?.reshape((n, channels, v.output * h.output))?;
     let kernel = kernel.reshape((1, out, channels))?;
     kernel.broadcast_matmul(&x)?.reshape((n, out, v.output, h.output))
 }

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
-use super::{reach, tap};
+use super::{element, reach};
 use crate::graph::Window;
 
 /// Depthwise convolution of `x` `[N, C, H, W]` with `kernel` `[C, 1, kh, kw]`: a direct kernel on the CPU, composed
@@ -17,16 +17,16 @@ pub(super) fn depthwise_conv2d(x: &Tensor, kernel: &Tensor, (v, h): (Window, Win
     }
 }
 
-/// The sum over the kernel's taps of the input, shifted and scaled: runs and differentiates on any device.
+/// The sum of the input shifted and scaled, once for each pixel of the kernel: runs and differentiates on any device.
 fn composed(x: &Tensor, kernel: &Tensor, (v, h): (Window, Window)) -> Result<Tensor> {
     let channels = x.dim(1)?;
     let x = reach(&reach(x, 2, &v, 0.0)?, 3, &h, 0.0)?;
     let mut sum: Option<Tensor> = None;
     for ky in 0..v.kernel {
-        let rows = tap(&x, 2, &v, ky)?;
+        let rows = element(&x, 2, &v, ky)?;
         for kx in 0..h.kernel {
             let scale = kernel.narrow(2, ky, 1)?.narrow(3, kx, 1)?.reshape((1, channels, 1, 1))?;
-            let term = tap(&rows, 3, &h, kx)?.broadcast_mul(&scale)?;
+            let term = element(&rows, 3, &h, kx)?.broadcast_mul(&scale)?;
             sum = Some(match sum {
                 Some(sum) => (sum + term)?,
                 None => term,
@@ -131,7 +131,7 @@ impl OnSlices for Depthwise {
         planes.for_each(|(plane, (y, x))| {
             let kernel = kernel_of(k, plane % c, self);
             self.runs(rows, cols, |run| {
-                let (scale, y) = (kernel[run.tap], &mut y[run.output..run.output + run.len]);
+                let (scale, y) = (kernel[run.at], &mut y[run.output..run.output + run.len]);
                 match self.h.stride {
                     // Slices, which the compiler vectorises.
                     1 => add_scaled(y, &x[run.input..run.input + run.len], scale),
@@ -151,7 +151,7 @@ impl OnSlices for InputGradient {
         planes.for_each(|(plane, (dx, dy))| {
             let kernel = kernel_of(k, plane % c, &self.op);
             self.op.runs(self.rows, self.cols, |run| {
-                let scale = kernel[run.tap];
+                let scale = kernel[run.at];
                 let dx = dx[run.input..].iter_mut().step_by(self.op.h.stride);
                 dx.zip(&dy[run.output..run.output + run.len]).for_each(|(dx, dy)| *dx += scale * *dy);
             });
@@ -177,7 +177,7 @@ impl OnSlices for KernelGradient {
                 self.0.runs(rows, cols, |run| {
                     let xs = x[run.input..].iter().step_by(horizontal.stride);
                     for (x, dy) in xs.zip(&dy[run.output..run.output + run.len]) {
-                        dk[run.tap] += *x * *dy;
+                        dk[run.at] += *x * *dy;
                     }
                 });
             }
@@ -187,17 +187,18 @@ impl OnSlices for KernelGradient {
 }
 
 fn kernel_of<'a, T>(kernels: &'a [T], channel: usize, op: &Depthwise) -> &'a [T] {
-    let taps = op.v.kernel * op.h.kernel;
-    &kernels[channel * taps..(channel + 1) * taps]
+    let area = op.v.kernel * op.h.kernel;
+    &kernels[channel * area..(channel + 1) * area]
 }
 
 fn add_scaled<'a, T: WithDType>(y: &mut [T], x: impl IntoIterator<Item = &'a T>, scale: T) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += scale * *x);
 }
 
-/// A run of neighbouring outputs in one row that one tap contributes to: all of its inputs lie inside the map.
+/// A run of neighbouring outputs in one row that one pixel of the kernel contributes to: all its inputs lie inside the map.
 struct Run {
-    tap: usize,
+    /// Number of the pixel in the kernel.
+    at: usize,
     output: usize,
     input: usize,
     len: usize,
@@ -215,7 +216,7 @@ impl Depthwise {
                     if !span.is_empty() {
                         let ix = span.start * h.stride + kx * h.dilation - h.before;
                         let (output, input) = (oy * h.output + span.start, iy * cols + ix);
-                        visit(Run { tap: ky * h.kernel + kx, output, input, len: span.len() });
+                        visit(Run { at: ky * h.kernel + kx, output, input, len: span.len() });
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{reach, tap};
+use super::{element, reach};
 use crate::graph::Window;
 
 /// The maximum of `x` `[N, C, H, W]` over windows; padding counts as −∞. Composed from candle's `maximum`, so it runs
@@ -14,8 +14,8 @@ pub fn max_pool2d(x: &Tensor, (v, h): (Window, Window)) -> Result<Tensor> {
     let lowest = f64::from(f32::NEG_INFINITY);
     let x = reach(&reach(x, 2, &v, lowest)?, 3, &h, lowest)?;
     // Rows first, then columns: 2k maxima instead of k².
-    let rows = maximum((0..v.kernel).map(|ky| tap(&x, 2, &v, ky)))?;
-    maximum((0..h.kernel).map(|kx| tap(&rows, 3, &h, kx)))
+    let rows = maximum((0..v.kernel).map(|ky| element(&x, 2, &v, ky)))?;
+    maximum((0..h.kernel).map(|kx| element(&rows, 3, &h, kx)))
 }
 
 fn maximum(mut terms: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {

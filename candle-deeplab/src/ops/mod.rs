@@ -17,7 +17,6 @@ pub use batch_norm::batch_norm;
 pub use conv2d::conv2d;
 pub use max_pool::max_pool2d;
 pub use resize::resize_bilinear;
-pub(crate) use resize::{Axis, Tap};
 
 use candle_core::{Result, Tensor};
 
@@ -44,8 +43,8 @@ fn pad(x: &Tensor, dim: usize, count: usize, fill: f64) -> Result<Option<Tensor>
     Tensor::full(fill as f32, dims, x.device())?.to_dtype(x.dtype()).map(Some)
 }
 
-/// What one tap of a window sees of `x` (already at its reach) along `dim`: one element per output.
-fn tap(x: &Tensor, dim: usize, window: &Window, index: usize) -> Result<Tensor> {
+/// Element number `index` of each window over `x` (already at its reach) along `dim`.
+fn element(x: &Tensor, dim: usize, window: &Window, index: usize) -> Result<Tensor> {
     let seen = x.narrow(dim, index * window.dilation, (window.output - 1) * window.stride + 1)?;
     if window.stride == 1 {
         return Ok(seen);

@@ -1,8 +1,8 @@
 //! Bilinear resizing. candle's is serial, computes in f64 and has no gradient.
 
-use std::ops::Range;
-
 use candle_core::{Result, Tensor};
+
+use crate::graph::{Axis, Lerp};
 
 /// `x` `[N, C, H, W]` resized bilinearly to `(height, width)`.
 ///
@@ -30,70 +30,18 @@ fn along(x: &Tensor, (dim, to): (usize, usize), align_corners: bool) -> Result<T
     if from == to {
         return Ok(x.clone());
     }
-    let Axis(taps) = Axis::new(from, to, align_corners);
-    let weights: Vec<f32> = taps.iter().map(|tap| tap.weight).collect();
+    let Axis(outputs) = Axis::new(from, to, align_corners);
+    let weights: Vec<f32> = outputs.iter().map(|output| output.weight).collect();
     let mut shape = [1; 4];
     shape[dim] = to;
     let weights = Tensor::from_vec(weights, &shape, x.device())?.to_dtype(x.dtype())?;
     let x = x.contiguous()?;
-    let neighbour = |of: fn(&Tap) -> usize| {
-        let indices: Vec<u32> = taps.iter().map(|tap| of(tap) as u32).collect();
+    let neighbour = |of: fn(&Lerp) -> usize| {
+        let indices: Vec<u32> = outputs.iter().map(|output| of(output) as u32).collect();
         x.index_select(&Tensor::from_vec(indices, to, x.device())?, dim)
     };
-    let (near, far) = (neighbour(|tap| tap.near)?, neighbour(|tap| tap.far)?);
+    let (near, far) = (neighbour(|output| output.near)?, neighbour(|output| output.far)?);
     &near + (far - &near)?.broadcast_mul(&weights)?
-}
-
-/// Where the outputs along one axis lie among the inputs.
-#[derive(Debug)]
-pub(crate) struct Axis(pub(crate) Vec<Tap>);
-
-/// Two neighbouring inputs, and how far between them an output is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tap {
-    pub(crate) near: usize,
-    pub(crate) far: usize,
-    /// 0 at `near`, 1 at `far`.
-    pub(crate) weight: f32,
-}
-
-impl Axis {
-    /// For `to` outputs. Positions are computed in f32, as TensorFlow and PyTorch do.
-    pub(crate) fn new(from: usize, to: usize, align_corners: bool) -> Self {
-        let tap = |i| {
-            let position = source_position(i, from, to, align_corners);
-            let near = (position.floor() as usize).min(from - 1);
-            Tap { near, far: (near + 1).min(from - 1), weight: position - near as f32 }
-        };
-        Self((0..to).map(tap).collect())
-    }
-
-    /// The inputs between the first and the last that some outputs are made of.
-    pub(crate) fn sees(&self, outputs: Range<usize>) -> Range<usize> {
-        match &self.0[outputs] {
-            [first, .., last] => first.near..last.far + 1,
-            [only] => only.near..only.far + 1,
-            [] => 0..0,
-        }
-    }
-}
-
-impl Tap {
-    /// The output between these inputs. An infinite `far` without weight counts for nothing.
-    pub(crate) fn blend(self, near: f32, far: f32) -> f32 {
-        if self.weight == 0.0 { near } else { near + (far - near) * self.weight }
-    }
-}
-
-/// Where the output's pixel `i` lies in the input, in input pixels.
-fn source_position(i: usize, from: usize, to: usize, align_corners: bool) -> f32 {
-    let position = if align_corners {
-        let scale = if to > 1 { (from - 1) as f32 / (to - 1) as f32 } else { 0.0 };
-        i as f32 * scale
-    } else {
-        (i as f32 + 0.5) * (from as f32 / to as f32) - 0.5
-    };
-    position.clamp(0.0, (from - 1) as f32)
 }
 
 #[cfg(test)]

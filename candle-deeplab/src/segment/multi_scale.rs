@@ -66,7 +66,7 @@ impl MultiScale {
             // The original brings small logits to the unscaled head's size first, which is not the same as resizing once.
             let graph = self.model.graph();
             let head = graph.sizes(height, width)?[graph.tap(LOGITS)?.index()];
-            logits = resize_bilinear(&logits, head, align_corners)?;
+            logits = resize_bilinear(&logits, (head.height, head.width), align_corners)?;
         }
         if mirrored {
             logits = mirror(&logits)?;

@@ -125,7 +125,7 @@ impl Arenas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::Axis;
+    use crate::graph::Axis;
 
     fn plan(buffers: &[usize]) -> Plan {
         let axis = || Axis::new(1, 1, true);

@@ -54,11 +54,11 @@ pub(super) struct Band {
 /// Bands, and how many rows of each map between their steps have to be in memory.
 type Banded = (Vec<Band>, Vec<(usize, usize)>);
 
-/// A map of an input size.
+/// The rows of a map.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
-    pub(super) height: usize,
-    /// Floats of a row.
+pub(super) struct Rows {
+    pub(super) count: usize,
+    /// Floats of each.
     pub(super) line: usize,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Size {
 pub(super) fn stretches(
     program: &Program,
     geometry: &[Geometry],
-    maps: &[Size],
+    maps: &[Rows],
     limits: Limits,
 ) -> (Vec<Stretch>, Vec<Option<usize>>) {
     let mut in_memory = vec![None; maps.len()];
@@ -90,13 +90,13 @@ pub(super) fn stretches(
 }
 
 /// Whether a step gains from maps that are still in the cache, and can compute some rows of its result.
-fn suits(step: &Step, maps: &[Size], limits: Limits) -> bool {
+fn suits(step: &Step, maps: &[Rows], limits: Limits) -> bool {
     let weights = match &step.kernel {
         Kernel::Dense(conv, _) => conv.weights.inputs() * conv.weights.outputs(),
         Kernel::Multiply | Kernel::GlobalPool => return false,
         _ => 0,
     };
-    let large = |map: usize| maps[map].height * maps[map].line > limits.large;
+    let large = |map: usize| maps[map].count * maps[map].line > limits.large;
     weights <= limits.weights && (large(step.input.map) || large(step.output.map))
 }
 
@@ -104,7 +104,7 @@ fn suits(step: &Step, maps: &[Size], limits: Limits) -> bool {
 struct Banding<'a> {
     program: &'a Program,
     geometry: &'a [Geometry],
-    maps: &'a [Size],
+    maps: &'a [Rows],
     steps: Range<usize>,
     /// The maps that only these steps need.
     between: Vec<usize>,
@@ -112,7 +112,7 @@ struct Banding<'a> {
 
 impl<'a> Banding<'a> {
     /// `None` where nothing lies between the steps.
-    fn new(program: &'a Program, geometry: &'a [Geometry], maps: &'a [Size], steps: Range<usize>) -> Option<Self> {
+    fn new(program: &'a Program, geometry: &'a [Geometry], maps: &'a [Rows], steps: Range<usize>) -> Option<Self> {
         let mut between: Vec<usize> = program.steps[steps.clone()].iter().map(|step| step.output.map).collect();
         between.sort_unstable();
         between.dedup();
@@ -166,7 +166,7 @@ impl<'a> Banding<'a> {
 
     /// Of a step's result.
     fn height(&self, step: usize) -> usize {
-        self.maps[self.program.steps[step].output.map].height
+        self.maps[self.program.steps[step].output.map].count
     }
 
     /// Up to which row each step has to compute in a band, for the next so many rows of the last one.
@@ -203,7 +203,7 @@ impl<'a> Banding<'a> {
         let input = (input.map == map).then(|| match &self.geometry[step] {
             Geometry::Pointwise => rows,
             Geometry::Windows((vertical, _)) | Geometry::Tiles((vertical, _), _) => {
-                vertical.sees(self.maps[map].height, rows)
+                vertical.sees(self.maps[map].count, rows)
             }
             Geometry::Axes((vertical, _)) => vertical.sees(rows),
         });
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn steps_with_small_maps_or_many_weights_compute_them_at_once() {
         let (program, plan) = plan(101);
-        let maps: Vec<Size> = plan.maps.iter().map(|m| Size { height: m.height, line: m.width * m.pitch }).collect();
+        let maps: Vec<Rows> = plan.maps.iter().map(|m| Rows { count: m.height, line: m.width * m.pitch }).collect();
         for limits in [Limits { large: 1 << 20, ..LIMITS }, Limits { weights: 10, ..LIMITS }] {
             let (stretches, in_memory) = stretches(&program, &plan.steps, &maps, limits);
             assert!(stretches.iter().all(|stretch| stretch.bands.is_empty()), "{stretches:?}");

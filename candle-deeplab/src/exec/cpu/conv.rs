@@ -117,7 +117,7 @@ impl DenseConv {
         out: ViewMut,
     ) {
         let tile = kernels.tile_rows();
-        let matrix = matches!(self.rows, Rows::Depthwise(_)) || sees_own_pixel(windows);
+        let matrix = matches!(self.rows, Rows::Depthwise(_)) || windows.0.is_pointwise() && windows.1.is_pointwise();
         let interleaved = matrix && self.weights.outputs() >= MIN_OUTPUTS;
         let strassen = strassen::block_rows(self.weights.weights()).filter(|_| interleaved);
         // Strassen's algorithm adds rows to others, which may be NaN: never to those of another image.
@@ -302,11 +302,6 @@ fn round_rows(
             *segment = Segment { x: run.first * pitch + input, input, len };
         }
     }
-}
-
-/// Whether each window sees just the pixel at its own place.
-fn sees_own_pixel((v, h): (Window, Window)) -> bool {
-    [v, h].iter().all(|w| w.kernel == 1 && w.stride == 1 && w.before == 0 && w.after == 0)
 }
 
 /// Where the windows of some pixels lie in `x`, with so many inputs to a tap in the weights.

@@ -14,12 +14,12 @@ use rayon::prelude::*;
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
 use super::isa::{Clamp, Kernels, Packed, Precision};
-use super::program::{Kernel, Map, Operand, Program, Resized, Step, Windows};
+use super::program::{Kernel, Map, Operand, Program, Resized, Step};
 use super::winograd;
 use crate::arch::LOGITS;
 use crate::error::{Error, Result};
 use crate::exec::fold::{Folding, Reader, conv_of};
-use crate::graph::{Activation, Graph, Op, Value};
+use crate::graph::{Activation, Graph, Op, Value, Windows};
 
 impl Program {
     /// Lowers a network that ends in logits and their resize, with weights from `read`, packed for these kernels. Matmuls
@@ -169,9 +169,8 @@ impl<'a> Lowering<'a> {
                 let x = self.operand(node.inputs[0])?;
                 self.step(value, value, ready(Kernel::Resize { align_corners }), x, None);
             }
-            Op::MaxPool { kernel, stride, padding } => {
+            Op::MaxPool(windows) => {
                 let x = self.operand(node.inputs[0])?;
-                let windows = Windows { kernel, stride, dilation: 1, padding };
                 self.step(value, value, ready(Kernel::MaxPool(windows)), x, None);
             }
             Op::GlobalPool => {
@@ -185,7 +184,7 @@ impl<'a> Lowering<'a> {
     /// A convolution, or a batch norm in its form, with all that it can take in.
     fn convolution(&mut self, value: Value, folding: Folding) -> Result<()> {
         let x = self.graph.node(value).inputs[0];
-        let windows = Windows::from(folding.conv);
+        let windows = folding.conv.windows();
         if !folding.is_depthwise() {
             let (x, chain) = (self.operand(x)?, self.chain(value, folding, true));
             self.dense(value, x, chain, None, windows);
@@ -198,7 +197,7 @@ impl<'a> Lowering<'a> {
         let Chain { folding, clamp, end, .. } = self.chain(value, folding, false);
         let depthwise = Depthwise { folding, relu_input, clamp };
         match self.sole_user(end).and_then(|user| Some((user, conv_of(self.graph, user)?))) {
-            Some((user, conv)) if conv.groups == 1 && Windows::from(conv).is_pointwise() => {
+            Some((user, conv)) if conv.groups == 1 && conv.windows().is_pointwise() => {
                 self.state[end.index()] = State::Absorbed;
                 let chain = self.chain(user, Folding::conv(self.graph, user, conv), true);
                 self.dense(user, x, chain, Some(depthwise), windows);
@@ -347,17 +346,7 @@ impl<'a> Lowering<'a> {
 
     fn is_depthwise(&self, value: Value) -> bool {
         let channels = |x: Value| self.graph.node(x).channels;
-        conv_of(self.graph, value).is_some_and(|conv| {
-            conv.groups == conv.out_channels && conv.groups == channels(self.graph.node(value).inputs[0])
-        })
-    }
-}
-
-impl Windows {
-    /// Whether each output sees just the pixel at its own place.
-    fn is_pointwise(self) -> bool {
-        let window = crate::graph::Window::new(1, self.kernel, self.stride, self.dilation, self.padding);
-        self.kernel == 1 && self.stride == 1 && window.is_some_and(|window| window.before == 0 && window.after == 0)
+        conv_of(self.graph, value).is_some_and(|conv| conv.is_depthwise(channels(self.graph.node(value).inputs[0])))
     }
 }
 

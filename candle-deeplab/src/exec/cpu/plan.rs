@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use super::bands::{self, Limits, Size, Stretch};
+use super::bands::{self, Limits, Rows, Stretch};
 use super::conv::row_pitch;
-use super::program::{Kernel, Program, Step, Windows};
+use super::program::{Kernel, Program, Step};
 use super::winograd;
 use crate::error::Result;
-use crate::graph::{Graph, Window};
-use crate::ops::Axis;
+use crate::graph::{Axis, Graph, Size, Window};
 
 /// What a call needs to know besides the weights.
 #[derive(Debug)]
@@ -66,14 +65,14 @@ impl Plan {
         let steps = program.steps.iter().map(|step| {
             let (from, to) = (size_of(step.input.map), size_of(step.output.map));
             match &step.kernel {
-                Kernel::Dense(conv, windows) => windows.at(from).map_or(Geometry::Pointwise, |windows| {
+                Kernel::Dense(conv, windows) => windows.over(from).map_or(Geometry::Pointwise, |windows| {
                     let span =
                         winograd::best_span(windows, from, row_pitch(step.input.channels) + step.output.channels);
                     let span = span.filter(|_| conv.tiles);
                     span.map_or(Geometry::Windows(windows), |span| Geometry::Tiles(windows, span))
                 }),
                 Kernel::Depthwise(_, windows) | Kernel::MaxPool(windows) => {
-                    windows.at(from).map_or(Geometry::Pointwise, Geometry::Windows)
+                    windows.over(from).map_or(Geometry::Pointwise, Geometry::Windows)
                 }
                 Kernel::Resize { align_corners } => Geometry::Axes(axes(from, to, *align_corners)),
                 Kernel::Clamp(_)
@@ -86,14 +85,14 @@ impl Plan {
         });
         let steps = steps.collect::<Vec<_>>();
         let pitch = |map: usize| row_pitch(program.maps[map].channels);
-        let size = |map| Size { height: size_of(map).0, line: size_of(map).1 * pitch(map) };
-        let maps: Vec<Size> = (0..program.maps.len()).map(size).collect();
+        let rows_of = |map| Rows { count: size_of(map).height, line: size_of(map).width * pitch(map) };
+        let maps: Vec<Rows> = (0..program.maps.len()).map(rows_of).collect();
         let (stretches, in_memory) = bands::stretches(program, &steps, &maps, limits);
-        let rows = |map: usize| in_memory[map].unwrap_or(batch * maps[map].height);
+        let rows = |map: usize| in_memory[map].unwrap_or(batch * maps[map].count);
         let lengths: Vec<usize> = (0..maps.len()).map(|map| rows(map) * maps[map].line).collect();
         let (buffer_of, buffers) = share(&lives(program, &stretches), &lengths);
         let shape = |(map, buffer)| {
-            let (height, width) = size_of(map);
+            let Size { height, width } = size_of(map);
             Shape { height, width, pitch: pitch(map), rows: rows(map), buffer }
         };
         let output = sizes[program.output.like.index()];
@@ -103,22 +102,14 @@ impl Plan {
             steps,
             stretches,
             buffers,
-            output,
+            output: (output.height, output.width),
             output_axes: axes(size_of(program.logits.map), output, program.output.align_corners),
         })
     }
 }
 
-fn axes(from: (usize, usize), to: (usize, usize), align_corners: bool) -> (Axis, Axis) {
-    (Axis::new(from.0, to.0, align_corners), Axis::new(from.1, to.1, align_corners))
-}
-
-impl Windows {
-    /// The vertical and horizontal windows over a map; `Graph::sizes` has made sure that there are any.
-    fn at(self, (height, width): (usize, usize)) -> Option<(Window, Window)> {
-        let window = |side| Window::new(side, self.kernel, self.stride, self.dilation, self.padding);
-        Some((window(height)?, window(width)?))
-    }
+fn axes(from: Size, to: Size, align_corners: bool) -> (Axis, Axis) {
+    (Axis::new(from.height, to.height, align_corners), Axis::new(from.width, to.width, align_corners))
 }
 
 /// First and last stretch that each map is needed in.

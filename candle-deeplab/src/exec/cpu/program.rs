@@ -6,7 +6,7 @@ use std::fmt;
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
 use super::isa::Clamp;
-use crate::graph::{Conv, Padding, Value};
+use crate::graph::{Value, Windows};
 
 /// A network's steps and the maps between them.
 #[derive(Debug)]
@@ -78,21 +78,6 @@ pub(super) enum Kernel {
     },
     MaxPool(Windows),
     GlobalPool,
-}
-
-/// A square window, not yet fitted to a size.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Windows {
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    pub(super) dilation: usize,
-    pub(super) padding: Padding,
-}
-
-impl From<Conv> for Windows {
-    fn from(Conv { kernel, stride, dilation, padding, .. }: Conv) -> Self {
-        Self { kernel, stride, dilation, padding }
-    }
 }
 
 impl Step {

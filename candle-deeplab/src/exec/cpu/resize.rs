@@ -3,8 +3,7 @@
 use rayon::prelude::*;
 
 use super::view::{View, ViewMut, position};
-use crate::image::Size;
-use crate::ops::{Axis, Tap};
+use crate::graph::{Axis, Lerp, Size};
 use crate::upsample::{Logits, winners};
 
 /// `x` at the size of `out`.
@@ -57,7 +56,7 @@ pub(super) fn argmax_planes(
     }
 }
 
-fn blend_rows(plane: &[f32], v: Tap, out: &mut [f32]) {
+fn blend_rows(plane: &[f32], v: Lerp, out: &mut [f32]) {
     let width = out.len();
     let (near, far) = (&plane[v.near * width..][..width], &plane[v.far * width..][..width]);
     for ((out, near), far) in out.iter_mut().zip(near).zip(far) {

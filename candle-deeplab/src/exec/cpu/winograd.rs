@@ -19,7 +19,7 @@ use super::isa::{
 };
 use super::view::{View, ViewMut};
 use crate::exec::fold::Folding;
-use crate::graph::Window;
+use crate::graph::{Size, Window};
 
 /// Inputs that a tile sees along an axis, at most, and its outputs.
 pub(super) const MAX_SPAN: usize = 6;
@@ -272,7 +272,7 @@ fn origins(len: usize, rate: usize, tile: usize) -> impl Iterator<Item = usize> 
 /// The span of the fastest tiles, `None` where windows over a map of this height and width take less time (for each input
 /// and output, as many products as there are taps inside the map), or tiles too much memory: `floats` are those of a position
 /// of a tile, before and after its products.
-pub(super) fn best_span((v, h): (Window, Window), (height, width): (usize, usize), floats: usize) -> Option<usize> {
+pub(super) fn best_span((v, h): (Window, Window), Size { height, width }: Size, floats: usize) -> Option<usize> {
     // Windows that see nothing but the pixel at their own place.
     if v.dilation >= height.max(width) {
         return None;
@@ -379,7 +379,7 @@ mod tests {
         ];
         for (size, rate, span) in forms {
             let window = Window::new(size, 3, 1, rate, Padding::Symmetric(rate)).unwrap();
-            assert_eq!(best_span((window, window), (size, size), 2304), span, "{size} at rate {rate}");
+            assert_eq!(best_span((window, window), Size::new(size, size), 2304), span, "{size} at rate {rate}");
         }
     }
 }

@@ -1,0 +1,55 @@
+//! Bilinear resizing along one axis: where each output lies among the inputs.
+
+use std::ops::Range;
+
+/// The outputs along one axis, each between two inputs.
+#[derive(Debug)]
+pub(crate) struct Axis(pub(crate) Vec<Lerp>);
+
+/// Linear interpolation between two neighbouring inputs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lerp {
+    pub(crate) near: usize,
+    pub(crate) far: usize,
+    /// 0 at `near`, 1 at `far`.
+    pub(crate) weight: f32,
+}
+
+impl Axis {
+    /// Resizes `from` inputs to `to` outputs. Positions are computed in f32, as TensorFlow and PyTorch do.
+    pub(crate) fn new(from: usize, to: usize, align_corners: bool) -> Self {
+        let lerp = |i| {
+            let position = source_position(i, from, to, align_corners);
+            let near = (position.floor() as usize).min(from - 1);
+            Lerp { near, far: (near + 1).min(from - 1), weight: position - near as f32 }
+        };
+        Self((0..to).map(lerp).collect())
+    }
+
+    /// The inputs from the first to the last that some of the outputs are made of.
+    pub(crate) fn sees(&self, outputs: Range<usize>) -> Range<usize> {
+        match &self.0[outputs] {
+            [first, .., last] => first.near..last.far + 1,
+            [only] => only.near..only.far + 1,
+            [] => 0..0,
+        }
+    }
+}
+
+impl Lerp {
+    /// The output, from its inputs' values. An infinite `far` without weight counts for nothing.
+    pub(crate) fn blend(self, near: f32, far: f32) -> f32 {
+        if self.weight == 0.0 { near } else { near + (far - near) * self.weight }
+    }
+}
+
+/// Where the output's pixel `i` lies in the input, in input pixels.
+fn source_position(i: usize, from: usize, to: usize, align_corners: bool) -> f32 {
+    let position = if align_corners {
+        let scale = if to > 1 { (from - 1) as f32 / (to - 1) as f32 } else { 0.0 };
+        i as f32 * scale
+    } else {
+        (i as f32 + 0.5) * (from as f32 / to as f32) - 0.5
+    };
+    position.clamp(0.0, (from - 1) as f32)
+}

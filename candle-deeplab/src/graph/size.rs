@@ -1,0 +1,30 @@
+//! Height and width.
+
+use std::fmt;
+
+/// A size in pixels, of an image or of a feature map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl Size {
+    /// A size of `height` × `width` pixels.
+    pub fn new(height: usize, width: usize) -> Self {
+        Self { height, width }
+    }
+
+    /// The number of pixels.
+    pub fn area(self) -> usize {
+        self.height * self.width
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{}", self.height, self.width)
+    }
+}
