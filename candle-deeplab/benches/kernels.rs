@@ -10,11 +10,9 @@ use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 use candle_deeplab::Result;
-use candle_deeplab::arch::LOGITS;
-use candle_deeplab::config::Normalization;
 use candle_deeplab::exec::cpu::{Cpu, StepTime};
 use candle_deeplab::exec::{Isa, Precision};
-use candle_deeplab::graph::{Activation, Builder, Conv, Graph, Padding, Param, Value};
+use candle_deeplab::graph::{Activation, Builder, Conv, Graph, Normalization, Padding, Param, Value};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// Name, height and width of the map, channels, and the layer.
@@ -54,7 +52,7 @@ fn separable(g: &mut Builder, x: Value, outputs: usize, rate: usize) -> Value {
 fn network((_, _, channels, layer): &Layer) -> Result<Graph> {
     let (mut g, image) = Builder::new(*channels, Normalization::BatchNorm);
     let x = layer(&mut g, image);
-    let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(2)));
+    let logits = g.conv("logits", x, Conv::pointwise(2));
     let output = g.resize(logits, image, true);
     g.finish(output)
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
 
-use crate::arch::LOGITS;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::cpu::Cpu;
@@ -179,10 +178,10 @@ impl DeepLab {
     /// [`Error::NoHead`] for a backbone without one; [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network, [`Error::Candle`] where they are of
     /// another device or type than the weights, [`Error::Weights`] where the file has been damaged since it was opened.
     pub fn logits(&self, pixels: &Tensor) -> Result<Tensor> {
-        self.check_head()?;
+        let logits = self.graph.logits().ok_or(Error::NoHead)?;
         match self.fused_for(pixels)? {
             Some(cpu) => cpu.logits(pixels),
-            None => self.run(pixels, self.graph.tap(LOGITS)?),
+            None => self.run(pixels, logits),
         }
     }
 
@@ -195,11 +194,7 @@ impl DeepLab {
         if let Some(cpu) = self.fused_for(pixels)? {
             return cpu.label_map(pixels);
         }
-        let classes = self.config.network.classes;
-        if classes > 256 {
-            let reason = format!("has {classes} classes; a label map holds 256");
-            return Err(Error::Graph { node: LOGITS.into(), reason });
-        }
+        self.graph.check_label_map("take the logits")?;
         Ok(self.run(pixels, self.graph.output())?.argmax(1)?.to_dtype(DType::U8)?)
     }
 
@@ -236,7 +231,7 @@ impl DeepLab {
     }
 
     pub(crate) fn check_head(&self) -> Result<()> {
-        self.config.network.aspp.as_ref().map(|_| ()).ok_or(Error::NoHead)
+        self.graph.logits().map(|_| ()).ok_or(Error::NoHead)
     }
 
     /// A source of the weights by node and role.
@@ -246,7 +241,7 @@ impl DeepLab {
 
     /// The fused executor computes logits only.
     fn may_fuse(&self) -> bool {
-        self.config.network.aspp.is_some() && self.device.is_cpu() && self.weights.are_constant_f32()
+        self.graph.logits().is_some() && self.device.is_cpu() && self.weights.are_constant_f32()
     }
 
     fn fused_for(&self, pixels: &Tensor) -> Result<Option<Arc<Cpu>>> {

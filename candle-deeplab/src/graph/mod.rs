@@ -22,6 +22,7 @@ pub use summary::{LayerSummary, Summary};
 pub use window::{Padding, Window, Windows};
 
 use crate::error::{Error, Result};
+use crate::labels::MAX_CLASSES;
 
 /// The result of a node: a feature map `[N, C, H, W]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -211,6 +212,19 @@ impl Graph {
     pub fn logits(&self) -> Option<Value> {
         let node = self.node(self.output);
         if matches!(node.op, Op::Resize { .. }) { node.inputs.first().copied() } else { None }
+    }
+
+    /// Whether a label map, which has a byte for each pixel, can hold the network's classes.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] with the way out where it cannot, [`Error::NoHead`] for a network without logits.
+    pub(crate) fn check_label_map(&self, way_out: &str) -> Result<()> {
+        let Node { path, channels: classes, .. } = self.node(self.logits().ok_or(Error::NoHead)?);
+        if *classes <= MAX_CLASSES {
+            return Ok(());
+        }
+        let reason = format!("has {classes} classes, and a label map holds {MAX_CLASSES}: {way_out}");
+        Err(Error::Graph { node: path.clone(), reason })
     }
 
     /// For each value, the nodes that need its content on the way to `end`.

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use prost::Message;
 
-use crate::arch::LOGITS;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::fold::Reader;
@@ -56,13 +55,11 @@ pub enum Head {
 /// ```
 ///
 /// # Errors
-/// [`Error::NoHead`] for a backbone; [`Error::Graph`] where the input's size does not fit the network, a mask cannot hold its classes, or the file would
-/// be larger than an ONNX file can be; [`Error::Weights`] where the weights have been damaged since they were opened.
+/// [`Error::NoHead`] for a backbone; [`Error::Graph`] where the input's size does not fit the network, a mask cannot hold its
+/// classes, or the file would be larger than an ONNX file can be; [`Error::Weights`] where the weights have been damaged since
+/// they were opened.
 pub fn export(model: &DeepLab, size: (usize, usize), head: Head) -> Result<Vec<u8>> {
-    model.check_head()?;
-    let config = model.config();
-    let about = metadata(config)?;
-    file((model.graph(), about), config.network.classes, size, head, &model.reader())
+    file(model.graph(), metadata(model.config())?, size, head, &model.reader())
 }
 
 fn metadata(config: &Config) -> Result<Vec<Property>> {
@@ -75,15 +72,15 @@ fn metadata(config: &Config) -> Result<Vec<Property>> {
 }
 
 fn file(
-    (graph, metadata_props): (&Graph, Vec<Property>),
-    classes: usize,
+    graph: &Graph,
+    metadata_props: Vec<Property>,
     (height, width): (usize, usize),
     head: Head,
     read: &Reader,
 ) -> Result<Vec<u8>> {
-    let refuse = |reason: String| Err(Error::Graph { node: LOGITS.into(), reason });
-    if head == Head::Mask && classes > 256 {
-        return refuse(format!("has {classes} classes, and a mask holds 256: export logits"));
+    let classes = graph.node(graph.logits().ok_or(Error::NoHead)?).channels;
+    if head == Head::Mask {
+        graph.check_label_map("export logits")?;
     }
     let (node, initializer) = Lowering::new(graph, (height, width))?.run(head, read)?;
     let output = match head {
@@ -106,7 +103,8 @@ fn file(
     };
     match model.encoded_len() {
         size if size > MAX_BYTES => {
-            refuse(format!("would make a file of {size} bytes, and ONNX's limit is {MAX_BYTES}"))
+            let reason = format!("would make a file of {size} bytes, and ONNX's limit is {MAX_BYTES}");
+            Err(Error::Graph { node: graph.node(graph.output()).path.clone(), reason })
         }
         _ => Ok(model.encode_to_vec()),
     }

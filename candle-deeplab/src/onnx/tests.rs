@@ -7,10 +7,9 @@ use prost::Message;
 
 use super::Head;
 use super::proto::{DataType, Model, NodeProto, TensorProto};
-use crate::config::Normalization;
 use crate::error::Result;
 use crate::exec::fold;
-use crate::graph::{Activation, Builder, Conv, Graph, Padding, Param, Role, Value, Window};
+use crate::graph::{Activation, Builder, Conv, Graph, Normalization, Padding, Param, Role, Value, Window};
 use crate::ops::{self, testing::hashed};
 use crate::weights::Values;
 
@@ -111,7 +110,7 @@ fn evaluate(bytes: &[u8], input: &Tensor) -> Tensor {
 }
 
 /// One node of every kind, and what a name or an input's order could be confused by.
-fn network() -> (Graph, usize) {
+fn network(classes: usize) -> Graph {
     let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
     let stem = Conv::dense(8, 3).stride(2).padding(Padding::Same);
     let x = g.conv_bn_act("stem", image, stem, Activation::Relu6);
@@ -136,23 +135,23 @@ fn network() -> (Graph, usize) {
     let grouped = Conv { groups: 4, ..Conv::dense(8, 3) };
     let joined = g.conv_bn("grouped", joined, grouped);
     let joined = g.resize(joined, x, false);
-    let logits = g.scope(crate::arch::LOGITS, |g| g.conv("", joined, Conv::pointwise(5).with_bias()));
+    let logits = g.conv("logits", joined, Conv::pointwise(classes).with_bias());
     let output = g.resize(logits, image, true);
-    (g.finish(output).unwrap(), 5)
+    g.finish(output).unwrap()
 }
 
 #[test]
 fn the_file_computes_what_the_model_does() {
-    let (graph, classes) = network();
+    let graph = network(5);
     let eager = crate::exec::eager::Eager::new(graph.clone(), weight).unwrap();
     for size in [(33, 33), (32, 41), (1, 7)] {
         let image = hashed("image", &[1, 3, size.0, size.1]).to_dtype(DType::F32).unwrap();
         let wanted = eager.run(&image, &[graph.output()]).unwrap().remove(0);
         let read = &fold::reader(&graph, |param| Values::of(&weight(param)?));
-        let logits = super::file((&graph, vec![]), classes, size, Head::Logits, read).unwrap();
+        let logits = super::file(&graph, vec![], size, Head::Logits, read).unwrap();
         let difference = (evaluate(&logits, &image) - &wanted).unwrap().abs().unwrap().max_all().unwrap();
         assert!(difference.to_scalar::<f32>().unwrap() < 1e-5, "{size:?}: {difference}");
-        let mask = evaluate(&super::file((&graph, vec![]), classes, size, Head::Mask, read).unwrap(), &image);
+        let mask = evaluate(&super::file(&graph, vec![], size, Head::Mask, read).unwrap(), &image);
         let wanted = wanted.argmax(1).unwrap().to_dtype(DType::U8).unwrap();
         let same = mask.eq(&wanted).unwrap().to_dtype(DType::F32).unwrap().mean_all().unwrap();
         // A tie within rounding may fall either way.
@@ -162,14 +161,8 @@ fn the_file_computes_what_the_model_does() {
 
 #[test]
 fn a_mask_that_cannot_hold_the_classes_is_refused() {
-    let (graph, _) = network();
-    let error = super::file(
-        (&graph, vec![]),
-        300,
-        (33, 33),
-        Head::Mask,
-        &fold::reader(&graph, |param| Values::of(&weight(param)?)),
-    )
-    .unwrap_err();
+    let graph = network(300);
+    let read = &fold::reader(&graph, |param| Values::of(&weight(param)?));
+    let error = super::file(&graph, vec![], (33, 33), Head::Mask, read).unwrap_err();
     assert!(error.to_string().contains("export logits"), "{error}");
 }

@@ -233,11 +233,9 @@ impl<'a> Banding<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::LOGITS;
-    use crate::config::Normalization;
     use crate::exec::cpu::plan::Plan;
     use crate::exec::cpu::{Isa, Precision, isa::Kernels};
-    use crate::graph::{Builder, Conv, Graph};
+    use crate::graph::{Builder, Conv, Graph, Normalization};
     use crate::weights::Values;
 
     const LIMITS: Limits = Limits { large: 1000, floats: 4000, rows: 2, weights: usize::MAX };
@@ -249,7 +247,7 @@ mod tests {
         let x = g.conv("second", x, Conv::dense(8, 3).stride(2));
         let y = g.conv("third", x, Conv::dense(8, 3).dilation(2));
         let x = g.add(y, x);
-        let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(5).with_bias()));
+        let logits = g.conv("logits", x, Conv::pointwise(5).with_bias());
         let output = g.resize(logits, image, true);
         g.finish(output).unwrap()
     }

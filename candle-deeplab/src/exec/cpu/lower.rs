@@ -16,7 +16,6 @@ use super::depthwise::DepthwiseConv;
 use super::isa::{Clamp, Kernels, Packed, Precision};
 use super::program::{Kernel, Map, Operand, Program, Resized, Step};
 use super::winograd;
-use crate::arch::LOGITS;
 use crate::error::{Error, Result};
 use crate::exec::fold::{Folding, Reader, conv_of};
 use crate::graph::{Activation, Graph, Op, Value, Windows};
@@ -26,13 +25,11 @@ impl Program {
     /// multiply at this precision; those that can take Winograd's form stay f32: a quarter of the products is worth more
     /// than half the time of each, and the transforms would multiply the error of rounding.
     pub(super) fn new(graph: &Graph, kernels: Kernels, precision: Precision, read: &Reader) -> Result<Self> {
-        let (logits, output) = (graph.tap(LOGITS)?, graph.output());
-        let (Op::Resize { align_corners }, &[x, like]) = (graph.node(output).op, &graph.node(output).inputs[..]) else {
+        let output = graph.output();
+        let (Op::Resize { align_corners }, &[logits, like]) = (graph.node(output).op, &graph.node(output).inputs[..])
+        else {
             return Err(unsupported(graph, output, "the network's last step must be the resize of its logits"));
         };
-        if x != logits {
-            return Err(unsupported(graph, output, "the network's last step must be the resize of its logits"));
-        }
         let mut lowering = Lowering::new(graph, logits, (kernels, precision));
         for value in graph.values().take(logits.index() + 1) {
             lowering.node(value)?;

@@ -81,7 +81,7 @@ impl Cpu {
     ///
     /// # Errors
     /// Those of `get`; [`Error::Executor`] where this machine [lacks](Isa::supports) the instructions; [`Error::Graph`] where the
-    /// network does not end in logits (the tap [`LOGITS`](crate::arch::LOGITS)) and their resize, or a parameter has another
+    /// network does not end in the resize of its [logits](Graph::logits), or a parameter has another
     /// number of values.
     pub fn new(
         graph: Arc<Graph>,
@@ -164,11 +164,7 @@ impl Cpu {
     }
 
     fn labels(&self, pixels: &Tensor, times: Option<&mut Vec<StepTime>>) -> Result<Tensor> {
-        let classes = self.program.logits.channels;
-        if classes > 256 {
-            let reason = format!("has {classes} classes; a label map holds 256");
-            return Err(Error::Graph { node: crate::arch::LOGITS.into(), reason });
-        }
+        self.graph.check_label_map("take the logits")?;
         self.call(pixels, times, |plan, arena| {
             let (planes, [n, classes, h, w]) = self.planes(plan, arena);
             let (height, width) = plan.output;

@@ -7,11 +7,9 @@ use proptest::prelude::*;
 
 use super::bands::Limits;
 use super::{Cpu, Isa, Precision};
-use crate::arch::LOGITS;
-use crate::config::Normalization;
 use crate::error::Result;
 use crate::exec::eager::Eager;
-use crate::graph::{Activation, Builder, Conv, Graph, Padding, Param, Role, Value};
+use crate::graph::{Activation, Builder, Conv, Graph, Normalization, Padding, Param, Role, Value};
 use crate::ops::testing::hashed;
 
 /// A network of `layers` between a 3-channel image and 5 classes.
@@ -23,7 +21,7 @@ fn network(layers: impl FnOnce(&mut Builder, Value) -> Value) -> Graph {
 fn resized_network(align_corners: bool, layers: impl FnOnce(&mut Builder, Value) -> Value) -> Graph {
     let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
     let x = layers(&mut g, image);
-    let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(5).with_bias()));
+    let logits = g.conv("logits", x, Conv::pointwise(5).with_bias());
     let output = g.resize(logits, image, align_corners);
     g.finish(output).unwrap()
 }
@@ -56,7 +54,7 @@ fn check(graph: Graph, size: [usize; 3]) {
     let graph = Arc::new(graph);
     let eager = Eager::new(Graph::clone(&graph), weight).unwrap();
     let image = image(size);
-    let wanted = eager.run(&image, &[graph.tap(LOGITS).unwrap(), graph.output()]).unwrap();
+    let wanted = eager.run(&image, &[graph.logits().unwrap(), graph.output()]).unwrap();
     let precisions = [Precision::F32, Precision::Bf16];
     let pairs = Isa::available().flat_map(|isa| precisions.map(|precision| (isa, precision)));
     for (isa, precision) in pairs.filter(|(isa, precision)| isa.supports(*precision)) {
