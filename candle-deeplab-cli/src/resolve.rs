@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
-use candle_deeplab::exec::Isa;
+use candle_deeplab::exec::{Isa, Unavailable};
 use candle_deeplab::zoo::hub::Settings;
 use candle_deeplab::zoo::{Resolved, Zoo};
 use candle_deeplab::{Executor, Precision};
@@ -46,48 +46,38 @@ fn precision(name: DtypeName) -> Result<Precision> {
 /// The same, where a device is fast with it.
 pub(crate) fn fast_precision(name: DtypeName, device: &Device) -> Result<Precision> {
     let precision = precision(name)?;
-    if precision != Precision::F32 {
-        ensure!(device.is_cpu(), "only the CPU computes in {precision} yet: leave `--dtype` or `--device` out");
-        ensure!(Isa::detect_for(precision).is_ok(), "{NO_BF16}: leave `--dtype` out, for f32");
+    ensure!(
+        precision == Precision::F32 || device.is_cpu(),
+        "only the CPU computes in {precision} yet: leave `--dtype` or `--device` out"
+    );
+    match Executor::Auto.resolve(precision) {
+        Ok(_) => Ok(precision),
+        Err(reason) => bail!("{reason}: leave `--dtype` out, for f32"),
     }
-    Ok(precision)
 }
 
-/// What a machine lacks that is not fast with bf16.
-pub(crate) const NO_BF16: &str = "this CPU lacks the instructions for bf16, AVX512_BF16";
-
-/// An executor, and a precision that it computes in on this machine.
-pub(crate) fn executor(name: ExecutorName, dtype: DtypeName) -> Result<(Executor, Precision)> {
+/// An executor and a precision, and what they come to on this machine: the instructions of the fused executor, or none.
+pub(crate) fn executor(name: ExecutorName, dtype: DtypeName) -> Result<(Executor, Precision, Option<Isa>)> {
     let precision = precision(dtype)?;
-    let fastest = || match precision {
-        Precision::F32 => Ok(Isa::detect()),
-        _ => Isa::detect_for(precision).map_err(|_| {
-            anyhow!("{NO_BF16}: choose `--dtype f32`, or `--executor portable`, which computes the same slowly")
-        }),
-    };
     let executor = match name {
-        ExecutorName::Auto => fastest().map(|_| Executor::Auto)?,
-        ExecutorName::Cpu => Executor::Cpu(fastest()?),
-        ExecutorName::Avx512 => Executor::Cpu(Isa::Avx512),
-        ExecutorName::Avx2 => Executor::Cpu(Isa::Avx2),
-        ExecutorName::Portable => Executor::Cpu(Isa::Portable),
-        ExecutorName::Eager => Executor::Eager,
+        ExecutorName::Auto => Ok(Executor::Auto),
+        ExecutorName::Cpu => Executor::fastest_cpu(precision),
+        ExecutorName::Avx512 => Ok(Executor::Cpu(Isa::Avx512)),
+        ExecutorName::Avx2 => Ok(Executor::Cpu(Isa::Avx2)),
+        ExecutorName::Portable => Ok(Executor::Cpu(Isa::Portable)),
+        ExecutorName::Eager => Ok(Executor::Eager),
     };
-    match executor {
-        Executor::Cpu(isa) if !isa.is_available() => {
-            bail!("this CPU has no {isa}: leave `--executor` out, for the fastest instructions that it has")
-        }
-        Executor::Cpu(isa) if !isa.supports(precision) && name == ExecutorName::Avx512 => {
-            bail!("{NO_BF16}: choose `--dtype f32`, or `--executor portable`, which computes the same slowly")
-        }
-        Executor::Cpu(isa) if !isa.supports(precision) => {
-            bail!("there is no {precision} with {isa}: choose `--dtype f32`, or leave `--executor` out")
-        }
-        Executor::Eager if precision != Precision::F32 => {
-            bail!("candle's operations compute in f32 here: choose `--dtype f32`, or leave `--executor` out")
-        }
-        executor => Ok((executor, precision)),
-    }
+    let resolved = executor.and_then(|executor| Ok((executor, precision, executor.resolve(precision)?)));
+    resolved.map_err(|reason| {
+        let way_out = match reason {
+            Unavailable::Instructions(_) => "leave `--executor` out, for the fastest instructions that it has",
+            Unavailable::Precision(_) => {
+                "choose `--dtype f32`, or `--executor portable`, which computes the same slowly"
+            }
+            _ => "choose `--dtype f32`, or leave `--executor` out",
+        };
+        anyhow!("{reason}: {way_out}")
+    })
 }
 
 /// A device that this program was built for.

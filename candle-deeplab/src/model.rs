@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::exec::cpu::Cpu;
 use crate::exec::eager::Eager;
 use crate::exec::fold;
-use crate::exec::{Executor, Isa, Precision};
+use crate::exec::{Executor, Isa, Precision, Unavailable};
 use crate::graph::{Graph, Param, Role, Value};
 use crate::lazy::{Lazy, apart};
 use crate::weights::{Values, Weights, WeightsFile};
@@ -132,24 +132,13 @@ impl DeepLab {
     }
 
     fn with(&self, executor: Executor, precision: Precision) -> Result<Self> {
-        let fused = matches!(executor, Executor::Cpu(_)) || precision != Precision::F32;
-        if fused {
+        if matches!(executor, Executor::Cpu(_)) || precision != Precision::F32 {
             self.check_head()?;
-        }
-        if fused && !self.may_fuse() {
-            let reason =
-                "the fused CPU executor takes constant f32 weights on the CPU: choose f32 with `Executor::Auto`";
-            return Err(Error::Executor(reason.into()));
-        }
-        match executor {
-            Executor::Cpu(isa) => isa.require(precision)?,
-            Executor::Auto if fused => _ = Isa::detect_for(precision)?,
-            Executor::Eager if fused => {
-                let reason = format!("the eager executor computes in f32, not in {precision}: choose `Executor::Auto`");
-                return Err(Error::Executor(reason));
+            if !self.may_fuse() {
+                return Err(Unavailable::Weights.into());
             }
-            Executor::Auto | Executor::Eager => {}
         }
+        executor.resolve(precision)?;
         let other = Self { executor, precision, ..self.clone() };
         // What is packed depends on nothing else.
         let same = (other.fused_isa(), other.precision) == (self.fused_isa(), self.precision);
@@ -220,17 +209,12 @@ impl DeepLab {
         self.cpu.get_or_try(|| apart(pack)).map(Some)
     }
 
-    /// The instructions that the fused executor uses, where it is the one.
+    /// The instructions of the fused executor, where that is the one to run.
     fn fused_isa(&self) -> Option<Isa> {
-        match self.executor {
-            // Not the portable kernels: they are slower than candle's matmul.
-            Executor::Auto if self.may_fuse() => Isa::detect_for(self.precision).ok(),
-            Executor::Cpu(isa) => Some(isa),
-            Executor::Auto | Executor::Eager => None,
-        }
+        if self.may_fuse() { self.executor.resolve(self.precision).ok().flatten() } else { None }
     }
 
-    pub(crate) fn check_head(&self) -> Result<()> {
+    fn check_head(&self) -> Result<()> {
         self.graph.logits().map(|_| ()).ok_or(Error::NoHead)
     }
 
@@ -239,7 +223,7 @@ impl DeepLab {
         fold::reader(&self.graph, |param| self.weights.values(param))
     }
 
-    /// The fused executor computes logits only.
+    /// Whether the fused executor can run this model: it computes logits only, and copies the weights.
     fn may_fuse(&self) -> bool {
         self.graph.logits().is_some() && self.device.is_cpu() && self.weights.are_constant_f32()
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use candle_deeplab::exec::Isa;
-use candle_deeplab::exec::cpu::StepTime;
+use candle_deeplab::exec::cpu::{StepTime, peak_flops};
 use candle_deeplab::zoo::Resolved;
 use candle_deeplab::{DeepLab, Executor, Precision};
 use serde::Serialize;
@@ -21,9 +21,9 @@ use crate::target::Target;
 pub(crate) fn run(args: BenchArgs) -> Result<Exit> {
     let start = process_start().unwrap_or_else(Instant::now);
     let output = Output::new(args.json, false);
-    let how = resolve::executor(args.executor, args.dtype)?;
+    let (executor, precision, fused) = resolve::executor(args.executor, args.dtype)?;
     ensure!(
-        !args.layers || is_fused(how),
+        !args.layers || fused.is_some(),
         "`--layers` is about the fused executor, which does not run here: leave it out, or choose `--executor cpu`"
     );
     let mask = args.save_mask.as_ref().map(|path| Target::new(path, args.force, "--save-mask")).transpose()?;
@@ -33,18 +33,9 @@ pub(crate) fn run(args: BenchArgs) -> Result<Exit> {
     resolve::threads(args.threads)?;
     // Last: it may have to be fetched.
     let found = resolve::model(&args.model, true)?;
-    let report = measure(&args, how, &found, mask, start)?;
+    let report = measure(&args, (executor, precision), &found, mask, start)?;
     output.print(&report).context("cannot print the result")?;
     Ok(Exit::Success)
-}
-
-/// Whether the fused executor will run.
-fn is_fused((executor, precision): (Executor, Precision)) -> bool {
-    match executor {
-        Executor::Auto => Isa::detect_for(precision).is_ok(),
-        Executor::Cpu(_) => true,
-        Executor::Eager => false,
-    }
 }
 
 fn measure(
@@ -96,7 +87,7 @@ fn measure(
         peak_rss_mib: peak_rss_mib(),
         gmac,
         gflops: 2.0 * gmac / (quantile(0.5) / 1e3),
-        peak_gflops: isa.unwrap_or_else(Isa::detect).peak_flops(precision).map(|peak| peak / 1e9),
+        peak_gflops: peak_flops(isa.unwrap_or_else(Isa::detect), precision).map(|peak| peak / 1e9),
         layers,
     })
 }

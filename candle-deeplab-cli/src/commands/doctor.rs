@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use candle_deeplab::Precision;
-use candle_deeplab::exec::Isa;
+use candle_deeplab::exec::{Isa, Unavailable};
 use serde::Serialize;
 
 use super::table;
@@ -113,7 +113,7 @@ impl Report for Found {
         line("features", listed(&self.features))?;
         line("instructions", self.instructions.clone())?;
         let bf16 = self.bf16.as_ref().map(|isa| format!("works (`--dtype bf16`, with {isa})"));
-        line("bf16", bf16.unwrap_or_else(|| resolve::NO_BF16.into()))?;
+        line("bf16", bf16.unwrap_or_else(|| Unavailable::Precision(Precision::Bf16).to_string()))?;
         line("threads", self.threads.to_string())?;
         line("cache", format!("{} (Hub), {} (converted)", self.cache, self.converted))?;
         line("models", format!("{}, {}", self.models, table::bytes(self.bytes)))?;

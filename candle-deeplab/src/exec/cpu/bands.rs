@@ -233,8 +233,9 @@ impl<'a> Banding<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::choice::{Isa, Precision};
+    use crate::exec::cpu::isa::Kernels;
     use crate::exec::cpu::plan::Plan;
-    use crate::exec::cpu::{Isa, Precision, isa::Kernels};
     use crate::graph::{Builder, Conv, Graph, Normalization};
     use crate::weights::Values;
 

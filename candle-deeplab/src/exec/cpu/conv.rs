@@ -11,10 +11,11 @@ use rayon::prelude::*;
 
 use super::aligned::Aligned;
 use super::depthwise::DepthwiseConv;
-use super::isa::{Clamp, Interleave, Kernels, Matmul, Packed, Precision, Run, Segment, Tap};
+use super::isa::{Clamp, Interleave, Kernels, Matmul, Packed, Run, Segment, Tap};
 use super::strassen;
 use super::view::{View, ViewMut};
 use super::windows::find_runs;
+use crate::exec::choice::Precision;
 use crate::graph::Window;
 
 /// A dense convolution with everything around it that is fused.
@@ -226,7 +227,7 @@ impl DenseConv {
         Made { rounded, .. }: &'a mut Made,
         lists: &mut Lists,
     ) -> (&'a [f32], usize) {
-        find_segments(&x, windows, pixels, self.weights.precision().padded(x.channels), lists);
+        find_segments(&x, windows, pixels, Packed::padded(self.weights.precision(), x.channels), lists);
         self.rounded(kernels, (x.data, windows.1.stride * x.pitch), lists, rounded)
     }
 

@@ -13,10 +13,11 @@ use rayon::prelude::*;
 
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
-use super::isa::{Clamp, Kernels, Packed, Precision};
+use super::isa::{Clamp, Kernels, Packed};
 use super::program::{Kernel, Map, Operand, Program, Resized, Step};
 use super::winograd;
 use crate::error::{Error, Result};
+use crate::exec::choice::Precision;
 use crate::exec::fold::{Folding, Reader, conv_of};
 use crate::graph::{Activation, Graph, Op, Value, Windows};
 
@@ -240,7 +241,7 @@ impl<'a> Lowering<'a> {
         let output = if early.is_some() { self.new_map(end) } else { self.place(end) };
         let tiles = winograd::suits(&folding, self.kernels, self.precision);
         let precision = if tiles { Precision::F32 } else { self.precision };
-        let padded = precision.padded(inputs);
+        let padded = Packed::padded(precision, inputs);
         for group in 0..groups {
             let (folding, depthwise, first) = (folding.clone(), depthwise.clone(), group * outputs);
             let pack = move |read: &Reader| {

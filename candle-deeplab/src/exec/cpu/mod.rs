@@ -29,10 +29,11 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Storage, Tensor};
 
-pub use isa::{Isa, Precision};
+pub use isa::peak_flops;
 
+use super::choice::{Isa, Precision};
+use super::fold;
 use crate::error::{Error, Result};
-use crate::exec::fold;
 use crate::graph::{Graph, Param};
 use crate::weights::Values;
 use arena::{Arena, Arenas};

@@ -6,7 +6,8 @@
 //! larger than others, and its rows come from the last cache.
 
 use super::aligned::Aligned;
-use super::isa::{Clamp, Kernels, Matmul, Precision, Quarters, Run, Segment, Weights};
+use super::isa::{Clamp, Kernels, Matmul, Quarters, Run, Segment, Weights};
+use crate::exec::choice::Precision;
 
 /// Inputs and outputs from which on it is faster.
 const MIN_INPUTS: usize = 512;
@@ -156,8 +157,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::exec::choice::Isa;
     use crate::exec::cpu::isa::tests::{UNTOUCHED, noise};
-    use crate::exec::cpu::isa::{Interleave, Isa, Packed};
+    use crate::exec::cpu::isa::{Interleave, Packed};
 
     /// Against sums in double precision.
     fn check(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool, clamp: Clamp, seed: u64) {

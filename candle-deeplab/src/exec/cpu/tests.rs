@@ -5,9 +5,10 @@ use std::sync::Arc;
 use candle_core::{DType, Device, IndexOp, Tensor};
 use proptest::prelude::*;
 
+use super::Cpu;
 use super::bands::Limits;
-use super::{Cpu, Isa, Precision};
 use crate::error::Result;
+use crate::exec::choice::{Isa, Precision};
 use crate::exec::eager::Eager;
 use crate::graph::{Activation, Builder, Conv, Graph, Normalization, Padding, Param, Role, Value};
 use crate::ops::testing::hashed;

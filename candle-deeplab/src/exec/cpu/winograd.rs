@@ -14,10 +14,9 @@ use rayon::prelude::*;
 
 use super::aligned::Aligned;
 use super::conv::{DenseConv, row_pitch};
-use super::isa::{
-    Clamp, Kernels, Matmul, Precision, Products, Run, Segment, TileInput, TileOutput, TileWeights, Weights,
-};
+use super::isa::{Clamp, Kernels, Matmul, Products, Run, Segment, TileInput, TileOutput, TileWeights, Weights};
 use super::view::{View, ViewMut};
+use crate::exec::choice::Precision;
 use crate::exec::fold::Folding;
 use crate::graph::{Size, Window};
 

@@ -18,7 +18,6 @@ pub(super) mod tests;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
-use std::fmt;
 use std::time::Instant;
 
 pub(super) use args::{
@@ -26,148 +25,22 @@ pub(super) use args::{
 };
 pub(super) use packed::{Packed, Weights};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::exec::choice::{Isa, Precision};
 
-/// What the multiplications of matmuls take. They are summed up in f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Precision {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// 16 bits, with the range of 32 and 8 bits of mantissa: values are rounded to the nearest, to even between two.
-    Bf16,
-}
-
-impl Precision {
-    /// So many inputs, filled up with zeros to whole words of 32 bits: what a row of [`Packed`] weights has of each tap.
-    pub(super) fn padded(self, inputs: usize) -> usize {
-        inputs.next_multiple_of(self.numbers())
-    }
-
-    /// What a machine that is fast with it has one of.
-    fn instructions(self) -> &'static str {
-        match self {
-            Self::F32 => "AVX2 or AVX-512",
-            Self::Bf16 => "AVX512_BF16",
-        }
-    }
-
-    /// That a word of 32 bits holds.
-    fn numbers(self) -> usize {
-        match self {
-            Self::F32 => 1,
-            Self::Bf16 => 2,
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        })
-    }
-}
-
-/// A set of vector instructions that the fused CPU executor has kernels for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Isa {
-    /// AVX-512 (its foundation, F): 16 lanes.
-    Avx512,
-    /// AVX2 with FMA: 8 lanes.
-    Avx2,
-    /// Whatever the compiler makes of plain Rust.
-    Portable,
-}
-
-impl Isa {
-    /// The instruction sets that this machine has, the fastest first.
-    pub fn available() -> impl Iterator<Item = Self> {
-        [Self::Avx512, Self::Avx2, Self::Portable].into_iter().filter(|isa| isa.is_available())
-    }
-
-    /// The fastest instruction set that this machine has.
-    pub fn detect() -> Self {
-        Self::available().next().unwrap_or(Self::Portable)
-    }
-
-    /// Whether this machine has it.
-    pub fn is_available(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => is_x86_feature_detected!("avx512f"),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx512 | Self::Avx2 => false,
-            Self::Portable => true,
-        }
-    }
-
-    /// Whether this machine has it, and it multiplies at this precision. Plain Rust does at any: slowly, but to the same
-    /// rules.
-    pub fn supports(self, precision: Precision) -> bool {
-        self.is_available()
-            && match (precision, self) {
-                (Precision::F32, _) | (Precision::Bf16, Self::Portable) => true,
-                #[cfg(target_arch = "x86_64")]
-                (Precision::Bf16, Self::Avx512) => is_x86_feature_detected!("avx512bf16"),
-                (Precision::Bf16, _) => false,
-            }
-    }
-
-    /// The fastest instruction set of this machine with instructions for a precision.
-    ///
-    /// # Errors
-    /// [`Error::Executor`] where only plain Rust [supports](Self::supports) it.
-    pub fn detect_for(precision: Precision) -> Result<Self> {
-        let fast = Self::available().find(|isa| *isa != Self::Portable && isa.supports(precision));
-        fast.ok_or_else(|| lacking(&format!("no instructions for {precision} ({})", precision.instructions())))
-    }
-
-    /// # Errors
-    /// [`Error::Executor`] where it does not [support](Self::supports) the precision.
-    pub(crate) fn require(self, precision: Precision) -> Result<()> {
-        match self.supports(precision) {
-            true => Ok(()),
-            false if self.is_available() => Err(lacking(&format!("no {self} instructions for {precision}"))),
-            false => Err(lacking(&format!("no {self}"))),
-        }
-    }
-}
-
-fn lacking(what: &str) -> Error {
-    Error::Executor(format!("this machine has {what}: choose f32 with `Executor::Auto`, or the slow portable kernels"))
-}
-
-impl Isa {
-    /// The most floating-point operations a second that all threads of the current rayon pool do together with these
-    /// instructions, measured in a moment: what a kernel's speed is compared with. `None` where this machine lacks them.
-    pub fn peak_flops(self, precision: Precision) -> Option<f64> {
-        /// Some milliseconds each, so that the clock's steps and the start of the threads do not count.
-        const ROUNDS: usize = 1 << 20;
-        const REPEATS: usize = 7;
-        let kernels = Kernels::new(self, precision).ok()?;
-        let burst = || {
-            let start = Instant::now();
-            let operations: usize = rayon::broadcast(|_| kernels.multiply_adds(precision, ROUNDS)).into_iter().sum();
-            operations as f64 / start.elapsed().as_secs_f64()
-        };
-        Some((0..REPEATS).map(|_| burst()).fold(0.0, f64::max))
-    }
-}
-
-impl fmt::Display for Isa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Avx512 => "avx512",
-            Self::Avx2 => "avx2",
-            Self::Portable => "portable",
-        })
-    }
+/// The most floating-point operations a second that all threads of the current rayon pool do together with these
+/// instructions, measured in a moment: what a kernel's speed is compared with. `None` where this machine lacks them.
+pub fn peak_flops(isa: Isa, precision: Precision) -> Option<f64> {
+    /// Some milliseconds each, so that the clock's steps and the start of the threads do not count.
+    const ROUNDS: usize = 1 << 20;
+    const REPEATS: usize = 7;
+    let kernels = Kernels::new(isa, precision).ok()?;
+    let burst = || {
+        let start = Instant::now();
+        let operations: usize = rayon::broadcast(|_| kernels.multiply_adds(precision, ROUNDS)).into_iter().sum();
+        operations as f64 / start.elapsed().as_secs_f64()
+    };
+    Some((0..REPEATS).map(|_| burst()).fold(0.0, f64::max))
 }
 
 /// Evaluates an expression with `$set` as the file of an instruction set's kernels, or another one for the portable ones.
@@ -217,7 +90,7 @@ pub(super) struct Kernels(Isa);
 
 impl Kernels {
     /// # Errors
-    /// As [`Isa::require`].
+    /// [`Error::Executor`](crate::Error::Executor) where this machine does not support the set at the precision.
     pub(super) fn new(isa: Isa, precision: Precision) -> Result<Self> {
         isa.require(precision)?;
         Ok(Self(isa))
@@ -254,7 +127,7 @@ impl Kernels {
             ),
         };
         std::hint::black_box(sums);
-        2 * rounds * CHAINS * lanes * precision.numbers()
+        2 * rounds * CHAINS * lanes * packed::per_word(precision)
     }
 
     /// # Panics

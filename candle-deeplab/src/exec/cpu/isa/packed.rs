@@ -4,9 +4,18 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Precision, portable};
+use super::portable;
 use crate::error::Result;
+use crate::exec::choice::Precision;
 use crate::exec::cpu::aligned::Aligned;
+
+/// Values that a 32-bit word holds.
+pub(super) fn per_word(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => 1,
+        Precision::Bf16 => 2,
+    }
+}
 
 /// Words of a row that are packed at once.
 const BLOCK: usize = 64;
@@ -24,8 +33,13 @@ pub(in super::super) struct Packed {
 }
 
 impl Packed {
+    /// So many inputs, filled up with zeros to whole words of 32 bits.
+    pub(in super::super) fn padded(precision: Precision, inputs: usize) -> usize {
+        inputs.next_multiple_of(per_word(precision))
+    }
+
     /// Packs a matrix that is given by its rows: `rows` has a weight for each input of some outputs, one output after the
-    /// other, and as many inputs as fill [whole words](Precision::padded).
+    /// other, and as many inputs as fill [whole words](Self::padded).
     ///
     /// # Errors
     /// Those of `rows`.
@@ -36,8 +50,8 @@ impl Packed {
         bias: &[f32],
         rows: impl Fn(Range<usize>) -> Result<Vec<f32>> + Sync,
     ) -> Result<Self> {
-        debug_assert_eq!(inputs, precision.padded(inputs));
-        let (outputs, words) = (bias.len(), inputs / precision.numbers());
+        debug_assert_eq!(inputs, Self::padded(precision, inputs));
+        let (outputs, words) = (bias.len(), inputs / per_word(precision));
         let padded = outputs.next_multiple_of(width);
         let (mut panels, mut padded_bias) = (Aligned::zeroed(padded * words), Aligned::zeroed(padded));
         let chunks = panels.par_chunks_exact_mut((width * words).max(1)).enumerate();
@@ -47,7 +61,7 @@ impl Packed {
             for (block, panel) in panel.chunks_mut(BLOCK * width).enumerate() {
                 for (column, row) in rows.chunks_exact(inputs).enumerate() {
                     let (places, row) =
-                        (panel[column..].iter_mut().step_by(width), &row[block * BLOCK * precision.numbers()..]);
+                        (panel[column..].iter_mut().step_by(width), &row[block * BLOCK * per_word(precision)..]);
                     match precision {
                         Precision::F32 => places.zip(row).for_each(|(place, weight)| *place = *weight),
                         Precision::Bf16 => {
@@ -67,7 +81,7 @@ impl Packed {
     }
 
     pub(in super::super) fn inputs(&self) -> usize {
-        self.words * self.precision.numbers()
+        self.words * per_word(self.precision)
     }
 
     pub(in super::super) fn outputs(&self) -> usize {
