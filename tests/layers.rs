@@ -53,8 +53,6 @@ const CRATES: &[Crate] = &[
             ("config", "arch"),
             ("error", "zoo"),
             ("exec::cpu::bands", "exec::cpu::plan"),
-            ("exec::cpu::isa", "exec::cpu::winograd"),
-            ("exec::cpu::isa::packed", "exec::cpu::isa::portable"),
             ("segment", "mask"),
             ("segment::tiles", "segment::segmenter"),
             ("weights", "model"),

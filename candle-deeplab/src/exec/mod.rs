@@ -4,5 +4,6 @@ pub(crate) mod choice;
 pub mod cpu;
 pub mod eager;
 pub(crate) mod fold;
+pub(crate) mod fuse;
 
 pub use choice::{Executor, Isa, Precision, Unavailable};

@@ -5,7 +5,8 @@ use std::ops::{Deref, DerefMut};
 /// Bytes of a cache line, and of the widest vector.
 const LINE: usize = 64;
 
-/// Floats that begin at a cache line, so that no vector of a row that does too lies across two. Allocators promise 16 bytes.
+/// Floats that begin at a cache line. Where a row does so as well, none of its vectors lies across two lines. Allocators align
+/// to 16 bytes only.
 #[derive(Debug, Default)]
 pub(super) struct Aligned {
     data: Vec<f32>,
@@ -16,21 +17,21 @@ pub(super) struct Aligned {
 impl Aligned {
     pub(super) fn zeroed(len: usize) -> Self {
         let data = vec![0.0; len + LINE / size_of::<f32>()];
-        // Where the offset cannot be known the data is as it is: slower, not wrong.
+        // The offset may be unknown (under Miri): then vectors may lie across lines, which is slower, not wrong.
         let start = data.as_ptr().align_offset(LINE).min(data.len() - len);
         Self { data, start, len }
     }
 
-    /// Two slices of these lengths. What was there may be lost.
+    /// Two slices of these lengths. Their former content may be lost.
     pub(super) fn split(&mut self, first: usize, second: usize) -> (&mut [f32], &mut [f32]) {
         self.grow(first + second);
         self[..first + second].split_at_mut(first)
     }
 
-    /// Makes room for at least `len` floats. What was there may be lost.
+    /// Makes room for at least `len` floats. Their former content may be lost.
     pub(super) fn grow(&mut self, len: usize) {
         if self.len < len {
-            // The old memory goes before the new comes.
+            // The old memory is freed before the new is allocated.
             *self = Self::default();
             *self = Self::zeroed(len);
         }

@@ -186,7 +186,7 @@ impl<'a> Banding<'a> {
             let end = seen.max().unwrap_or(self.height(step) * ends[last] / height);
             let (end, done) = (end.max(done[step - self.steps.start]), done[step - self.steps.start]);
             ends[step - self.steps.start] = match self.geometry[step] {
-                Geometry::Tiles((vertical, _), span) => {
+                Geometry::Winograd((vertical, _), span) => {
                     let rows = (end - done).next_multiple_of((span - 2) * vertical.dilation);
                     (done + rows).min(self.height(step))
                 }
@@ -202,7 +202,7 @@ impl<'a> Banding<'a> {
         let other = other.filter(|other| other.map == map).map(|_| rows.clone());
         let input = (input.map == map).then(|| match &self.geometry[step] {
             Geometry::Pointwise => rows,
-            Geometry::Windows((vertical, _)) | Geometry::Tiles((vertical, _), _) => {
+            Geometry::Windows((vertical, _)) | Geometry::Winograd((vertical, _), _) => {
                 vertical.sees(self.maps[map].count, rows)
             }
             Geometry::Axes((vertical, _)) => vertical.sees(rows),

@@ -11,11 +11,12 @@ use rayon::prelude::*;
 
 use super::aligned::Aligned;
 use super::depthwise::DepthwiseConv;
-use super::isa::{Clamp, Interleave, Kernels, Matmul, Packed, Run, Segment, Tap};
+use super::isa::{Interleave, Kernels, Matmul, Neighbour, Packed, Run, Segment};
 use super::strassen;
 use super::view::{View, ViewMut};
 use super::windows::find_runs;
 use crate::exec::choice::Precision;
+use crate::exec::fuse::Clamp;
 use crate::graph::Window;
 
 /// A dense convolution with everything around it that is fused.
@@ -25,7 +26,7 @@ pub(super) struct DenseConv {
     pub(super) weights: Packed,
     pub(super) rows: Rows,
     pub(super) clamp: Clamp,
-    /// Whether it can also be computed by [tiles](super::winograd), from the same weights: then a plan chooses.
+    /// Whether it can also be computed by [Winograd's algorithm](super::winograd), from the same weights: then a plan chooses.
     pub(super) tiles: bool,
 }
 
@@ -88,7 +89,7 @@ struct Made {
 
 #[derive(Default)]
 struct Lists {
-    taps: Vec<Tap>,
+    neighbours: Vec<Neighbour>,
     runs: Vec<Run>,
     segments: Vec<Segment>,
 }
@@ -100,8 +101,8 @@ impl DepthwiseConv {
         let ViewMut { data, first, pitch, offset, .. } = out;
         data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
             let out = (&mut out[offset..], pitch);
-            SCRATCH.with_borrow_mut(|Scratch { lists: Lists { runs, taps, .. }, .. }| {
-                self.run(kernels, &x, windows, first + index * block, out, (runs, taps));
+            SCRATCH.with_borrow_mut(|Scratch { lists: Lists { runs, neighbours, .. }, .. }| {
+                self.run(kernels, &x, windows, first + index * block, out, (runs, neighbours));
             });
         });
     }
@@ -117,7 +118,7 @@ impl DenseConv {
         residual: Option<View>,
         out: ViewMut,
     ) {
-        let tile = kernels.tile_rows();
+        let tile = kernels.rows_at_once();
         let matrix = matches!(self.rows, Rows::Depthwise(_)) || windows.0.is_pointwise() && windows.1.is_pointwise();
         let interleaved = matrix && self.weights.outputs() >= MIN_OUTPUTS;
         let strassen = strassen::block_rows(self.weights.weights()).filter(|_| interleaved);
@@ -182,7 +183,7 @@ impl DenseConv {
         Input { made, tiles }: &'a mut Input,
         lists: &mut Lists,
     ) -> (&'a [f32], usize) {
-        let (tile, inputs) = (source.kernels.tile_rows(), self.weights.weights().inputs);
+        let (tile, inputs) = (source.kernels.rows_at_once(), self.weights.weights().inputs);
         let strip = (STRIP_FLOATS / source.x.channels.max(1)).next_multiple_of(tile);
         let padded = pixels.len().next_multiple_of(2 * tile);
         tiles.grow(padded * inputs);
@@ -211,7 +212,14 @@ impl DenseConv {
                 let (len, pitch) = (pixels.len(), row_pitch(x.channels));
                 rows.grow(len * pitch);
                 let rows = &mut rows[..len * pitch];
-                depthwise.run(kernels, &x, windows, pixels.start, (rows, pitch), (&mut lists.runs, &mut lists.taps));
+                depthwise.run(
+                    kernels,
+                    &x,
+                    windows,
+                    pixels.start,
+                    (rows, pitch),
+                    (&mut lists.runs, &mut lists.neighbours),
+                );
                 (&*rows, pitch)
             }
         };

@@ -1,8 +1,9 @@
 //! Depthwise convolutions of some pixels; the arithmetic is the instruction set's.
 
-use super::isa::{Clamp, Depthwise, Kernels, Run, Tap};
+use super::isa::{Depthwise, Kernels, Neighbour, Run};
 use super::view::View;
 use super::windows::find_runs;
+use crate::exec::fuse::Clamp;
 use crate::graph::Window;
 
 /// A depthwise convolution with everything around it that is fused.
@@ -25,16 +26,16 @@ impl DepthwiseConv {
         windows: (Window, Window),
         first: usize,
         (out, out_pitch): (&mut [f32], usize),
-        (runs, taps): (&mut Vec<Run>, &mut Vec<Tap>),
+        (runs, neighbours): (&mut Vec<Run>, &mut Vec<Neighbour>),
     ) {
         let channels = self.bias.len();
         let pixels = (out.len() + out_pitch - channels) / out_pitch;
-        find_runs(x, windows, first..first + pixels, runs, taps, |taps, _, tap, input| {
-            taps.push(Tap { input, weight: tap * channels });
+        find_runs(x, windows, first..first + pixels, runs, neighbours, |neighbours, _, tap, input| {
+            neighbours.push(Neighbour { input, weight: tap * channels });
         });
         kernels.depthwise(Depthwise {
             runs,
-            taps,
+            neighbours,
             channels,
             x: x.data,
             x_step: windows.1.stride * x.pitch,

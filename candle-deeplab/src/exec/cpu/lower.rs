@@ -13,12 +13,13 @@ use rayon::prelude::*;
 
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
-use super::isa::{Clamp, Kernels, Packed};
+use super::isa::{Kernels, Packed};
 use super::program::{Kernel, Map, Operand, Program, Resized, Step};
 use super::winograd;
 use crate::error::{Error, Result};
 use crate::exec::choice::Precision;
 use crate::exec::fold::{Folding, Reader, conv_of};
+use crate::exec::fuse::Clamp;
 use crate::graph::{Activation, Graph, Op, Value, Windows};
 
 impl Program {
@@ -134,8 +135,8 @@ impl<'a> Lowering<'a> {
                     return Ok(());
                 }
                 let kernel = match activation {
-                    Activation::Relu => Kernel::Clamp(RELU),
-                    Activation::Relu6 => Kernel::Clamp(RELU6),
+                    Activation::Relu => Kernel::Clamp(Clamp::RELU),
+                    Activation::Relu6 => Kernel::Clamp(Clamp::RELU6),
                     Activation::HardSwish => Kernel::HardSwish,
                     Activation::HardSigmoid => Kernel::HardSigmoid,
                 };
@@ -219,8 +220,8 @@ impl<'a> Lowering<'a> {
                     let Some(State::Ready(other)) = other.map(|x| self.state[x.index()]) else { break };
                     residual = Some(other);
                 }
-                Op::Activation(Activation::Relu) if clamp.is_none() => clamp = Some(RELU),
-                Op::Activation(Activation::Relu6) if clamp.is_none() => clamp = Some(RELU6),
+                Op::Activation(Activation::Relu) if clamp.is_none() => clamp = Some(Clamp::RELU),
+                Op::Activation(Activation::Relu6) if clamp.is_none() => clamp = Some(Clamp::RELU6),
                 _ => break,
             }
             self.state[end.index()] = State::Absorbed;
@@ -369,6 +370,3 @@ impl Depthwise {
 fn ready(kernel: Kernel) -> Pack {
     Box::new(|_| Ok(kernel))
 }
-
-const RELU: Clamp = Clamp { low: 0.0, ..Clamp::NONE };
-const RELU6: Clamp = Clamp { low: 0.0, high: 6.0 };

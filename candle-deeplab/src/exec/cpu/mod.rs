@@ -276,8 +276,8 @@ impl Cpu {
                 (Kernel::Dense(conv, _), Geometry::Windows(windows), other) => {
                     conv.run(self.kernels, x, *windows, other, out);
                 }
-                (Kernel::Dense(conv, _), Geometry::Tiles(windows, span), other) => {
-                    conv.run_tiles(self.kernels, x, (*windows, *span), other, out, &mut scratch);
+                (Kernel::Dense(conv, _), Geometry::Winograd(windows, span), other) => {
+                    conv.run_patches(self.kernels, x, (*windows, *span), other, out, &mut scratch);
                 }
                 (Kernel::Depthwise(conv, _), Geometry::Windows(windows), _) => {
                     conv.run_alone(self.kernels, x, *windows, out);

@@ -40,14 +40,14 @@ pub(super) struct Shape {
 pub(super) enum Geometry {
     Pointwise,
     Windows((Window, Window)),
-    /// In [tiles](super::winograd) that see so many inputs along an axis.
-    Tiles((Window, Window), usize),
+    /// In [patches](super::winograd) that see so many inputs along an axis.
+    Winograd((Window, Window), usize),
     Axes((Axis, Axis)),
 }
 
 impl fmt::Display for Geometry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if matches!(self, Self::Tiles(..)) { " (Winograd)" } else { "" })
+        f.write_str(if matches!(self, Self::Winograd(..)) { " (Winograd)" } else { "" })
     }
 }
 
@@ -69,7 +69,7 @@ impl Plan {
                     let span =
                         winograd::best_span(windows, from, row_pitch(step.input.channels) + step.output.channels);
                     let span = span.filter(|_| conv.tiles);
-                    span.map_or(Geometry::Windows(windows), |span| Geometry::Tiles(windows, span))
+                    span.map_or(Geometry::Windows(windows), |span| Geometry::Winograd(windows, span))
                 }),
                 Kernel::Depthwise(_, windows) | Kernel::MaxPool(windows) => {
                     windows.over(from).map_or(Geometry::Pointwise, Geometry::Windows)

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::conv::{DenseConv, Rows};
 use super::depthwise::DepthwiseConv;
-use super::isa::Clamp;
+use crate::exec::fuse::Clamp;
 use crate::graph::{Value, Windows};
 
 /// A network's steps and the maps between them.

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::isa::Clamp;
 use super::view::{View, ViewMut, position};
+use crate::exec::fuse::Clamp;
 use crate::graph::Window;
 
 /// `clamp(x)`, where it could not be fused; a copy with [`Clamp::NONE`].

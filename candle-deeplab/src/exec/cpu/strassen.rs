@@ -1,13 +1,14 @@
 //! Wide matmuls by one level of Strassen's algorithm: seven products of quarters where a plain one is eight.
 //!
-//! Winograd's form, with 15 additions. A block's rows and inputs are cut into halves; so are the outputs, as pairs of
-//! neighbouring full panels. Sums of quarters of the rows are made once for a block, those of the weights for each pair
-//! just before its products: they are never all in memory. They pay for themselves where a block has many rows, so it is
-//! larger than others, and its rows come from the last cache.
+//! In Winograd's form, with 15 additions. A block's rows and inputs are cut into halves; so are the outputs, as pairs of
+//! neighbouring full panels. Sums of quarters of the rows are made once for a block; those of the weights are made for each
+//! pair just before its products, so that they are never all in memory. The sums pay for themselves where a block has many
+//! rows: such blocks are larger than others, and their rows come from the last cache.
 
 use super::aligned::Aligned;
-use super::isa::{Clamp, Kernels, Matmul, Quarters, Run, Segment, Weights};
+use super::isa::{Kernels, Matmul, Quarters, Run, Segment, Weights};
 use crate::exec::choice::Precision;
+use crate::exec::fuse::Clamp;
 
 /// Inputs and outputs from which on it is faster.
 const MIN_INPUTS: usize = 512;
@@ -18,7 +19,7 @@ const MIN_ROWS: usize = 128;
 const MAX_ROWS: usize = 576;
 const MAX_FLOATS: usize = 400 << 10;
 
-/// Rows of a block at most; `None` where the plain algorithm is as fast, or sums would be rounded once more.
+/// Rows of a block at most; `None` where the plain algorithm is as fast, or where sums would be rounded to bf16.
 pub(super) fn block_rows(weights: Weights) -> Option<usize> {
     let Weights { precision, inputs, outputs, .. } = weights;
     let rows = (MAX_FLOATS / inputs.max(1)).min(MAX_ROWS);
@@ -27,8 +28,8 @@ pub(super) fn block_rows(weights: Weights) -> Option<usize> {
     (wide && rows >= MIN_ROWS).then_some(rows)
 }
 
-/// The matmul of one run of interleaved rows, all inputs side by side and filled up with zeros to an even number of tiles;
-/// in the plain way where the rows are few. `scratch` is kept for the next one.
+/// The matmul of one run of rows, all inputs side by side, in an even number of [interleaved](super::isa::Interleave) groups, of
+/// which the last are filled up with zeros. A few rows are multiplied in the plain way. `scratch` is kept for the next call.
 pub(super) fn matmul(kernels: Kernels, args: Matmul, scratch: &mut Aligned) {
     match args.runs.iter().map(|run| run.rows).sum() {
         rows if rows < MIN_ROWS => kernels.matmul(args),
@@ -36,35 +37,36 @@ pub(super) fn matmul(kernels: Kernels, args: Matmul, scratch: &mut Aligned) {
     }
 }
 
-/// A quarter of a matrix by its rows, and their number of inputs in the whole matrix.
+/// A quarter of a matrix: its rows, and their number of inputs in the whole matrix.
 type Quarter<'a> = (&'a [f32], usize);
 
-/// As [`matmul`], of more rows than a tile's, with an even number of inputs.
+/// As [`matmul`], of more rows than one group has, with an even number of inputs.
 ///
-/// Names are the usual ones: A are the rows, B the weights, C the outputs; S and T are sums of quarters of A and of B.
+/// Names are the usual ones: A is the matrix of rows, B that of weights, C that of outputs; S and T are sums of quarters of A
+/// and of B.
 fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Aligned) {
     let Matmul { x, weights: Weights { inputs: all, outputs, width, panels, .. }, .. } = args;
-    let (tile, inputs) = (kernels.tile_rows(), all / 2);
-    let half = rows.next_multiple_of(2 * tile) / 2;
-    // Of each tile, the first half of its inputs comes first.
-    let (tile_len, s_len, b_len, c_len) = (tile * inputs, half * inputs, inputs * width, half * width);
+    let (rows_at_once, inputs) = (kernels.rows_at_once(), all / 2);
+    let half = rows.next_multiple_of(2 * rows_at_once) / 2;
+    // In each group, the first half of the inputs comes first.
+    let (group_len, s_len, b_len, c_len) = (rows_at_once * inputs, half * inputs, inputs * width, half * width);
     let (s, rest) = scratch.split(4 * s_len, 4 * b_len + 3 * c_len + width);
-    for at in (0..s_len).step_by(tile_len) {
-        let [upper, lower] = [0, half * all].map(|half| x[half + 2 * at..].split_at(tile_len));
+    for at in (0..s_len).step_by(group_len) {
+        let [upper, lower] = [0, half * all].map(|half| x[half + 2 * at..].split_at(group_len));
         let quarters = [upper.0, upper.1, lower.0, lower.1];
-        kernels.quarters(Quarters { quarters, sign: 1.0, len: tile_len, out: &mut s[at..], step: s_len });
+        kernels.quarters(Quarters { quarters, sign: 1.0, len: group_len, out: &mut s[at..], step: s_len });
     }
     let [s1, s2, s3, s4] = std::array::from_fn(|i| (&s[i * s_len..], inputs));
-    let [a11, a12, a22] = [0, tile_len, half * all + tile_len].map(|at| (&x[at..], all));
+    let [a11, a12, a22] = [0, group_len, half * all + group_len].map(|at| (&x[at..], all));
     let (t, rest) = rest.split_at_mut(4 * b_len);
     let (p, rest) = rest.split_at_mut(c_len);
     let (q, rest) = rest.split_at_mut(c_len);
     let (r, no_bias) = rest.split_at_mut(c_len);
     no_bias.fill(0.0);
     let halves = Halves { kernels, rows: half, inputs, width, no_bias };
-    // First row and number of rows: the lower half may have fewer.
+    // First row and number of rows of each half: the lower one may have fewer.
     let (upper, lower) = ((0, half), (half, rows - half));
-    // Of a panel that is not full the plain algorithm leaves out the vectors that are missing.
+    // The last panel, if it is not full, is left to the plain algorithm, which leaves out the vectors that it lacks.
     let pairs = outputs / width / 2;
     for (pair, panels) in panels.chunks_exact(4 * b_len).take(pairs).enumerate() {
         let (left, right) = (2 * pair, 2 * pair + 1);
@@ -85,7 +87,7 @@ fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Al
     }
 }
 
-/// The matmul of a panel, with the results from a row on.
+/// The part of a matmul that a panel computes, with the results from a row on.
 fn part<'a>(args: &'a mut Matmul, row: usize, panel: usize) -> Matmul<'a> {
     let (Weights { precision, inputs, outputs, width, panels, bias }, pitch) = (args.weights, args.out_pitch);
     let first = panel * width;
@@ -109,7 +111,7 @@ struct Halves<'a> {
     kernels: Kernels,
     rows: usize,
     inputs: usize,
-    /// Of a panel.
+    /// Outputs of a panel.
     width: usize,
     no_bias: &'a [f32],
 }
@@ -134,7 +136,7 @@ impl Halves<'_> {
         self.finish(Some((x, panel)), starts, self.rows, part);
     }
 
-    /// So many rows of a part of the result, from such a product, or from `starts` alone.
+    /// So many rows of a part of the result: such a product and the earlier sums `starts`, or these alone.
     fn finish(&self, product: Option<(Quarter, &[f32])>, starts: &[&[f32]], rows: usize, part: Matmul) {
         let inputs = if product.is_some() { self.inputs } else { 0 };
         let ((x, x_pitch), panels) = product.unwrap_or_default();
@@ -161,7 +163,7 @@ mod tests {
     use crate::exec::cpu::isa::tests::{UNTOUCHED, noise};
     use crate::exec::cpu::isa::{Interleave, Packed};
 
-    /// Against sums in double precision.
+    /// Compares with sums in double precision.
     fn check(kernels: Kernels, [rows, inputs, outputs, gap]: [usize; 4], add: bool, clamp: Clamp, seed: u64) {
         let (x_pitch, out_pitch) = (inputs + gap, outputs + gap);
         let (x, weights) = (noise(seed, rows * x_pitch), noise(seed ^ 1, inputs * outputs));
@@ -169,12 +171,12 @@ mod tests {
         let rows_of = |outputs: Range<usize>| Ok(weights[outputs.start * inputs..outputs.end * inputs].to_vec());
         let packed = Packed::new(Precision::F32, kernels.panel_width(), inputs, &bias, rows_of).unwrap();
         let mut out = vec![UNTOUCHED; rows * out_pitch];
-        let mut tiles = vec![0.0; rows.next_multiple_of(2 * kernels.tile_rows()) * inputs];
-        kernels.interleave(Interleave { x: &x, pitch: x_pitch, rows, inputs, out: &mut tiles });
+        let mut groups = vec![0.0; rows.next_multiple_of(2 * kernels.rows_at_once()) * inputs];
+        kernels.interleave(Interleave { x: &x, pitch: x_pitch, rows, inputs, out: &mut groups });
         let args = Matmul {
             runs: &[Run { first: 0, rows, sees: 0..1 }],
             segments: &[Segment { x: 0, input: 0, len: inputs }],
-            x: &tiles,
+            x: &groups,
             x_pitch: inputs,
             interleaved: true,
             weights: packed.weights(),

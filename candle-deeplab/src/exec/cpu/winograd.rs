@@ -1,9 +1,9 @@
 //! Dense 3×3 convolutions at stride 1 by Winograd's F(4×4, 3×3), 36 products where 16 outputs take 144, or F(3×3, 3×3), 25
 //! where 9 take 81.
 //!
-//! Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016). A map is cut into tiles of 4×4 outputs, which
-//! see 6×6 inputs (3×3, which see 5×5); both are transformed, and in between each of the 36 (25) positions of a tile is a
-//! matmul over all tiles. At an atrous rate d, the map is d×d interleaved maps of rate 1; where these are small, tiles of
+//! Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016). A map is cut into patches of 4×4 outputs, which
+//! see 6×6 inputs (3×3, which see 5×5); both are transformed, and in between each of the 36 (25) positions of a patch is a
+//! matmul over all patches. At an atrous rate d, the map is d×d interleaved maps of rate 1; where these are small, patches of
 //! 3×3 may cover them with fewer products. Windows, of which those at the edges see fewer taps, may take fewer still: the sizes
 //! decide, and both forms read the same weights.
 
@@ -14,51 +14,26 @@ use rayon::prelude::*;
 
 use super::aligned::Aligned;
 use super::conv::{DenseConv, row_pitch};
-use super::isa::{Clamp, Kernels, Matmul, Products, Run, Segment, TileInput, TileOutput, TileWeights, Weights};
+use super::isa::{
+    KERNEL_AREA, Kernels, MAX_SPAN, Matmul, PatchInput, PatchOutput, PatchWeights, Products, Run, Segment, Weights,
+};
 use super::view::{View, ViewMut};
 use crate::exec::choice::Precision;
 use crate::exec::fold::Folding;
+use crate::exec::fuse::Clamp;
 use crate::graph::{Size, Window};
-
-/// Inputs that a tile sees along an axis, at most, and its outputs.
-pub(super) const MAX_SPAN: usize = 6;
-pub(super) const MAX_TILE: usize = MAX_SPAN - 2;
-/// Taps of a kernel.
-pub(super) const TAPS: usize = 9;
-
-/// `G`, the transform of the kernel, for tiles that see so many inputs along an axis: 6, or 5.
-pub(super) fn kernel(span: usize) -> &'static [[f32; 3]] {
-    /// At the points 0, 1, −1, 2, −2 and ∞.
-    const SIX: [[f32; 3]; MAX_SPAN] = [
-        [1.0 / 4.0, 0.0, 0.0],
-        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-        [0.0, 0.0, 1.0],
-    ];
-    /// At the points 0, 1, −1, 2 and ∞.
-    const FIVE: [[f32; 3]; MAX_SPAN - 1] = [
-        [1.0 / 2.0, 0.0, 0.0],
-        [-1.0 / 2.0, -1.0 / 2.0, -1.0 / 2.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 6.0, 1.0 / 3.0, 2.0 / 3.0],
-        [0.0, 0.0, 1.0],
-    ];
-    if span == MAX_SPAN { &SIX } else { &FIVE }
-}
 
 /// The greatest rate where products of bf16 are the alternative, which take half the time.
 const MAX_RATE_BESIDE_BF16: usize = 2;
-/// Floats of the transformed tiles that are in memory at once, before and after the matmuls: a share of the last cache.
+/// Floats of the transformed patches that are in memory at once, before and after the matmuls: a share of the last cache.
 const MAX_FLOATS: usize = 2 << 20;
 /// The same where a single band has more, beyond which it is not worth its memory.
 const MAX_BAND: usize = 20 << 20;
 /// Floats of transformed weights that a thread works with at once.
 const WEIGHTS: usize = 56 << 10;
-/// Tiles whose products take as long as the transform of the weights.
-const WEIGHTS_AS_TILES: usize = 4;
-/// Floats between positions beyond their own, so that those of a tile do not compete for one place in the cache.
+/// Patches whose products take as long as the transform of the weights.
+const WEIGHTS_AS_PATCHES: usize = 4;
+/// Floats between positions beyond their own, so that those of a patch do not compete for one place in the cache.
 const GAP: usize = 16;
 
 thread_local! {
@@ -72,14 +47,14 @@ pub(super) fn suits(folding: &Folding, kernels: Kernels, precision: Precision) -
     let outputs = conv.out_channels / conv.groups;
     (conv.kernel, conv.stride) == (3, 1)
         && (precision == Precision::F32 || conv.dilation <= MAX_RATE_BESIDE_BF16)
-        && kernels.tile_lanes().is_some_and(|lanes| inputs.min(outputs) >= 2 * lanes)
+        && kernels.patch_lanes().is_some_and(|lanes| inputs.min(outputs) >= 2 * lanes)
 }
 
 impl DenseConv {
-    /// As [`run`](Self::run), in tiles of this span. The weights are not kept transformed: that would be four times as much,
+    /// As [`run`](Self::run), in patches of this span. The weights are not kept transformed: that would be four times as much,
     /// to be read from memory at every call. Each panel is transformed, a row of positions at a time, just before its
     /// matmuls.
-    pub(super) fn run_tiles(
+    pub(super) fn run_patches(
         &self,
         kernels: Kernels,
         x: View,
@@ -88,30 +63,31 @@ impl DenseConv {
         out: ViewMut,
         scratch: &mut Aligned,
     ) {
-        let (inputs, outputs, width) = (self.weights.inputs() / TAPS, self.weights.outputs(), self.weights.width());
+        let (inputs, outputs, width) =
+            (self.weights.inputs() / KERNEL_AREA, self.weights.outputs(), self.weights.width());
         let panels = outputs.div_ceil(width);
         let group = group(inputs * width, panels);
         let parts = panels.div_ceil(group);
         let ViewMut { data, first: first_pixel, pitch, offset, height, width: columns, .. } = out;
         let rate = windows.0.dilation;
-        let (tile, positions) = (span - 2, span * span);
-        // A band is the rows that a row of tiles of every interleaved map makes; it is written by one thread.
-        let band_rows = tile * rate;
-        let origins: Vec<usize> = origins(columns, rate, tile).collect();
-        let tile_floats = positions * (row_pitch(inputs) + parts * group * width);
-        let strip = (MAX_FLOATS / (tile_floats * rate * origins.len())).max(1);
+        let (side, positions) = (span - 2, span * span);
+        // A band is the rows that a row of patches of every interleaved map makes; it is written by one thread.
+        let band_rows = side * rate;
+        let origins: Vec<usize> = origins(columns, rate, side).collect();
+        let patch_floats = positions * (row_pitch(inputs) + parts * group * width);
+        let strip = (MAX_FLOATS / (patch_floats * rate * origins.len())).max(1);
         // Whole images, or some rows of one.
         for (index, image) in data.chunks_mut(height * columns * pitch).enumerate() {
             let (n, top) = (first_pixel / columns / height + index, first_pixel / columns % height);
             let seen = windows.0.sees(x.height, top..top + image.len() / (columns * pitch));
             for (index, rows) in image.chunks_mut(strip * band_rows * columns * pitch).enumerate() {
                 let first = top + index * strip * band_rows;
-                let tiles = Tiles { side: tile, rate, first, rows: rows.len() / (columns * pitch), columns: &origins };
-                let layout = Layout::new(kernels, span, tiles.len(), inputs, group * width);
+                let patches = Patches { side, rate, first, rows: rows.len() / (columns * pitch), columns: &origins };
+                let layout = Layout::new(kernels, span, patches.len(), inputs, group * width);
                 let (transformed, products) = scratch.split(layout.inputs(), span * parts * layout.part());
                 transformed.par_chunks_mut(layout.block()).enumerate().for_each(|(block, out)| {
-                    for (i, tile) in layout.of_block(block).enumerate() {
-                        let (y, column) = tiles.at(tile);
+                    for (i, patch) in layout.of_block(block).enumerate() {
+                        let (y, column) = patches.at(patch);
                         let at = |i: usize| {
                             let (iy, ix) =
                                 (windows.0.input(x.height, y, i / span), windows.1.input(x.width, column, i % span));
@@ -119,7 +95,7 @@ impl DenseConv {
                             let iy = iy.filter(|iy| seen.contains(iy))?;
                             (i < positions).then_some(x.place(x.pixel(n, iy, ix?)))
                         };
-                        kernels.tile_input(TileInput {
+                        kernels.patch_input(PatchInput {
                             span,
                             x: x.data,
                             pixels: std::array::from_fn(at),
@@ -140,7 +116,7 @@ impl DenseConv {
                         let (weights, bias) = scratch.split(span * step, group * width);
                         for i in 0..panels {
                             let (panel, out) = (self.weights.panel(first + i), &mut weights[i * len..]);
-                            kernels.tile_weights(TileWeights { span, panel, width, inputs, row, out, step });
+                            kernels.patch_weights(PatchWeights { span, panel, width, inputs, row, out, step });
                         }
                         bias.fill(0.0);
                         for (i, out) in out.chunks_exact_mut(layout.product_step).enumerate() {
@@ -170,13 +146,13 @@ impl DenseConv {
                 });
                 rows.par_chunks_mut(band_rows * columns * pitch).enumerate().for_each(|(band, out)| {
                     let (top, rows) = (first + band * band_rows, out.len() / (columns * pitch));
-                    for number in tiles.of_band(band) {
-                        let (y, column) = tiles.at(number);
+                    for number in patches.of_band(band) {
+                        let (y, column) = patches.at(number);
                         let at = |i: usize| {
-                            let (y, column) = (y - top + i / tile * rate, column + i % tile * rate);
-                            (i < tile * tile && y < rows && column < columns).then_some(y * columns + column)
+                            let (y, column) = (y - top + i / side * rate, column + i % side * rate);
+                            (i < side * side && y < rows && column < columns).then_some(y * columns + column)
                         };
-                        kernels.tile_output(TileOutput {
+                        kernels.patch_output(PatchOutput {
                             span,
                             products: Products {
                                 data: &products[number * layout.width..],
@@ -200,23 +176,23 @@ impl DenseConv {
     }
 }
 
-/// Panels of so many floats whose weights are transformed at once: they share a core's second cache with the tiles at a
+/// Panels of so many floats whose weights are transformed at once: they share a core's second cache with the patches at a
 /// position, which are read once for all of them.
 fn group(panel: usize, panels: usize) -> usize {
     let fitting = (WEIGHTS / (MAX_SPAN * panel)).clamp(1, panels);
     panels.div_ceil(panels.div_ceil(fitting))
 }
 
-/// How the transformed tiles of a strip lie in memory: the inputs as `[block of tiles][position][tile][channel]`, so that
+/// How the transformed patches of a strip lie in memory: the inputs as `[block of patches][position][patch][channel]`, so that
 /// a thread writes a block, and a matmul reads neighbouring rows; the products as `[row of positions][part][position of
-/// the row][tile][output]`, so that a thread writes a part of the outputs.
+/// the row][patch][output]`, so that a thread writes a part of the outputs.
 struct Layout {
     /// Positions along an axis.
     span: usize,
-    tiles: usize,
-    /// Tiles of a block.
+    patches: usize,
+    /// Patches of a block.
     block: usize,
-    /// Floats from a tile of the inputs to the next.
+    /// Floats from a patch of the inputs to the next.
     pitch: usize,
     /// And from a position to the next.
     input_step: usize,
@@ -226,9 +202,17 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(kernels: Kernels, span: usize, tiles: usize, inputs: usize, width: usize) -> Self {
-        let (block, pitch) = (2 * kernels.tile_rows(), row_pitch(inputs));
-        Self { span, tiles, block, pitch, input_step: block * pitch + GAP, width, product_step: tiles * width + GAP }
+    fn new(kernels: Kernels, span: usize, patches: usize, inputs: usize, width: usize) -> Self {
+        let (block, pitch) = (2 * kernels.rows_at_once(), row_pitch(inputs));
+        Self {
+            span,
+            patches,
+            block,
+            pitch,
+            input_step: block * pitch + GAP,
+            width,
+            product_step: patches * width + GAP,
+        }
     }
 
     /// Floats of a block of inputs.
@@ -238,11 +222,11 @@ impl Layout {
 
     /// Floats of all inputs.
     fn inputs(&self) -> usize {
-        self.tiles.div_ceil(self.block) * self.block()
+        self.patches.div_ceil(self.block) * self.block()
     }
 
     fn of_block(&self, block: usize) -> Range<usize> {
-        block * self.block..((block + 1) * self.block).min(self.tiles)
+        block * self.block..((block + 1) * self.block).min(self.patches)
     }
 
     /// Floats of a row of positions of a part.
@@ -250,73 +234,73 @@ impl Layout {
         self.span * self.product_step
     }
 
-    /// The tiles as rows of a matmul, block by block.
+    /// The patches as rows of a matmul, block by block.
     fn runs(&self) -> Vec<Run> {
         let run =
             |block: usize| Run { first: block * self.block, rows: self.of_block(block).len(), sees: block..block + 1 };
-        (0..self.tiles.div_ceil(self.block)).map(run).collect()
+        (0..self.patches.div_ceil(self.block)).map(run).collect()
     }
 
     /// Where they lie, from a position's place in the first block on.
     fn segments(&self, len: usize) -> Vec<Segment> {
-        (0..self.tiles.div_ceil(self.block)).map(|block| Segment { x: block * self.block(), input: 0, len }).collect()
+        (0..self.patches.div_ceil(self.block)).map(|block| Segment { x: block * self.block(), input: 0, len }).collect()
     }
 }
 
-/// Where the tiles along an axis of `len` outputs begin, map by interleaved map.
-fn origins(len: usize, rate: usize, tile: usize) -> impl Iterator<Item = usize> {
-    (0..rate.min(len)).flat_map(move |start| (start..len).step_by(tile * rate))
+/// Where the patches along an axis of `len` outputs begin, map by interleaved map.
+fn origins(len: usize, rate: usize, side: usize) -> impl Iterator<Item = usize> {
+    (0..rate.min(len)).flat_map(move |start| (start..len).step_by(side * rate))
 }
 
-/// The span of the fastest tiles, `None` where windows over a map of this height and width take less time (for each input
-/// and output, as many products as there are taps inside the map), or tiles too much memory: `floats` are those of a position
-/// of a tile, before and after its products.
+/// The span of the fastest patches, `None` where windows over a map of this height and width take less time (for each input
+/// and output, as many products as there are taps inside the map), or patches too much memory: `floats` are those of a position
+/// of a patch, before and after its products.
 pub(super) fn best_span((v, h): (Window, Window), Size { height, width }: Size, floats: usize) -> Option<usize> {
     // Windows that see nothing but the pixel at their own place.
     if v.dilation >= height.max(width) {
         return None;
     }
-    let taps = |window: Window, len| (0..window.kernel).map(|tap| window.inside(len, tap).len()).sum::<usize>();
+    let seen = |window: Window, len| (0..window.kernel).map(|at| window.inside(len, at).len()).sum::<usize>();
     let cost = |span: usize| {
         let along = |window: Window| origins(window.output, window.dilation, span - 2).count();
-        (along(v) * along(h) + WEIGHTS_AS_TILES) * span * span
+        (along(v) * along(h) + WEIGHTS_AS_PATCHES) * span * span
     };
     // The larger one where both cost as much: it has fewer sums around its products.
     let span = if cost(MAX_SPAN - 1) < cost(MAX_SPAN) { MAX_SPAN - 1 } else { MAX_SPAN };
     let band = v.dilation.min(v.output) * origins(h.output, h.dilation, span - 2).count() * span * span * floats;
-    (band <= MAX_BAND && cost(span) <= taps(v, height) * taps(h, width)).then_some(span)
+    (band <= MAX_BAND && cost(span) <= seen(v, height) * seen(h, width)).then_some(span)
 }
 
-/// The tiles of some bands of an image.
-struct Tiles<'a> {
-    /// Outputs of a tile along an axis.
+/// The patches of some bands of an image.
+struct Patches<'a> {
+    /// Outputs of a patch along an axis.
     side: usize,
     rate: usize,
     /// First row of outputs, and their number.
     first: usize,
     rows: usize,
-    /// First columns of the tiles in a row of them.
+    /// First columns of the patches in a row of them.
     columns: &'a [usize],
 }
 
-impl Tiles<'_> {
-    /// Rows of tiles: `rate` to a band, fewer in one that has fewer rows of outputs.
+impl Patches<'_> {
+    /// Rows of patches: `rate` to a band, fewer in one that has fewer rows of outputs.
     fn len(&self) -> usize {
         let band = self.side * self.rate;
         (self.rows / band * self.rate + (self.rows % band).min(self.rate)) * self.columns.len()
     }
 
-    /// The tiles of a band.
+    /// The patches of a band.
     fn of_band(&self, band: usize) -> std::ops::Range<usize> {
         let start = |band: usize| (band * self.rate * self.columns.len()).min(self.len());
         start(band)..start(band + 1)
     }
 
-    /// First row and column of a tile's outputs.
-    fn at(&self, tile: usize) -> (usize, usize) {
-        let row = tile / self.columns.len();
+    /// First row and column of a patch's outputs.
+    fn at(&self, patch: usize) -> (usize, usize) {
+        let row = patch / self.columns.len();
         let (band, start) = (row / self.rate, row % self.rate);
-        (self.first + band * self.side * self.rate + start, self.columns[tile % self.columns.len()])
+        (self.first + band * self.side * self.rate + start, self.columns[patch % self.columns.len()])
     }
 }
 
@@ -325,9 +309,9 @@ mod tests {
     use super::*;
     use crate::graph::Padding;
 
-    /// Every output is in exactly one tile, whatever the size and the rate.
+    /// Every output is in exactly one patch, whatever the size and the rate.
     #[test]
-    fn tiles_cover_a_map_once() {
+    fn patches_cover_a_map_once() {
         let sizes = [
             (1, 1, 1),
             (4, 9, 1),
@@ -341,11 +325,11 @@ mod tests {
         ];
         for ((height, width, rate), side) in sizes.into_iter().flat_map(|size| [(size, 3), (size, 4)]) {
             let columns: Vec<usize> = origins(width, rate, side).collect();
-            let tiles = Tiles { side, rate, first: 0, rows: height, columns: &columns };
+            let patches = Patches { side, rate, first: 0, rows: height, columns: &columns };
             let mut seen = vec![0; height * width];
             let bands = height.div_ceil(side * rate);
-            for tile in (0..bands).flat_map(|band| tiles.of_band(band)) {
-                let (y, x) = tiles.at(tile);
+            for patch in (0..bands).flat_map(|band| patches.of_band(band)) {
+                let (y, x) = patches.at(patch);
                 for i in 0..side * side {
                     let (y, x) = (y + i / side * rate, x + i % side * rate);
                     if y < height && x < width {
@@ -353,12 +337,12 @@ mod tests {
                     }
                 }
             }
-            assert_eq!(seen, vec![1; height * width], "{height}×{width} at rate {rate}, tiles of {side}");
-            assert_eq!(tiles.of_band(bands - 1).end, tiles.len());
+            assert_eq!(seen, vec![1; height * width], "{height}×{width} at rate {rate}, patches of {side}");
+            assert_eq!(patches.of_band(bands - 1).end, patches.len());
         }
     }
 
-    /// Maps of 6×6 are four tiles of 3×3, of 25 products each; of 8×8 four of 4×4. At rate 12, a map of 33×33 is 144 tiles of
+    /// Maps of 6×6 are four patches of 3×3, of 25 products each; of 8×8 four of 4×4. At rate 12, a map of 33×33 is 144 patches of
     /// 3×3, where windows see 75 taps along an axis; on 17×17 they see 27, on 5×5 none but the middle one.
     #[test]
     fn the_form_with_the_fewest_products() {

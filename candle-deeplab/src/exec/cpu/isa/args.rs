@@ -1,26 +1,21 @@
-//! What the kernels take, and the checks that their unsafe code relies on.
+//! What the kernels are given, and the checks that their unsafe code relies on.
 
 use std::ops::Range;
 
-use super::Weights;
-use crate::exec::cpu::winograd::{MAX_SPAN, MAX_TILE, TAPS};
+use super::packed::Weights;
+use crate::exec::fuse::Clamp;
 
-/// Bounds that a result is held to: an activation, or none. NaN stays NaN.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(in super::super) struct Clamp {
-    pub(in super::super) low: f32,
-    pub(in super::super) high: f32,
-}
+/// Inputs that a patch of Winograd's algorithm sees along an axis, at most.
+pub(in super::super) const MAX_SPAN: usize = 6;
+/// Outputs of a patch along an axis, at most.
+pub(super) const MAX_SIDE: usize = MAX_SPAN - 2;
+/// Weights of the kernels that the algorithm is for, 3×3.
+pub(in super::super) const KERNEL_AREA: usize = 9;
 
-impl Clamp {
-    pub(in super::super) const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+/// Sums that the measurement of the peak keeps going at once: enough to hide the latency of an addition.
+pub(super) const CHAINS: usize = 12;
 
-    pub(in super::super) fn apply(self, x: f32) -> f32 {
-        x.clamp(self.low, self.high)
-    }
-}
-
-/// Neighbouring inputs of a matmul that lie side by side in memory.
+/// Inputs of a matmul's row that lie side by side in memory.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Segment {
     /// Where those of a run's first row begin.
@@ -30,16 +25,17 @@ pub(in super::super) struct Segment {
     pub(in super::super) len: usize,
 }
 
-/// Neighbouring rows of a result that are computed from the same segments, or taps. What none of them names counts as zero.
+/// Neighbouring rows of a result that are computed from the same segments, or neighbours. Inputs that none of these names
+/// count as zero.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Run {
     pub(in super::super) first: usize,
     pub(in super::super) rows: usize,
-    /// Which of the segments or taps.
+    /// Which of the segments or neighbours.
     pub(in super::super) sees: Range<usize>,
 }
 
-/// `out[r] = clamp(weights · x[r] + bias + Σ starts[r] + residual[r])` for some rows.
+/// `out[r] = clamp(weights · x[r] + bias + Σ starts[r] + residual[r])` for some rows `r`.
 pub(in super::super) struct Matmul<'a> {
     pub(in super::super) runs: &'a [Run],
     pub(in super::super) segments: &'a [Segment],
@@ -49,7 +45,7 @@ pub(in super::super) struct Matmul<'a> {
     /// Whether rows lie as [`Interleave`] leaves them; `x_pitch` is their number of inputs then.
     pub(in super::super) interleaved: bool,
     pub(in super::super) weights: Weights<'a>,
-    /// Earlier sums to add: rows of whole panels.
+    /// Earlier sums to add, each as rows of whole panels.
     pub(in super::super) starts: &'a [&'a [f32]],
     /// Rows to add to the result, and their pitch.
     pub(in super::super) residual: Option<(&'a [f32], usize)>,
@@ -60,14 +56,14 @@ pub(in super::super) struct Matmul<'a> {
 
 impl Matmul<'_> {
     /// # Panics
-    /// Where a slice is too short. The plan makes them long enough; this is what the unsafe kernels rely on.
-    pub(super) fn check(&self, tile_rows: usize) {
+    /// Where a slice is too short. A plan makes them long enough; the unsafe kernels rely on this check alone.
+    pub(super) fn check(&self, rows_at_once: usize) {
         let Weights { inputs, outputs, width, bias, .. } = self.weights;
         assert!(bias.len() == outputs.next_multiple_of(width), "matmul: bias");
         for Run { first, rows, sees } in self.runs {
             for segment in &self.segments[sees.clone()] {
                 let x = self.x.get(segment.x..).unwrap_or_default();
-                assert!(self.holds_rows(x, *rows, segment.len, tile_rows), "matmul: input");
+                assert!(self.holds_rows(x, *rows, segment.len, rows_at_once), "matmul: input");
                 assert!(segment.input <= inputs && segment.len <= inputs - segment.input, "matmul: weights");
             }
             let rows = first.checked_add(*rows).unwrap_or(usize::MAX);
@@ -78,42 +74,43 @@ impl Matmul<'_> {
     }
 
     /// Whether `x` has so many rows of `len` inputs.
-    fn holds_rows(&self, x: &[f32], rows: usize, len: usize, tile_rows: usize) -> bool {
+    fn holds_rows(&self, x: &[f32], rows: usize, len: usize, rows_at_once: usize) -> bool {
         if !self.interleaved {
             return holds(x, rows, self.x_pitch, len);
         }
-        let tile = |floats: usize| floats.checked_mul(tile_rows);
-        tile(self.x_pitch).zip(tile(len)).is_some_and(|(step, len)| holds(x, rows.div_ceil(tile_rows), step, len))
+        let group = |floats: usize| floats.checked_mul(rows_at_once);
+        group(self.x_pitch).zip(group(len)).is_some_and(|(step, len)| holds(x, rows.div_ceil(rows_at_once), step, len))
     }
 }
 
-/// Rows that are put into tiles of [`tile_rows`](Kernels::tile_rows), each `[input][row]`: what a matmul reads is then one
-/// stream of memory, not one for each row. What a last tile lacks in rows is zero.
+/// Rows that are put into groups of as many as a [`matmul`](super::Kernels::matmul) [computes at
+/// once](super::Kernels::rows_at_once), each `[input][row]`: it then reads one stream of memory instead of one for each row. The
+/// last group is filled up with zeros.
 pub(in super::super) struct Interleave<'a> {
     pub(in super::super) x: &'a [f32],
     /// From a row to the next.
     pub(in super::super) pitch: usize,
     pub(in super::super) rows: usize,
     pub(in super::super) inputs: usize,
-    /// The tiles.
+    /// The groups.
     pub(in super::super) out: &'a mut [f32],
 }
 
 impl Interleave<'_> {
     /// # Panics
     /// As [`Matmul::check`].
-    pub(super) fn check(&self, tile_rows: usize) {
+    pub(super) fn check(&self, rows_at_once: usize) {
         assert!(holds(self.x, self.rows, self.pitch, self.inputs), "interleave: input");
-        let tile = tile_rows.saturating_mul(self.inputs);
-        assert!(holds(self.out, self.rows.div_ceil(tile_rows), tile, tile), "interleave: output");
+        let group = rows_at_once.saturating_mul(self.inputs);
+        assert!(holds(self.out, self.rows.div_ceil(rows_at_once), group, group), "interleave: output");
     }
 }
 
-/// The sums of the quarters `a`, `b`, `c`, `d` of a matrix that [Strassen's algorithm](super::strassen) multiplies:
-/// `±c + d`, `±c + d ∓ a`, `±a ∓ c` and `b` without the second.
+/// The sums of the quarters `a`, `b`, `c`, `d` of a matrix that [Strassen's algorithm](super::super::strassen) multiplies:
+/// `±c + d`, `±c + d ∓ a`, `±a ∓ c`, and `b` minus the second of these.
 pub(in super::super) struct Quarters<'a> {
     pub(in super::super) quarters: [&'a [f32]; 4],
-    /// Of `a` and `c`: 1 or −1.
+    /// The sign of `a` and `c`: 1 or −1.
     pub(in super::super) sign: f32,
     pub(in super::super) len: usize,
     /// The sums, `step` apart.
@@ -130,22 +127,22 @@ impl Quarters<'_> {
     }
 }
 
-/// One tap of a depthwise convolution, as offsets.
+/// A neighbour of a pixel that a depthwise convolution's window sees, as offsets.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Tap {
-    /// Of the input of a run's first pixel.
+pub(in super::super) struct Neighbour {
+    /// Where the channels begin that a run's first pixel sees.
     pub(in super::super) input: usize,
-    /// Of the weights, one a channel.
+    /// Where the weights begin that they are multiplied by, one for each channel.
     pub(in super::super) weight: usize,
 }
 
-/// `out[p][c] = clamp(bias[c] + Σ_tap weights[tap][c] · x[tap][p][c])` for some pixels.
+/// `out[p][c] = clamp(bias[c] + Σₙ weights[n][c] · x[n][p][c])` for some pixels `p`, over their neighbours `n`.
 pub(in super::super) struct Depthwise<'a> {
     pub(in super::super) runs: &'a [Run],
-    pub(in super::super) taps: &'a [Tap],
+    pub(in super::super) neighbours: &'a [Neighbour],
     pub(in super::super) channels: usize,
     pub(in super::super) x: &'a [f32],
-    /// From the input of a pixel of a run to that of the next.
+    /// From what a pixel of a run sees to what the next one sees.
     pub(in super::super) x_step: usize,
     pub(in super::super) weights: &'a [f32],
     pub(in super::super) bias: &'a [f32],
@@ -161,14 +158,14 @@ impl Depthwise<'_> {
     /// As [`Matmul::check`].
     pub(super) fn check(&self) {
         let channels = self.channels;
-        for tap in self.taps {
-            let weights = self.weights.get(tap.weight..).unwrap_or_default();
+        for neighbour in self.neighbours {
+            let weights = self.weights.get(neighbour.weight..).unwrap_or_default();
             assert!(holds(weights, 1, 0, channels), "depthwise: weights");
         }
         assert!(holds(self.bias, 1, 0, channels), "depthwise: bias");
         for Run { first, rows, sees } in self.runs {
-            for tap in &self.taps[sees.clone()] {
-                let x = self.x.get(tap.input..).unwrap_or_default();
+            for neighbour in &self.neighbours[sees.clone()] {
+                let x = self.x.get(neighbour.input..).unwrap_or_default();
                 assert!(holds(x, *rows, self.x_step, channels), "depthwise: input");
             }
             let rows = first.checked_add(*rows).unwrap_or(usize::MAX);
@@ -177,76 +174,76 @@ impl Depthwise<'_> {
     }
 }
 
-/// A row of positions of `G g Gᵀ`, for a panel of kernels.
-pub(in super::super) struct TileWeights<'a> {
-    /// Positions of a tile along an axis, 5 or 6.
+/// A row of positions of `G g Gᵀ`, for a panel of 3×3 kernels `g`.
+pub(in super::super) struct PatchWeights<'a> {
+    /// Positions of a patch along an axis, 5 or 6.
     pub(in super::super) span: usize,
-    /// `[tap][input][width]`
+    /// `[pixel of the kernel][input][width]`
     pub(in super::super) panel: &'a [f32],
     pub(in super::super) width: usize,
     pub(in super::super) inputs: usize,
     /// Which row of positions.
     pub(in super::super) row: usize,
-    /// `[input][width]` of a position of the row begin at its number times `step`.
+    /// Position number `i` of the row begins at `i * step`, `[input][width]`.
     pub(in super::super) out: &'a mut [f32],
     pub(in super::super) step: usize,
 }
 
-impl TileWeights<'_> {
+impl PatchWeights<'_> {
     /// # Panics
     /// As [`Matmul::check`].
     pub(super) fn check(&self, lanes: Option<usize>) {
         let Self { width, inputs, .. } = *self;
-        assert!(lanes.is_some_and(|lanes| width.is_multiple_of(lanes)), "tile: panel");
-        assert!(is_span(self.span) && self.row < self.span, "tile: row");
-        assert!(holds(self.panel, TAPS, inputs * width, inputs * width), "tile: weights");
-        assert!(holds(self.out, self.span, self.step, inputs * width), "tile: transformed");
+        assert!(lanes.is_some_and(|lanes| width.is_multiple_of(lanes)), "patch: panel");
+        assert!(is_span(self.span) && self.row < self.span, "patch: row");
+        assert!(holds(self.panel, KERNEL_AREA, inputs * width, inputs * width), "patch: weights");
+        assert!(holds(self.out, self.span, self.step, inputs * width), "patch: transformed");
     }
 }
 
-/// `Bᵀ d B` of the inputs of a tile, channel by channel.
-pub(in super::super) struct TileInput<'a> {
-    /// Inputs of a tile along an axis, 5 or 6.
+/// `Bᵀ d B` of the inputs `d` of a patch, channel by channel.
+pub(in super::super) struct PatchInput<'a> {
+    /// Inputs of a patch along an axis, 5 or 6.
     pub(in super::super) span: usize,
     pub(in super::super) x: &'a [f32],
     /// Where the channels of each begin, row by row; `None` in the padding, which is zero.
     pub(in super::super) pixels: [Option<usize>; MAX_SPAN * MAX_SPAN],
     pub(in super::super) channels: usize,
-    /// The channels of a position begin at `position * step`.
+    /// The channels of position number `i` begin at `i * step`.
     pub(in super::super) out: &'a mut [f32],
     pub(in super::super) step: usize,
 }
 
-impl TileInput<'_> {
+impl PatchInput<'_> {
     /// # Panics
     /// As [`Matmul::check`].
     pub(super) fn check(&self, lanes: Option<usize>) {
-        assert!(lanes.is_some_and(|lanes| self.channels >= lanes), "tile: channels");
+        assert!(lanes.is_some_and(|lanes| self.channels >= lanes), "patch: channels");
         let seen = |pixel: usize| holds(self.x.get(pixel..).unwrap_or_default(), 1, 0, self.channels);
-        assert!(self.pixels.iter().flatten().all(|pixel| seen(*pixel)), "tile: input");
-        assert!(is_span(self.span), "tile: span");
-        assert!(holds(self.out, self.span * self.span, self.step, self.channels), "tile: transformed");
+        assert!(self.pixels.iter().flatten().all(|pixel| seen(*pixel)), "patch: input");
+        assert!(is_span(self.span), "patch: span");
+        assert!(holds(self.out, self.span * self.span, self.step, self.channels), "patch: transformed");
     }
 }
 
-/// `clamp(Aᵀ m A + bias + residual)` of the products of a tile, channel by channel.
-pub(in super::super) struct TileOutput<'a> {
-    /// Positions of a tile along an axis, 5 or 6; it has two outputs fewer.
+/// `clamp(Aᵀ m A + bias + residual)` of the products `m` of a patch, channel by channel.
+pub(in super::super) struct PatchOutput<'a> {
+    /// Positions of a patch along an axis, 5 or 6; it has two outputs fewer.
     pub(in super::super) span: usize,
     pub(in super::super) products: Products<'a>,
     pub(in super::super) channels: usize,
-    /// One a channel, whole panels.
+    /// One for each channel, filled up to whole panels.
     pub(in super::super) bias: &'a [f32],
     pub(in super::super) clamp: Clamp,
-    /// The pixels of the output, row by row; `None` for those outside.
-    pub(in super::super) pixels: [Option<usize>; MAX_TILE * MAX_TILE],
+    /// The numbers of the output's pixels, row by row; `None` for those outside of the map.
+    pub(in super::super) pixels: [Option<usize>; MAX_SIDE * MAX_SIDE],
     /// Pixels to add to the result, and their pitch.
     pub(in super::super) residual: Option<(&'a [f32], usize)>,
     pub(in super::super) out: &'a mut [f32],
     pub(in super::super) out_pitch: usize,
 }
 
-/// The products of a tile: `width` channels, one or more panels, of position (y, x) begin at
+/// The products of a patch. Those of a part of the channels (`width` of them, one or more panels) at position (y, x) begin at
 /// `y * row_step + part * part_step + x * step`.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Products<'a> {
@@ -257,24 +254,24 @@ pub(in super::super) struct Products<'a> {
     pub(in super::super) step: usize,
 }
 
-impl TileOutput<'_> {
+impl PatchOutput<'_> {
     /// # Panics
     /// As [`Matmul::check`].
     pub(super) fn check(&self, lanes: Option<usize>) {
         let (channels, Products { data, width, row_step, part_step, step }) = (self.channels, self.products);
-        assert!(lanes.is_some_and(|lanes| width > 0 && width.is_multiple_of(lanes)), "tile: panel");
-        assert!(channels > 0 && self.bias.len() >= channels.next_multiple_of(lanes.unwrap_or(1)), "tile: bias");
-        assert!(is_span(self.span), "tile: span");
+        assert!(lanes.is_some_and(|lanes| width > 0 && width.is_multiple_of(lanes)), "patch: panel");
+        assert!(channels > 0 && self.bias.len() >= channels.next_multiple_of(lanes.unwrap_or(1)), "patch: bias");
+        assert!(is_span(self.span), "patch: span");
         let last = [(self.span - 1, row_step), ((channels - 1) / width, part_step), (self.span - 1, step), (1, width)];
         let end = last.iter().try_fold(0, |sum: usize, (count, step)| sum.checked_add(count.checked_mul(*step)?));
-        assert!(end.is_some_and(|end| end <= data.len()), "tile: products");
+        assert!(end.is_some_and(|end| end <= data.len()), "patch: products");
         let pixels = self.pixels.iter().flatten().max().map_or(0, |last| last.saturating_add(1));
-        assert!(holds(self.out, pixels, self.out_pitch, channels), "tile: output");
-        assert!(self.residual.is_none_or(|(x, pitch)| holds(x, pixels, pitch, channels)), "tile: residual");
+        assert!(holds(self.out, pixels, self.out_pitch, channels), "patch: output");
+        assert!(self.residual.is_none_or(|(x, pitch)| holds(x, pixels, pitch, channels)), "patch: residual");
     }
 }
 
-/// Whether there are kernels for tiles of so many inputs along an axis.
+/// Whether there are kernels for patches of so many inputs along an axis.
 fn is_span(span: usize) -> bool {
     matches!(span, 5 | MAX_SPAN)
 }

@@ -1,18 +1,19 @@
-//! AVX2 and FMA: 8 lanes, 16 registers, of which a 6×16 tile takes 12 for sums, 2 for weights and 1 for an input.
+//! AVX2 and FMA: 8 lanes, 16 registers, of which 6 rows of 16 outputs take 12 for sums, 2 for weights and 1 for an input.
 
 use std::arch::x86_64::{
     __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps,
     _mm256_storeu_ps,
 };
 
+use super::args::{Depthwise, Interleave, Matmul, PatchInput, PatchOutput, PatchWeights, Quarters};
 use super::lanes::{self, F32, Lanes};
-use super::{Depthwise, Interleave, Matmul, Quarters, TileInput, TileOutput, TileWeights, interleave, tiles};
+use super::{interleave, patch};
 
 pub(super) const LANES: usize = 8;
-/// Of a panel.
+/// Vectors of a panel.
 const VECTORS: usize = 2;
 pub(super) const PANEL_WIDTH: usize = VECTORS * LANES;
-pub(super) const TILE_ROWS: usize = 6;
+pub(super) const ROWS_AT_ONCE: usize = 6;
 
 /// # Safety
 /// AVX2 and FMA exist.
@@ -27,7 +28,7 @@ pub(super) unsafe fn multiply_adds(rounds: usize) -> f32 {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn matmul(args: Matmul<'_>) {
     // SAFETY: the caller's promises; `Kernels` packs panels of `PANEL_WIDTH`.
-    unsafe { lanes::matmul::<__m256, F32, TILE_ROWS, VECTORS>(args) }
+    unsafe { lanes::matmul::<__m256, F32, ROWS_AT_ONCE, VECTORS>(args) }
 }
 
 /// # Safety
@@ -35,7 +36,7 @@ pub(super) unsafe fn matmul(args: Matmul<'_>) {
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn interleave(args: Interleave<'_>) {
     // SAFETY: the caller's promises.
-    unsafe { interleave::interleave::<TILE_ROWS>(args) }
+    unsafe { interleave::interleave::<ROWS_AT_ONCE>(args) }
 }
 
 /// # Safety
@@ -55,40 +56,40 @@ pub(super) unsafe fn depthwise(args: Depthwise<'_>) {
 }
 
 /// # Safety
-/// AVX2 and FMA exist, and the arguments are [checked](TileWeights::check).
+/// AVX2 and FMA exist, and the arguments are [checked](PatchWeights::check).
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn tile_weights(args: TileWeights<'_>) {
+pub(super) unsafe fn patch_weights(args: PatchWeights<'_>) {
     // SAFETY: the caller's promises.
     unsafe {
         match args.span {
-            6 => tiles::weights::<__m256, 6>(args),
-            _ => tiles::weights::<__m256, 5>(args),
+            6 => patch::weights::<__m256, 6>(args),
+            _ => patch::weights::<__m256, 5>(args),
         }
     }
 }
 
 /// # Safety
-/// AVX2 and FMA exist, and the arguments are [checked](TileInput::check).
+/// AVX2 and FMA exist, and the arguments are [checked](PatchInput::check).
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn tile_input(args: TileInput<'_>) {
+pub(super) unsafe fn patch_input(args: PatchInput<'_>) {
     // SAFETY: the caller's promises.
     unsafe {
         match args.span {
-            6 => tiles::input::<__m256, 6>(args),
-            _ => tiles::input::<__m256, 5>(args),
+            6 => patch::input::<__m256, 6>(args),
+            _ => patch::input::<__m256, 5>(args),
         }
     }
 }
 
 /// # Safety
-/// AVX2 and FMA exist, and the arguments are [checked](TileOutput::check).
+/// AVX2 and FMA exist, and the arguments are [checked](PatchOutput::check).
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn tile_output(args: TileOutput<'_>) {
+pub(super) unsafe fn patch_output(args: PatchOutput<'_>) {
     // SAFETY: the caller's promises.
     unsafe {
         match args.span {
-            6 => tiles::output::<__m256, 6>(args),
-            _ => tiles::output::<__m256, 5>(args),
+            6 => patch::output::<__m256, 6>(args),
+            _ => patch::output::<__m256, 5>(args),
         }
     }
 }

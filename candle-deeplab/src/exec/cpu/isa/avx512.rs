@@ -1,5 +1,5 @@
-//! AVX-512: 16 lanes, 32 registers, of which an 8×48 tile takes 24 for sums, 3 for weights and 1 for an input. 12×32 and
-//! 14×32 would leave fewer idle, and load more inputs for each multiply-add.
+//! AVX-512: 16 lanes, 32 registers, of which 8 rows of 48 outputs take 24 for sums, 3 for weights and 1 for an input. 12 or 14
+//! rows of 32 would leave fewer idle, and load more inputs for each multiply-add.
 
 use std::arch::x86_64::{
     __m512, __m512bh, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
@@ -7,14 +7,15 @@ use std::arch::x86_64::{
 };
 use std::mem::transmute;
 
+use super::args::{Depthwise, Interleave, Matmul, PatchInput, PatchOutput, PatchWeights, Quarters};
 use super::lanes::{self, F32, Lanes, MulAdd};
-use super::{Depthwise, Interleave, Matmul, Quarters, TileInput, TileOutput, TileWeights, interleave, tiles};
+use super::{interleave, patch};
 
 pub(super) const LANES: usize = 16;
-/// Of a panel.
+/// Vectors of a panel.
 const VECTORS: usize = 3;
 pub(super) const PANEL_WIDTH: usize = VECTORS * LANES;
-pub(super) const TILE_ROWS: usize = 8;
+pub(super) const ROWS_AT_ONCE: usize = 8;
 
 /// # Safety
 /// AVX-512 F exists.
@@ -37,7 +38,7 @@ pub(super) unsafe fn multiply_adds_bf16(rounds: usize) -> f32 {
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn matmul(args: Matmul<'_>) {
     // SAFETY: the caller's promises; `Kernels` packs panels of `PANEL_WIDTH`.
-    unsafe { lanes::matmul::<__m512, F32, TILE_ROWS, VECTORS>(args) }
+    unsafe { lanes::matmul::<__m512, F32, ROWS_AT_ONCE, VECTORS>(args) }
 }
 
 /// # Safety
@@ -45,10 +46,10 @@ pub(super) unsafe fn matmul(args: Matmul<'_>) {
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub(super) unsafe fn matmul_bf16(args: Matmul<'_>) {
     // SAFETY: the caller's promises; `Kernels` packs panels of `PANEL_WIDTH`.
-    unsafe { lanes::matmul::<__m512, Bf16, TILE_ROWS, VECTORS>(args) }
+    unsafe { lanes::matmul::<__m512, Bf16, ROWS_AT_ONCE, VECTORS>(args) }
 }
 
-/// Rounds to bf16, two numbers a word; returns how many words it has filled: what is left is less than 32 numbers.
+/// Rounds to bf16, two numbers to a word, and returns how many words it has filled; fewer than 32 numbers are left.
 ///
 /// # Safety
 /// AVX-512 F and BF16 exist.
@@ -67,7 +68,7 @@ pub(super) unsafe fn round(x: &[f32], words: &mut [f32]) -> usize {
     len
 }
 
-/// Each 32 bits are two numbers.
+/// Each word is two numbers.
 struct Bf16;
 
 impl MulAdd<__m512> for Bf16 {
@@ -83,7 +84,7 @@ impl MulAdd<__m512> for Bf16 {
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn interleave(args: Interleave<'_>) {
     // SAFETY: the caller's promises; where there is AVX-512, there is AVX2.
-    unsafe { interleave::interleave::<TILE_ROWS>(args) }
+    unsafe { interleave::interleave::<ROWS_AT_ONCE>(args) }
 }
 
 /// # Safety
@@ -103,40 +104,40 @@ pub(super) unsafe fn depthwise(args: Depthwise<'_>) {
 }
 
 /// # Safety
-/// AVX-512 F exists, and the arguments are [checked](TileWeights::check).
+/// AVX-512 F exists, and the arguments are [checked](PatchWeights::check).
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn tile_weights(args: TileWeights<'_>) {
+pub(super) unsafe fn patch_weights(args: PatchWeights<'_>) {
     // SAFETY: the caller's promises.
     unsafe {
         match args.span {
-            6 => tiles::weights::<__m512, 6>(args),
-            _ => tiles::weights::<__m512, 5>(args),
+            6 => patch::weights::<__m512, 6>(args),
+            _ => patch::weights::<__m512, 5>(args),
         }
     }
 }
 
 /// # Safety
-/// AVX-512 F exists, and the arguments are [checked](TileInput::check).
+/// AVX-512 F exists, and the arguments are [checked](PatchInput::check).
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn tile_input(args: TileInput<'_>) {
+pub(super) unsafe fn patch_input(args: PatchInput<'_>) {
     // SAFETY: the caller's promises.
     unsafe {
         match args.span {
-            6 => tiles::input::<__m512, 6>(args),
-            _ => tiles::input::<__m512, 5>(args),
+            6 => patch::input::<__m512, 6>(args),
+            _ => patch::input::<__m512, 5>(args),
         }
     }
 }
 
 /// # Safety
-/// AVX-512 F exists, and the arguments are [checked](TileOutput::check).
+/// AVX-512 F exists, and the arguments are [checked](PatchOutput::check).
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn tile_output(args: TileOutput<'_>) {
+pub(super) unsafe fn patch_output(args: PatchOutput<'_>) {
     // SAFETY: the caller's promises.
     unsafe {
         match args.span {
-            6 => tiles::output::<__m512, 6>(args),
-            _ => tiles::output::<__m512, 5>(args),
+            6 => patch::output::<__m512, 6>(args),
+            _ => patch::output::<__m512, 5>(args),
         }
     }
 }

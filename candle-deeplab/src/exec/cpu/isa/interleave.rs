@@ -1,15 +1,15 @@
-//! Rows of a matmul into tiles, by transposing squares of 8×8 in registers.
+//! Rows of a matmul put into groups, by transposing squares of 8×8 in registers.
 
 use std::arch::x86_64::{
     __m256, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
     _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
-use super::Interleave;
+use super::args::Interleave;
 
 const LANES: usize = 8;
 
-/// Puts rows into tiles of `ROWS`, `[input][row]`.
+/// Puts rows into groups of `ROWS`, `[input][row]`.
 ///
 /// # Safety
 /// AVX2 exists, and the arguments are [checked](Interleave::check).
@@ -20,11 +20,11 @@ pub(super) unsafe fn interleave<const ROWS: usize>(args: Interleave<'_>) {
     for (first, out) in (0..rows).step_by(ROWS).zip(out.chunks_exact_mut((ROWS * inputs).max(1))) {
         let there = ROWS.min(rows - first);
         let mut k = 0;
-        // A store is wider than the rows of an input where these are fewer than 8; the next input overwrites that, and the
-        // tile has room for it where one is left beyond the square.
+        // Where a group has fewer than 8 rows, a store reaches into the place of the next input, which is stored later. Behind
+        // the square there is room for that: an input is left.
         while k + LANES < inputs {
             // SAFETY: `check` has found the rows with all their inputs, of which more than 8 are left. The last store begins
-            // two inputs or more before the end of the tile: `LANES` floats are left there.
+            // two inputs or more before the end of the group: `LANES` floats are left there.
             unsafe {
                 let row = |r: usize| match r < there {
                     true => _mm256_loadu_ps(x.as_ptr().add((first + r) * pitch + k)),

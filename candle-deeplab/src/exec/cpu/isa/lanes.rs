@@ -1,11 +1,11 @@
-//! The kernels of every vector instruction set, written once over the vector type. A file per set ([`avx2`](super::avx2))
-//! gives the type's operations and compiles the kernels with its instructions switched on.
+//! The kernels of all vector instruction sets, written once over the type of the vector. Each set has a file, such as
+//! [`avx2`](super::avx2), which has the type's operations and compiles the kernels with its instructions switched on.
 #![expect(clippy::needless_range_loop, reason = "sums stay in registers where the loops over them are counted")]
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::hint::black_box;
 
-use super::{CHAINS, Depthwise, Matmul, Quarters, Run, Tap};
+use super::args::{CHAINS, Depthwise, Matmul, Neighbour, Quarters, Run};
 
 /// A vector of floats.
 ///
@@ -28,14 +28,14 @@ pub(super) trait Lanes: Copy {
     unsafe fn at_most(self, high: Self) -> Self;
 }
 
-/// What a matmul adds up, of the 32 bits that it takes of a row and of the weights at a time.
+/// How a matmul multiplies words of 32 bits of a row and of the weights, and adds the products up.
 pub(super) trait MulAdd<V> {
     /// # Safety
     /// The instructions exist.
     unsafe fn add(x: V, weights: V, sum: V) -> V;
 }
 
-/// Each 32 bits are a number.
+/// Each word is a number.
 pub(super) struct F32;
 
 impl<V: Lanes> MulAdd<V> for F32 {
@@ -46,10 +46,11 @@ impl<V: Lanes> MulAdd<V> for F32 {
     }
 }
 
-/// Floats of a cache line: of many rows, a kernel reads and writes so many at once, lest a line be fetched twice.
+/// Floats of a cache line. Where a kernel reads or writes many rows, it takes as many floats of each at once, so that no line
+/// is fetched twice.
 pub(super) const LINE: usize = 16;
 
-/// Asks for a cache line, to be there when it is needed; there may be none at that address.
+/// Asks for a cache line that is needed soon. The address may be invalid.
 #[inline(always)]
 fn fetch(at: *const f32) {
     // SAFETY: every x86-64 has the instruction; it changes nothing but caches, and ignores addresses that cannot be read.
@@ -59,7 +60,7 @@ fn fetch(at: *const f32) {
 /// The widest panel: three of the widest vectors.
 pub(super) const MAX_PANEL: usize = 48;
 
-/// The most rows of a tile.
+/// The most rows that a matmul computes at once.
 const MAX_ROWS: usize = 8;
 
 /// Evaluates an expression with a number from 1 to `$most` as a constant; no code is made for greater ones.
@@ -88,7 +89,7 @@ pub(super) unsafe fn multiply_adds<V: Lanes, M: MulAdd<V>>(rounds: usize) -> f32
     // SAFETY: the caller's promise; the array has a vector's lanes.
     unsafe {
         // About a half as f32, and two halves as bf16.
-        let factor = V::splat(f32::from_bits(std::hint::black_box(0x3f00_3f00)));
+        let factor = V::splat(f32::from_bits(black_box(0x3f00_3f00)));
         let mut sums = [V::splat(1.0); CHAINS];
         for _ in 0..rounds {
             for sum in &mut sums {
@@ -102,7 +103,7 @@ pub(super) unsafe fn multiply_adds<V: Lanes, M: MulAdd<V>>(rounds: usize) -> f32
     }
 }
 
-/// A matmul by tiles of `ROWS` rows and `VECTORS` vectors of outputs, all inputs summed up in registers.
+/// A matmul that computes `ROWS` rows and `VECTORS` vectors of outputs at once: all inputs are summed up in registers.
 ///
 /// # Safety
 /// The vector's instructions exist, the arguments are [checked](Matmul::check), and the panels are `VECTORS` vectors wide.
@@ -120,17 +121,17 @@ pub(super) unsafe fn matmul<V: Lanes, M: MulAdd<V>, const ROWS: usize, const VEC
                 let left = run.rows - row;
                 let rows = match args.interleaved {
                     true => left.min(ROWS),
-                    // Tiles of one size, give or take a row: a last one of a single row would wait for each addition.
+                    // Evenly, give or take a row: a last single row would wait for each addition.
                     false => left.div_ceil(left.div_ceil(ROWS)),
                 };
-                let at = Tile { panel, bias, first, columns, run, row };
+                let part = Part { panel, bias, first, columns, run, row };
                 with_constant!(rows, ROWS, |R| with_constant!(vectors, VECTORS, |C| {
-                    // SAFETY: the caller's promises; these rows are left, where a tile begins, and the panel has these
+                    // SAFETY: the caller's promises; these rows are left, where a group begins, and the panel has these
                     // vectors.
                     unsafe {
                         match args.interleaved {
-                            true => tile::<V, M, R, C, VECTORS, ROWS>(&mut args, at),
-                            false => tile::<V, M, R, C, VECTORS, 1>(&mut args, at),
+                            true => compute::<V, M, R, C, VECTORS, ROWS>(&mut args, part),
+                            false => compute::<V, M, R, C, VECTORS, 1>(&mut args, part),
                         }
                     }
                 }));
@@ -140,33 +141,34 @@ pub(super) unsafe fn matmul<V: Lanes, M: MulAdd<V>, const ROWS: usize, const VEC
     }
 }
 
-/// Which part of a matmul's result is computed.
-struct Tile<'a> {
+/// Which part of a matmul's result is computed: some rows, and the outputs of a panel.
+struct Part<'a> {
     panel: &'a [f32],
     bias: &'a [f32],
+    /// The first output.
     first: usize,
     columns: usize,
     run: &'a Run,
-    /// Of the run.
+    /// The first row, counted in the run.
     row: usize,
 }
 
-/// Inputs between two tests for the last one: the fewer instructions around the arithmetic, the less it loses where a
-/// core's front end is shared with another thread.
+/// Inputs in one turn of the innermost loop. Where two threads share a core's front end, every instruction around the
+/// arithmetic costs time.
 const UNROLL: usize = 4;
 
-/// Computes `R` rows and the first `C` of a panel's `VECTORS` vectors of outputs. `STEP` floats lie between two inputs of
-/// a row: 1, or the rows of an interleaved tile.
+/// Computes `R` rows and the first `C` of a panel's `VECTORS` vectors of outputs. From an input of a row to the next are
+/// `STEP` floats: 1, or as many as the rows of an interleaved group.
 ///
 /// # Safety
 /// As [`matmul`], and the rows exist.
 #[inline(always)]
-unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VECTORS: usize, const STEP: usize>(
+unsafe fn compute<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VECTORS: usize, const STEP: usize>(
     args: &mut Matmul<'_>,
-    at: Tile<'_>,
+    part: Part<'_>,
 ) {
     let (inputs, width) = (args.weights.inputs, VECTORS * V::LANES);
-    let Tile { panel, bias, first, columns, run, row: run_row } = at;
+    let Part { panel, bias, first, columns, run, row: run_row } = part;
     debug_assert!(panel.len() == inputs * width && bias.len() == width && columns <= C * V::LANES && C <= VECTORS);
     // SAFETY: `check` has found the run's rows of every segment in `x`, its inputs among the weights', and its rows of
     // `outputs` values in `out` and `residual`, of whole panels in `starts`; `row + R <= run.rows`, `first + columns <=
@@ -182,7 +184,7 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
         let row = run.first + run_row;
         let out = args.out.as_mut_ptr().add(row * args.out_pitch + first);
         let residual = args.residual.map(|(x, pitch)| (x.as_ptr().add(row * pitch + first), pitch));
-        // Rows are far apart: no stream of reads would bring these lines by the time the sums are done.
+        // Rows are far apart, so that no hardware prefetcher has these lines ready by the time the sums are done.
         for r in 0..R {
             for at in (0..C * V::LANES).step_by(LINE) {
                 if let Some((residual, pitch)) = residual {
@@ -203,7 +205,8 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
         for segment in &args.segments[run.sees.clone()] {
             let x = args.x.as_ptr().add(segment.x + run_row * args.x_pitch);
             let x: [*const f32; R] = std::array::from_fn(|r| match STEP {
-                // Hidden from the compiler, which would compute each row's address from the one above, for every input.
+                // The compiler must not see how the addresses are related: it would compute each from the one above, for
+                // every input.
                 1 => black_box(x.add(r * args.x_pitch)),
                 _ => x.add(r),
             });
@@ -232,7 +235,7 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
             }
         }
         let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
-        // Counted loops alone touch the sums: indexed by anything else, they would lie in memory.
+        // Only counted loops may index the sums: otherwise the compiler puts them into memory.
         if columns < C * V::LANES {
             let mut tail = [0f32; MAX_ROWS * MAX_PANEL];
             for r in 0..R {
@@ -264,7 +267,7 @@ unsafe fn tile<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VEC
     }
 }
 
-/// Adds the products of the input of each row that is `k` floats on with the weights at `w`.
+/// Multiplies the input `k` floats into each row by the weights at `w`, and adds the products to the sums.
 ///
 /// # Safety
 /// The vector's instructions exist, as do this input of every row and `C` vectors of weights.
@@ -287,7 +290,7 @@ unsafe fn multiply_add<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize>(
     }
 }
 
-/// Sums of the quarters of a matrix.
+/// The sums of a matrix's quarters.
 ///
 /// # Safety
 /// The vector's instructions exist, and the arguments are [checked](Quarters::check).
@@ -320,8 +323,9 @@ pub(super) unsafe fn quarters<V: Lanes>(args: Quarters<'_>) {
     }
 }
 
-/// Taps of a group of which each sees what the one before sees of the next pixel: a row of a window of three columns.
-const NEIGHBOURS: usize = 3;
+/// Columns of a window whose rows are read once for several pixels: each neighbour of a row is what the one before it is to
+/// the next pixel.
+const COLUMNS: usize = 3;
 
 /// A depthwise convolution by `VECTORS` vectors of channels of `PIXELS` pixels at once.
 ///
@@ -332,19 +336,19 @@ const NEIGHBOURS: usize = 3;
 pub(super) unsafe fn depthwise<V: Lanes, const PIXELS: usize, const VECTORS: usize>(mut args: Depthwise<'_>) {
     debug_assert!(args.channels >= V::LANES);
     for run in args.runs {
-        let taps = &args.taps[run.sees.clone()];
-        let (single, neighbours) = (taps.as_chunks::<1>().0, neighbours(taps, args.x_step));
+        let neighbours = &args.neighbours[run.sees.clone()];
+        let (single, rows) = (neighbours.as_chunks::<1>().0, window_rows(neighbours, args.x_step));
         let mut pixel = 0;
         while pixel < run.rows {
             let left = run.rows - pixel;
             // As for the rows of a matmul: a last pixel on its own would wait for each addition.
             let pixels = left.div_ceil(left.div_ceil(PIXELS));
             with_constant!(pixels, PIXELS, |P| {
-                // SAFETY: the caller's promises; these pixels are left, and the taps are the run's.
+                // SAFETY: the caller's promises; these pixels are left, and the neighbours are the run's.
                 unsafe {
-                    match (neighbours, args.relu_input) {
-                        (Some(taps), true) => pixels_of::<V, P, VECTORS, true, _>(&mut args, taps, run, pixel),
-                        (Some(taps), false) => pixels_of::<V, P, VECTORS, false, _>(&mut args, taps, run, pixel),
+                    match (rows, args.relu_input) {
+                        (Some(rows), true) => pixels_of::<V, P, VECTORS, true, _>(&mut args, rows, run, pixel),
+                        (Some(rows), false) => pixels_of::<V, P, VECTORS, false, _>(&mut args, rows, run, pixel),
                         (None, true) => pixels_of::<V, P, VECTORS, true, _>(&mut args, single, run, pixel),
                         (None, false) => pixels_of::<V, P, VECTORS, false, _>(&mut args, single, run, pixel),
                     }
@@ -355,21 +359,21 @@ pub(super) unsafe fn depthwise<V: Lanes, const PIXELS: usize, const VECTORS: usi
     }
 }
 
-/// The taps in groups of neighbours, where all are in such groups.
-fn neighbours(taps: &[Tap], x_step: usize) -> Option<&[[Tap; NEIGHBOURS]]> {
-    let (groups, rest) = taps.as_chunks();
-    let next = |pair: &[Tap]| pair[1].input.checked_sub(pair[0].input) == Some(x_step);
-    (rest.is_empty() && groups.iter().all(|taps| taps.windows(2).all(next))).then_some(groups)
+/// The neighbours as rows of a window, where all are in such rows.
+fn window_rows(neighbours: &[Neighbour], x_step: usize) -> Option<&[[Neighbour; COLUMNS]]> {
+    let (rows, rest) = neighbours.as_chunks();
+    let next = |pair: &[Neighbour]| pair[1].input.checked_sub(pair[0].input) == Some(x_step);
+    (rest.is_empty() && rows.iter().all(|row| row.windows(2).all(next))).then_some(rows)
 }
 
-/// Computes all channels of `P` pixels of a run, from taps in groups of [neighbours], or of one.
+/// Computes all channels of `P` pixels of a run, from neighbours in [rows](window_rows) of `T`, or one by one.
 ///
 /// # Safety
-/// As [`depthwise`], the pixels exist, and the taps are those of the run.
+/// As [`depthwise`], the pixels exist, and the neighbours are those of the run.
 #[inline(always)]
 unsafe fn pixels_of<V: Lanes, const P: usize, const VECTORS: usize, const RELU: bool, const T: usize>(
     args: &mut Depthwise<'_>,
-    taps: &[[Tap; T]],
+    rows: &[[Neighbour; T]],
     run: &Run,
     pixel: usize,
 ) {
@@ -378,50 +382,50 @@ unsafe fn pixels_of<V: Lanes, const P: usize, const VECTORS: usize, const RELU: 
         // SAFETY: the caller's promises; `vectors` gets channels that exist.
         unsafe {
             if args.channels - channel >= VECTORS * V::LANES {
-                vectors::<V, P, VECTORS, RELU, T>(args, taps, run, pixel, channel);
+                vectors::<V, P, VECTORS, RELU, T>(args, rows, run, pixel, channel);
                 channel += VECTORS * V::LANES;
             } else {
                 // The last vector overlaps the one before it where the channels do not divide: the same values once more.
-                vectors::<V, P, 1, RELU, T>(args, taps, run, pixel, channel.min(args.channels - V::LANES));
+                vectors::<V, P, 1, RELU, T>(args, rows, run, pixel, channel.min(args.channels - V::LANES));
                 channel += V::LANES;
             }
         }
     }
 }
 
-/// Computes `C` vectors of channels of `P` pixels of a run. A group's inputs are loaded once for all pixels that see them.
+/// Computes `C` vectors of channels of `P` pixels of a run. The inputs of a row are loaded once for all pixels that see them.
 ///
 /// # Safety
 /// As [`pixels_of`], and the channels exist.
 #[inline(always)]
 unsafe fn vectors<V: Lanes, const P: usize, const C: usize, const RELU: bool, const T: usize>(
     args: &mut Depthwise<'_>,
-    taps: &[[Tap; T]],
+    rows: &[[Neighbour; T]],
     run: &Run,
     pixel: usize,
     channel: usize,
 ) {
     debug_assert!(pixel + P <= run.rows && channel + C * V::LANES <= args.channels);
-    // SAFETY: `check` has found `channels` values of the run's pixels behind every tap, in the output, and in the bias and
-    // the weights of each tap; the caller has made sure of these pixels and channels. Input `i` of a group is what its tap
-    // `t` sees of pixel `i - t`.
+    // SAFETY: `check` has found `channels` values of the run's pixels behind every neighbour, in the output, and in the bias
+    // and each neighbour's weights; the caller has made sure of these pixels and channels. Input `i` of a row is neighbour `t`
+    // of pixel `i - t`.
     unsafe {
         let at = pixel * args.x_step + channel;
         // What the next pixels see. Where pixels share inputs, only the last row of the window has not been read before.
-        let seen = if T == 1 { 0 } else { taps.len().saturating_sub(1) };
-        for taps in &taps[seen..] {
+        let read = if T == 1 { 0 } else { rows.len().saturating_sub(1) };
+        for row in &rows[read..] {
             for p in P..2 * P {
-                fetch(args.x.as_ptr().wrapping_add(taps[T - 1].input + at).wrapping_add(p.wrapping_mul(args.x_step)));
+                fetch(args.x.as_ptr().wrapping_add(row[T - 1].input + at).wrapping_add(p.wrapping_mul(args.x_step)));
             }
         }
         let bias: [V; C] = std::array::from_fn(|c| V::load(args.bias.as_ptr().add(channel + c * V::LANES)));
         let mut sums = [bias; P];
-        for taps in taps {
+        for row in rows {
             let weights: [[V; C]; T] = std::array::from_fn(|t| {
-                let weights = args.weights.as_ptr().add(taps[t].weight + channel);
+                let weights = args.weights.as_ptr().add(row[t].weight + channel);
                 std::array::from_fn(|c| V::load(weights.add(c * V::LANES)))
             });
-            let x = args.x.as_ptr().add(taps[0].input + at);
+            let x = args.x.as_ptr().add(row[0].input + at);
             for i in 0..P + T - 1 {
                 for c in 0..C {
                     let mut x = V::load(x.add(i * args.x_step + c * V::LANES));

@@ -1,49 +1,37 @@
-//! The inner loops, once per instruction set behind one interface, chosen at run time.
+//! The inner loops, once for each instruction set behind one interface, chosen at run time.
 //!
-//! [`portable`] is safe Rust, runs everywhere, and is what the tests hold the others to.
+//! [`portable`] is safe Rust and runs everywhere. The tests hold all of them to the same references.
 
 mod args;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bf16;
 #[cfg(target_arch = "x86_64")]
 mod interleave;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 mod packed;
+#[cfg(target_arch = "x86_64")]
+mod patch;
 mod portable;
 #[cfg(test)]
 pub(super) mod tests;
-#[cfg(target_arch = "x86_64")]
-mod tiles;
 
 use std::time::Instant;
 
 pub(super) use args::{
-    Clamp, Depthwise, Interleave, Matmul, Products, Quarters, Run, Segment, Tap, TileInput, TileOutput, TileWeights,
+    Depthwise, Interleave, KERNEL_AREA, MAX_SPAN, Matmul, Neighbour, PatchInput, PatchOutput, PatchWeights, Products,
+    Quarters, Run, Segment,
 };
 pub(super) use packed::{Packed, Weights};
 
 use crate::error::Result;
 use crate::exec::choice::{Isa, Precision};
+use args::CHAINS;
 
-/// The most floating-point operations a second that all threads of the current rayon pool do together with these
-/// instructions, measured in a moment: what a kernel's speed is compared with. `None` where this machine lacks them.
-pub fn peak_flops(isa: Isa, precision: Precision) -> Option<f64> {
-    /// Some milliseconds each, so that the clock's steps and the start of the threads do not count.
-    const ROUNDS: usize = 1 << 20;
-    const REPEATS: usize = 7;
-    let kernels = Kernels::new(isa, precision).ok()?;
-    let burst = || {
-        let start = Instant::now();
-        let operations: usize = rayon::broadcast(|_| kernels.multiply_adds(precision, ROUNDS)).into_iter().sum();
-        operations as f64 / start.elapsed().as_secs_f64()
-    };
-    Some((0..REPEATS).map(|_| burst()).fold(0.0, f64::max))
-}
-
-/// Evaluates an expression with `$set` as the file of an instruction set's kernels, or another one for the portable ones.
+/// Evaluates an expression with `$set` as the module of an instruction set's kernels, or another one for the portable kernels.
 macro_rules! with_set {
     ($isa:expr, |$set:ident| $vectors:expr, $portable:expr) => {
         match $isa {
@@ -62,10 +50,10 @@ macro_rules! with_set {
     };
 }
 
-/// The same for the kernels of bf16, which fewer have.
+/// The same for the kernels of bf16, which not all sets have.
 ///
 /// # Panics
-/// Where the set has none.
+/// Where a set has none.
 macro_rules! with_bf16 {
     ($isa:expr, |$set:ident| $vectors:expr, $portable:expr) => {
         match $isa {
@@ -80,10 +68,22 @@ macro_rules! with_bf16 {
     };
 }
 
-/// Sums that the measurement of the peak keeps going at once: enough to hide the latency of an addition.
-const CHAINS: usize = 12;
+/// The most floating-point operations a second that all threads of the current rayon pool do together with these
+/// instructions, measured in a moment: what a kernel's speed is compared with. `None` where this machine lacks them.
+pub fn peak_flops(isa: Isa, precision: Precision) -> Option<f64> {
+    /// Some milliseconds each, so that the clock's steps and the start of the threads do not count.
+    const ROUNDS: usize = 1 << 20;
+    const REPEATS: usize = 7;
+    let kernels = Kernels::new(isa, precision).ok()?;
+    let burst = || {
+        let start = Instant::now();
+        let operations: usize = rayon::broadcast(|_| kernels.multiply_adds(precision, ROUNDS)).into_iter().sum();
+        operations as f64 / start.elapsed().as_secs_f64()
+    };
+    Some((0..REPEATS).map(|_| burst()).fold(0.0, f64::max))
+}
 
-/// The kernels of an instruction set that this machine is known to have. Those of bf16 are there where it
+/// The kernels of an instruction set that this machine has. Those of bf16 may be called where the machine
 /// [supports](Isa::supports) it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernels(Isa);
@@ -100,17 +100,17 @@ impl Kernels {
         self.0
     }
 
-    /// Outputs that a matmul computes side by side: the width of a panel of [`Packed`] weights.
+    /// Outputs that a matmul computes at once: the width of a panel of [`Packed`] weights.
     pub(super) fn panel_width(self) -> usize {
         with_set!(self.0, |set| set::PANEL_WIDTH, portable::PANEL_WIDTH)
     }
 
-    /// Rows that a matmul computes at once; blocks that are multiples of it are the fastest.
-    pub(super) fn tile_rows(self) -> usize {
-        with_set!(self.0, |set| set::TILE_ROWS, portable::TILE_ROWS)
+    /// Rows that a matmul computes at once; blocks of a multiple of them are the fastest.
+    pub(super) fn rows_at_once(self) -> usize {
+        with_set!(self.0, |set| set::ROWS_AT_ONCE, portable::ROWS_AT_ONCE)
     }
 
-    /// Multiplies and adds in registers for so many rounds; returns the number of operations.
+    /// Multiplies and adds in registers for so many rounds, and returns the number of operations.
     fn multiply_adds(self, precision: Precision, rounds: usize) -> usize {
         let (sums, lanes) = match precision {
             Precision::F32 => with_set!(
@@ -127,14 +127,14 @@ impl Kernels {
             ),
         };
         std::hint::black_box(sums);
-        2 * rounds * CHAINS * lanes * packed::per_word(precision)
+        2 * rounds * CHAINS * lanes * bf16::per_word(precision)
     }
 
     /// # Panics
     /// Where the arguments do not fit each other, or the weights are packed for other kernels.
     pub(super) fn matmul(self, args: Matmul<'_>) {
         assert_eq!(args.weights.width, self.panel_width(), "matmul: panels");
-        args.check(self.tile_rows());
+        args.check(self.rows_at_once());
         match args.weights.precision {
             Precision::F32 => with_set!(
                 self.0,
@@ -155,7 +155,7 @@ impl Kernels {
     /// # Panics
     /// Where the slices are too short.
     pub(super) fn interleave(self, args: Interleave<'_>) {
-        args.check(self.tile_rows());
+        args.check(self.rows_at_once());
         with_set!(
             self.0,
             // SAFETY: as for `matmul`.
@@ -172,7 +172,7 @@ impl Kernels {
         assert!(words.len() >= x.len().div_ceil(2), "round: words");
         // SAFETY: the instructions have been detected.
         let done = with_bf16!(self.0, |set| unsafe { set::round(x, words) }, 0);
-        portable::round(&x[2 * done..], &mut words[done..]);
+        bf16::round(&x[2 * done..], &mut words[done..]);
     }
 
     /// # Panics
@@ -187,41 +187,41 @@ impl Kernels {
         );
     }
 
-    /// Lanes of the kernels for the tiles of a [Winograd convolution](super::winograd): the least number of channels. `None`
-    /// where there are none.
-    pub(super) fn tile_lanes(self) -> Option<usize> {
+    /// Lanes of the kernels for the patches of [Winograd's algorithm](super::winograd), which take at least so many channels.
+    /// `None` where there are no such kernels.
+    pub(super) fn patch_lanes(self) -> Option<usize> {
         with_set!(self.0, |set| Some(set::LANES), None)
     }
 
     /// # Panics
-    /// Where there are no [`tile_lanes`](Self::tile_lanes), as for the other kernels of tiles.
-    pub(super) fn tile_input(self, args: TileInput<'_>) {
-        args.check(self.tile_lanes());
+    /// Where a slice is too short, or there are no [lanes](Self::patch_lanes); so do the other kernels for patches.
+    pub(super) fn patch_input(self, args: PatchInput<'_>) {
+        args.check(self.patch_lanes());
         with_set!(
             self.0,
             // SAFETY: as for `matmul`; `check` has found a vector of channels.
-            |set| unsafe { set::tile_input(args) },
+            |set| unsafe { set::patch_input(args) },
             unreachable!("checked")
         );
     }
 
-    pub(super) fn tile_weights(self, args: TileWeights<'_>) {
-        assert_eq!(args.width, self.panel_width(), "tile: panels");
-        args.check(self.tile_lanes());
+    pub(super) fn patch_weights(self, args: PatchWeights<'_>) {
+        assert_eq!(args.width, self.panel_width(), "patch: panels");
+        args.check(self.patch_lanes());
         with_set!(
             self.0,
-            // SAFETY: as for `tile_input`.
-            |set| unsafe { set::tile_weights(args) },
+            // SAFETY: as for `patch_input`.
+            |set| unsafe { set::patch_weights(args) },
             unreachable!("checked")
         );
     }
 
-    pub(super) fn tile_output(self, args: TileOutput<'_>) {
-        args.check(self.tile_lanes());
+    pub(super) fn patch_output(self, args: PatchOutput<'_>) {
+        args.check(self.patch_lanes());
         with_set!(
             self.0,
-            // SAFETY: as for `tile_input`.
-            |set| unsafe { set::tile_output(args) },
+            // SAFETY: as for `patch_input`.
+            |set| unsafe { set::patch_output(args) },
             unreachable!("checked")
         );
     }

@@ -4,27 +4,20 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::portable;
+use super::bf16::{per_word, word};
 use crate::error::Result;
 use crate::exec::choice::Precision;
 use crate::exec::cpu::aligned::Aligned;
 
-/// Values that a 32-bit word holds.
-pub(super) fn per_word(precision: Precision) -> usize {
-    match precision {
-        Precision::F32 => 1,
-        Precision::Bf16 => 2,
-    }
-}
-
 /// Words of a row that are packed at once.
 const BLOCK: usize = 64;
 
-/// The weights of a matmul: panels of `width` outputs, `[panel][input][width]`, and a bias per output. What is missing in
-/// the last panel is zero.
+/// The weights of a matmul: panels of `width` outputs, `[panel][input][width]`, and a bias for each output. The last panel is
+/// filled up with zeros.
 #[derive(Debug)]
 pub(in super::super) struct Packed {
     precision: Precision,
+    /// Of an output.
     words: usize,
     outputs: usize,
     width: usize,
@@ -38,8 +31,8 @@ impl Packed {
         inputs.next_multiple_of(per_word(precision))
     }
 
-    /// Packs a matrix that is given by its rows: `rows` has a weight for each input of some outputs, one output after the
-    /// other, and as many inputs as fill [whole words](Self::padded).
+    /// Packs a matrix from its rows: `rows` gives the weights of some outputs, one output after the other, each with its
+    /// inputs filled up to [whole words](Self::padded).
     ///
     /// # Errors
     /// Those of `rows`.
@@ -57,16 +50,14 @@ impl Packed {
         let chunks = panels.par_chunks_exact_mut((width * words).max(1)).enumerate();
         chunks.try_for_each(|(index, panel)| -> Result<()> {
             let rows = rows(index * width..outputs.min((index + 1) * width))?;
-            // Some words of all rows, while they and their places are in the nearest cache.
+            // A few words of all rows at a time, so that they and their places stay in the nearest cache.
             for (block, panel) in panel.chunks_mut(BLOCK * width).enumerate() {
                 for (column, row) in rows.chunks_exact(inputs).enumerate() {
                     let (places, row) =
                         (panel[column..].iter_mut().step_by(width), &row[block * BLOCK * per_word(precision)..]);
                     match precision {
                         Precision::F32 => places.zip(row).for_each(|(place, weight)| *place = *weight),
-                        Precision::Bf16 => {
-                            places.zip(row.as_chunks().0).for_each(|(place, pair)| *place = portable::word(*pair))
-                        }
+                        Precision::Bf16 => places.zip(row.as_chunks().0).for_each(|(place, pair)| *place = word(*pair)),
                     }
                 }
             }
@@ -88,12 +79,12 @@ impl Packed {
         self.outputs
     }
 
-    /// Of a panel.
+    /// Outputs of a panel.
     pub(in super::super) fn width(&self) -> usize {
         self.width
     }
 
-    /// Whole panels, like [`weights`](Self::weights).
+    /// One for each output, filled up to whole panels.
     pub(in super::super) fn bias(&self) -> &[f32] {
         &self.bias
     }
@@ -114,7 +105,7 @@ impl Packed {
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Weights<'a> {
     pub(in super::super) precision: Precision,
-    /// Of 32 bits: pairs of bf16 count as one.
+    /// Words of 32 bits: two numbers of bf16 count as one.
     pub(in super::super) inputs: usize,
     pub(in super::super) outputs: usize,
     pub(in super::super) width: usize,
@@ -123,7 +114,7 @@ pub(in super::super) struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The panels with the outputs they compute: weights, bias, first output, number of outputs.
+    /// The panels: weights, bias, first output and number of outputs of each.
     pub(super) fn panels(self) -> impl Iterator<Item = (&'a [f32], &'a [f32], usize, usize)> {
         let biases = self.bias.chunks_exact(self.width);
         biases.enumerate().map(move |(index, bias)| {

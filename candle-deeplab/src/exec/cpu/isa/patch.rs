@@ -1,27 +1,49 @@
-//! The transforms of Winograd's F(4×4, 3×3) and F(3×3, 3×3), which see 6×6 and 5×5 inputs: `SPAN`. Written once over the vector type, as the kernels in [`lanes`](super::lanes).
+//! The transforms of Winograd's F(4×4, 3×3) and F(3×3, 3×3), whose patches see 6×6 and 5×5 inputs: `SPAN` along an axis. Like
+//! the kernels in [`lanes`](super::lanes), they are written once over the type of the vector.
 #![expect(clippy::needless_range_loop, reason = "arrays of vectors are read in place: iterators and `map` copy them")]
 
+use super::args::{MAX_SIDE, MAX_SPAN, PatchInput, PatchOutput, PatchWeights, Products};
 use super::lanes::{LINE, Lanes, MAX_PANEL};
-use super::{Products, TileInput, TileOutput, TileWeights};
-use crate::exec::cpu::winograd::{MAX_SPAN, MAX_TILE, kernel};
+
+/// `G`, the transform of the kernel.
+fn kernel(span: usize) -> &'static [[f32; 3]] {
+    /// At the points 0, 1, −1, 2, −2 and ∞.
+    const SIX: [[f32; 3]; MAX_SPAN] = [
+        [1.0 / 4.0, 0.0, 0.0],
+        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+        [0.0, 0.0, 1.0],
+    ];
+    /// At the points 0, 1, −1, 2 and ∞.
+    const FIVE: [[f32; 3]; MAX_SPAN - 1] = [
+        [1.0 / 2.0, 0.0, 0.0],
+        [-1.0 / 2.0, -1.0 / 2.0, -1.0 / 2.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 6.0, 1.0 / 3.0, 2.0 / 3.0],
+        [0.0, 0.0, 1.0],
+    ];
+    if span == MAX_SPAN { &SIX } else { &FIVE }
+}
 
 /// A row of positions of `G g Gᵀ`.
 ///
 /// # Safety
-/// The vector's instructions exist, and the arguments are [checked](TileWeights::check) for its lanes.
+/// The vector's instructions exist, and the arguments are [checked](PatchWeights::check) for its lanes.
 #[inline(always)]
-pub(super) unsafe fn weights<V: Lanes, const SPAN: usize>(args: TileWeights<'_>) {
-    let TileWeights { panel, width, inputs, row, out, step, .. } = args;
-    // SAFETY: `check` has found that the width is whole vectors, that many weights at every tap of every input, and room for
-    // them at every position; the row exists.
+pub(super) unsafe fn weights<V: Lanes, const SPAN: usize>(args: PatchWeights<'_>) {
+    let PatchWeights { panel, width, inputs, row, out, step, .. } = args;
+    // SAFETY: `check` has found that the width is whole vectors, as many weights at every pixel of the kernel of every input,
+    // and room for them at every position; the row exists.
     unsafe {
         let factors = kernel(SPAN)[row].map(|factor| V::splat(factor));
         for input in 0..inputs {
             for column in (0..width).step_by(V::LANES) {
-                let tap = |at: usize| V::load(panel.as_ptr().add((at * inputs + input) * width + column));
+                let weight = |at: usize| V::load(panel.as_ptr().add((at * inputs + input) * width + column));
                 let down = |x: usize| {
-                    let sum = tap(x).mul_add(factors[0], V::splat(0.0));
-                    tap(6 + x).mul_add(factors[2], tap(3 + x).mul_add(factors[1], sum))
+                    let sum = weight(x).mul_add(factors[0], V::splat(0.0));
+                    weight(6 + x).mul_add(factors[2], weight(3 + x).mul_add(factors[1], sum))
                 };
                 for (x, value) in kernel_axis::<V, SPAN>([down(0), down(1), down(2)]).into_iter().enumerate().take(SPAN)
                 {
@@ -35,9 +57,9 @@ pub(super) unsafe fn weights<V: Lanes, const SPAN: usize>(args: TileWeights<'_>)
 /// `Bᵀ d B`.
 ///
 /// # Safety
-/// The vector's instructions exist, and the arguments are [checked](TileInput::check) for its lanes.
+/// The vector's instructions exist, and the arguments are [checked](PatchInput::check) for its lanes.
 #[inline(always)]
-pub(super) unsafe fn input<V: Lanes, const SPAN: usize>(mut args: TileInput<'_>) {
+pub(super) unsafe fn input<V: Lanes, const SPAN: usize>(mut args: PatchInput<'_>) {
     let (channels, mut channel) = (args.channels, 0);
     while channel < channels {
         // SAFETY: the caller's promises; the channels exist.
@@ -59,7 +81,7 @@ pub(super) unsafe fn input<V: Lanes, const SPAN: usize>(mut args: TileInput<'_>)
 /// # Safety
 /// As [`input`], and the channels exist.
 #[inline(always)]
-unsafe fn input_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mut TileInput<'_>, channel: usize) {
+unsafe fn input_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mut PatchInput<'_>, channel: usize) {
     // SAFETY: `check` has found `channels` values behind every pixel and at every position of `out`.
     unsafe {
         let mut rows = [[[V::splat(0.0); MAX_SPAN]; MAX_SPAN]; C];
@@ -88,12 +110,12 @@ unsafe fn input_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mut
     }
 }
 
-/// `Aᵀ m A`, and what is fused behind it.
+/// `Aᵀ m A` and what follows: bias, residual and clamp.
 ///
 /// # Safety
-/// The vector's instructions exist, and the arguments are [checked](TileOutput::check) for its lanes.
+/// The vector's instructions exist, and the arguments are [checked](PatchOutput::check) for its lanes.
 #[inline(always)]
-pub(super) unsafe fn output<V: Lanes, const SPAN: usize>(mut args: TileOutput<'_>) {
+pub(super) unsafe fn output<V: Lanes, const SPAN: usize>(mut args: PatchOutput<'_>) {
     let pairs = V::LANES < LINE && args.products.width.is_multiple_of(2 * V::LANES);
     let mut channel = 0;
     while channel < args.channels {
@@ -115,33 +137,33 @@ pub(super) unsafe fn output<V: Lanes, const SPAN: usize>(mut args: TileOutput<'_
 /// # Safety
 /// As [`output`]; the first channel exists, and the vectors are in its panel.
 #[inline(always)]
-unsafe fn output_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mut TileOutput<'_>, channel: usize) {
+unsafe fn output_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mut PatchOutput<'_>, channel: usize) {
     let Products { data, width, row_step, part_step, step } = args.products;
     let products = channel / width * part_step + channel % width;
     let lanes = |c: usize| (args.channels - channel - c * V::LANES).min(V::LANES);
     // SAFETY: `check` has found whole panels of products at every position and of the bias, and `channels` values at every
     // pixel of the output and the residual.
     unsafe {
-        let tile = SPAN - 2;
-        let mut rows = [[[V::splat(0.0); MAX_SPAN]; MAX_TILE]; C];
+        let side = SPAN - 2;
+        let mut rows = [[[V::splat(0.0); MAX_SPAN]; MAX_SIDE]; C];
         for i in 0..SPAN {
             for c in 0..C {
                 let at = |y| V::load(data.as_ptr().add(products + y * row_step + i * step + c * V::LANES));
                 let last = if SPAN == MAX_SPAN { at(5) } else { V::splat(0.0) };
                 let m = output_axis::<V, SPAN>([at(0), at(1), at(2), at(3), at(4), last]);
-                for y in 0..tile {
+                for y in 0..side {
                     rows[c][y][i] = m[y];
                 }
             }
         }
         let bias: [V; C] = std::array::from_fn(|c| V::load(args.bias.as_ptr().add(channel + c * V::LANES)));
         let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
-        for y in 0..tile {
+        for y in 0..side {
             for c in 0..C {
                 let values = output_axis::<V, SPAN>(rows[c][y]);
                 let (at, lanes) = (channel + c * V::LANES, lanes(c));
-                for i in 0..tile {
-                    let Some(pixel) = args.pixels[y * tile + i] else { continue };
+                for i in 0..side {
+                    let Some(pixel) = args.pixels[y * side + i] else { continue };
                     let mut value = values[i].add(bias[c]);
                     if let Some((residual, pitch)) = args.residual {
                         value = value.add(load_some(residual.as_ptr().add(pixel * pitch + at), lanes));
@@ -154,7 +176,7 @@ unsafe fn output_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mu
     }
 }
 
-/// The first `lanes` lanes from memory, zero in the others.
+/// A vector whose first `lanes` lanes come from memory; the others are zero.
 ///
 /// # Safety
 /// The vector's instructions exist, as do so many floats, at most a vector of them.
@@ -171,7 +193,7 @@ unsafe fn load_some<V: Lanes>(from: *const f32, lanes: usize) -> V {
     }
 }
 
-/// The first `lanes` lanes to memory.
+/// Stores the first `lanes` lanes of a vector.
 ///
 /// # Safety
 /// As for [`load_some`].
@@ -261,7 +283,7 @@ unsafe fn input_axis<V: Lanes, const SPAN: usize>([a, b, c, d, e, f]: [V; MAX_SP
 /// # Safety
 /// The vector's instructions exist.
 #[inline(always)]
-unsafe fn output_axis<V: Lanes, const SPAN: usize>([a, b, c, d, e, f]: [V; MAX_SPAN]) -> [V; MAX_TILE] {
+unsafe fn output_axis<V: Lanes, const SPAN: usize>([a, b, c, d, e, f]: [V; MAX_SPAN]) -> [V; MAX_SIDE] {
     // SAFETY: the caller's promise.
     unsafe {
         let times = |x: V, factor: f32, sum: V| x.mul_add(V::splat(factor), sum);
