@@ -52,7 +52,6 @@ const CRATES: &[Crate] = &[
         known: &[
             ("config", "arch"),
             ("error", "zoo"),
-            ("exec::cpu::bands", "exec::cpu::plan"),
             ("segment", "mask"),
             ("segment::tiles", "segment::segmenter"),
             ("weights", "model"),

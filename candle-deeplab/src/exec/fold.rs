@@ -1,60 +1,44 @@
-//! Convolutions with the batch norms behind them folded into their weights.
+//! The weights of fused convolutions: batch norms folded into kernels, in double precision.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::fuse::FusedConv;
 use crate::error::{Error, Result};
-use crate::graph::{Conv, Graph, Op, Param, Role, Value};
+use crate::graph::{Graph, Param, Role, Value};
 use crate::weights::Values;
 
-/// A convolution and the batch norms behind it: what [`Folded`] will be, before any weight has been read.
-#[derive(Debug, Clone)]
-pub(crate) struct Folding {
-    pub(crate) conv: Conv,
-    /// Input channels of a group.
-    pub(crate) group_inputs: usize,
-    /// The node that has the kernel; none has that of a batch norm that stands alone.
-    node: Option<Value>,
-    norms: Vec<(Value, f64)>,
+/// The weights of a [`FusedConv`].
+pub(crate) struct Folded<'a> {
+    /// As stored: `[out, in / groups, k, k]`.
+    kernel: Values<'a>,
+    /// Weights of an output.
+    len: usize,
+    /// What the weights of each output are multiplied by: in double precision, so that they are rounded only once.
+    scale: Vec<f64>,
+    /// One for each output.
+    pub(crate) bias: Vec<f32>,
 }
 
-impl Folding {
-    /// The convolution of a node.
-    pub(crate) fn conv(graph: &Graph, value: Value, conv: Conv) -> Self {
-        let channels = graph.node(graph.node(value).inputs[0]).channels;
-        Self { conv, group_inputs: channels / conv.groups, node: Some(value), norms: Vec::new() }
-    }
-
-    /// What does nothing to each of so many channels: the start of a batch norm that stands alone.
-    pub(crate) fn identity(channels: usize) -> Self {
-        let conv = Conv { groups: channels, ..Conv::pointwise(channels) };
-        Self { conv, group_inputs: 1, node: None, norms: Vec::new() }
-    }
-
-    /// Takes in the batch norm of a node.
-    pub(crate) fn batch_norm(&mut self, value: Value, eps: f64) {
-        self.norms.push((value, eps));
-    }
-
-    pub(crate) fn is_depthwise(&self) -> bool {
-        self.conv.is_depthwise(self.group_inputs * self.conv.groups)
-    }
-
+impl<'a> Folded<'a> {
     /// Reads and folds all but the kernel, which is read part by part.
-    pub(crate) fn read<'a>(&self, read: &Reader<'a>) -> Result<Folded<'a>> {
-        let outputs = self.conv.out_channels;
-        let kernel = match self.node {
-            Some(node) => read(node, Role::Kernel)?,
-            None => Values::Here(vec![1.0; outputs]),
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(crate) fn new(conv: &FusedConv, read: &Reader<'a>) -> Result<Self> {
+        let outputs = conv.conv.out_channels;
+        let kernel = match conv.has_kernel {
+            true => read(conv.node, Role::Kernel)?,
+            false => Values::Here(vec![1.0; outputs]),
         };
         let wide =
             |node, role| -> Result<Vec<f64>> { Ok(read(node, role)?.all()?.into_iter().map(f64::from).collect()) };
-        let mut bias = match self.node {
-            Some(node) if self.conv.bias => wide(node, Role::Bias)?,
-            _ => vec![0.0; outputs],
+        let mut bias = match conv.conv.bias {
+            true => wide(conv.node, Role::Bias)?,
+            false => vec![0.0; outputs],
         };
         let mut scale = vec![1.0; outputs];
-        for (node, eps) in &self.norms {
+        for (node, eps) in &conv.norms {
             let role = |role| wide(*node, role);
             let (gamma, beta) = (role(Role::Gamma)?, role(Role::Beta)?);
             let (mean, variance) = (role(Role::Mean)?, role(Role::Variance)?);
@@ -64,24 +48,10 @@ impl Folding {
                 bias[out] = beta[out] + (bias[out] - mean[out]) * norm;
             }
         }
-        let len = self.group_inputs * self.conv.kernel * self.conv.kernel;
         let bias = bias.into_iter().map(|bias| bias as f32).collect();
-        Ok(Folded { kernel, len, scale, bias })
+        Ok(Self { kernel, len: conv.kernel_area() * conv.group_inputs, scale, bias })
     }
-}
 
-/// The weights of a [`Folding`].
-pub(crate) struct Folded<'a> {
-    /// `[out, in / groups, k, k]`
-    kernel: Values<'a>,
-    /// Of an output's part of it.
-    len: usize,
-    /// What each output's part is multiplied by, in double precision so that folding rounds once.
-    scale: Vec<f64>,
-    pub(crate) bias: Vec<f32>,
-}
-
-impl Folded<'_> {
     /// The kernels of some outputs, `[out, in / groups, k, k]`.
     pub(crate) fn kernels(&self, outputs: Range<usize>) -> Result<Vec<f32>> {
         let mut kernels = self.kernel.range(outputs.start * self.len..outputs.end * self.len)?;
@@ -92,10 +62,10 @@ impl Folded<'_> {
     }
 }
 
-/// Reads the tensor of a node and a role; from several threads at once, since packing takes longer than reading.
+/// Reads the tensor that a node has in a role. Several threads call it at once, since packing takes longer than reading.
 pub(crate) type Reader<'a> = dyn Fn(Value, Role) -> Result<Values<'a>> + Sync + 'a;
 
-/// The node's parameters by value and role, from a source of values by [`Param`].
+/// A [`Reader`] of a graph's parameters, from a source of their values.
 pub(crate) fn reader<'a, 'v: 'a>(
     graph: &'a Graph,
     get: impl Fn(&Param) -> Result<Values<'v>> + Sync + 'a,
@@ -109,13 +79,5 @@ pub(crate) fn reader<'a, 'v: 'a>(
             len if len == wanted => Ok(values),
             len => Err(wrong(format!("`{}` has {len} values instead of {wanted}", param.name))),
         }
-    }
-}
-
-/// The convolution of a node, if it is one.
-pub(crate) fn conv_of(graph: &Graph, value: Value) -> Option<Conv> {
-    match graph.node(value).op {
-        Op::Conv(conv) => Some(conv),
-        _ => None,
     }
 }

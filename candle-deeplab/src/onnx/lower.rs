@@ -1,221 +1,237 @@
-//! From our nodes to ONNX's operators, at one input size.
+//! From fused steps to ONNX's operators, at one input size.
 
 use super::Head;
-use super::proto::{
-    Attribute, AttributeType, DataType, Dimension, NodeProto, Shape, TensorProto, TensorType, TypeProto, ValueInfo,
-};
+use super::proto::{Attribute, DataType, NodeProto, TensorProto};
 use crate::error::{Error, Result};
-use crate::exec::fold::{Folding, Reader};
-use crate::graph::{Activation, Graph, Op, Size, Value, Window};
+use crate::exec::fold::{Folded, Reader};
+use crate::exec::fuse::{Clamp, Fused, FusedConv, FusedDepthwise, Operand, Operation, Step};
+use crate::graph::{Activation, Graph, Size, Value, Window, Windows};
 
 /// A network on its way to ONNX.
 pub(super) struct Lowering<'a> {
     graph: &'a Graph,
+    fused: &'a Fused,
+    /// Of each node's value.
     sizes: Vec<Size>,
-    users: Vec<Vec<Value>>,
-    /// The ONNX value that holds each of ours, once it is there.
-    names: Vec<Option<String>>,
+    /// The results that steps have written to each map: the first channel and the ONNX name of each.
+    maps: Vec<Vec<(usize, String)>>,
+    /// The ONNX name of each map's ReLU, once something has read it.
+    rectified: Vec<Option<String>>,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
 }
 
 impl<'a> Lowering<'a> {
-    pub(super) fn new(graph: &'a Graph, (height, width): (usize, usize)) -> Result<Self> {
-        let sizes = graph.sizes(height, width)?;
-        let (nodes, initializers) = (Vec::new(), Vec::new());
-        let names = vec![None; graph.nodes().len()];
-        Ok(Self { graph, sizes, users: graph.users(graph.output()), names, nodes, initializers })
+    pub(super) fn new(graph: &'a Graph, fused: &'a Fused, size: Size) -> Result<Self> {
+        let sizes = graph.sizes(size.height, size.width)?;
+        let (mut maps, rectified) = (vec![vec![]; fused.maps.len()], vec![None; fused.maps.len()]);
+        maps[0] = vec![(0, "input".into())];
+        let (nodes, initializers) = Default::default();
+        Ok(Self { graph, fused, sizes, maps, rectified, nodes, initializers })
     }
 
     /// The nodes and the weights of everything that the head needs.
     pub(super) fn run(mut self, head: Head, read: &Reader) -> Result<(Vec<NodeProto>, Vec<TensorProto>)> {
-        let output = self.graph.output();
-        for value in self.graph.values() {
-            let needed = value == output || !self.users[value.index()].is_empty();
-            if needed && self.names[value.index()].is_none() {
-                self.node(value, read)?;
-            }
+        for step in &self.fused.steps {
+            self.step(step, read)?;
         }
-        let found = self.name(output)?;
+        let (logits, upsampling) = (self.fused.logits, self.fused.output);
+        let (from, to) = (self.size(logits), self.sizes[upsampling.like.index()]);
+        let logits = (self.value(logits)?, logits.channels);
+        let output = self.resize(self.graph.output(), logits, (from, to), upsampling.align_corners);
         match head {
-            Head::Logits => self.nodes.push(node("Identity", "logits", vec![found], vec![])),
+            Head::Logits => self.nodes.push(NodeProto::new("Identity", "logits", vec![output], vec![])),
             Head::Mask => {
-                let attributes = vec![int("axis", 1), int("keepdims", 0)];
-                self.nodes.push(node("ArgMax", "classes", vec![found], attributes));
-                let attributes = vec![int("to", DataType::Uint8 as i64)];
-                self.nodes.push(node("Cast", "mask", vec!["classes".into()], attributes));
+                let attributes = vec![Attribute::int("axis", 1), Attribute::int("keepdims", 0)];
+                self.nodes.push(NodeProto::new("ArgMax", "classes", vec![output], attributes));
+                let attributes = vec![Attribute::int("to", DataType::Uint8 as i64)];
+                self.nodes.push(NodeProto::new("Cast", "mask", vec!["classes".into()], attributes));
             }
         }
         Ok((self.nodes, self.initializers))
     }
 
-    fn node(&mut self, value: Value, read: &Reader) -> Result<()> {
-        let graph = self.graph;
-        let node = graph.node(value);
-        let inputs = || node.inputs.iter().map(|x| self.name(*x)).collect::<Result<Vec<_>>>();
-        match node.op {
-            Op::Input => self.names[value.index()] = Some("input".into()),
-            Op::Conv(conv) => {
-                self.convolution(value, Folding::conv(graph, value, conv), read)?;
+    fn step(&mut self, step: &Step, read: &Reader) -> Result<()> {
+        let &Step { node, input, output, .. } = step;
+        let (x, size) = (self.value(input)?, self.size(input));
+        let other = step.other.map(|other| self.value(other)).transpose()?;
+        let result = match (&step.operation, other) {
+            (Operation::Conv { depthwise, conv }, residual) => {
+                let (x, size) = match depthwise {
+                    Some(depthwise) => self.depthwise(depthwise, input, (x, size), read)?,
+                    None => (x, size),
+                };
+                let (mut result, _) = self.conv(conv, (x, size), read)?;
+                if let Some(residual) = residual {
+                    result = self.push("Add", node, vec![result, residual], vec![]);
+                }
+                self.clamped(node, result, conv.clamp)
             }
-            Op::BatchNorm { eps } => {
-                let mut folding = Folding::identity(node.channels);
-                folding.batch_norm(value, eps);
-                self.convolution(value, folding, read)?;
+            (Operation::Depthwise(depthwise), _) => self.depthwise(depthwise, input, (x, size), read)?.0,
+            (Operation::Activation(activation), _) => self.activated(node, x, *activation),
+            (Operation::Copy, _) => x,
+            (Operation::Add, Some(other)) => self.push("Add", node, vec![x, other], vec![]),
+            (Operation::Multiply, Some(other)) => self.push("Mul", node, vec![x, other], vec![]),
+            (Operation::Resize { align_corners }, _) => {
+                self.resize(node, (x, input.channels), (size, self.size(output)), *align_corners)
             }
-            Op::Activation(Activation::Relu) => self.push("Relu", value, inputs()?, vec![]),
-            Op::Activation(Activation::Relu6) => {
-                let mut inputs = inputs()?;
-                inputs.extend([self.scalar("zero", 0.0), self.scalar("six", 6.0)]);
-                self.push("Clip", value, inputs, vec![]);
+            (Operation::MaxPool(windows), _) => {
+                let (attributes, _) = self.windows(node, *windows, size)?;
+                self.push("MaxPool", node, vec![x], attributes)
             }
-            Op::Activation(Activation::HardSwish) => self.push("HardSwish", value, inputs()?, vec![]),
-            Op::Activation(Activation::HardSigmoid) => {
-                // ONNX's own slope is 0.2.
-                let attributes = vec![float("alpha", 1.0 / 6.0), float("beta", 0.5)];
-                self.push("HardSigmoid", value, inputs()?, attributes);
-            }
-            Op::Add => self.push("Add", value, inputs()?, vec![]),
-            Op::Multiply => self.push("Mul", value, inputs()?, vec![]),
-            Op::Concat => self.push("Concat", value, inputs()?, vec![int("axis", 1)]),
-            Op::Resize { .. } if self.size(node.inputs[0]) == self.size(value) => {
-                self.names[value.index()] = Some(self.name(node.inputs[0])?);
-            }
-            Op::Resize { align_corners } => {
-                let mode = if align_corners { "align_corners" } else { "half_pixel" };
-                let attributes = vec![string("mode", "linear"), string("coordinate_transformation_mode", mode)];
-                let Size { height, width } = self.size(value);
-                let target = [1, node.channels, height, width].map(|side| side as i64);
-                let target =
-                    self.tensor(self.fresh(value, "size"), &[4], DataType::Int64, le_bytes(&target, i64::to_le_bytes));
-                // Neither a region of interest nor scales.
-                let inputs = vec![self.name(node.inputs[0])?, String::new(), String::new(), target];
-                self.push("Resize", value, inputs, attributes);
-            }
-            Op::MaxPool(_) => {
-                let attributes = self.windows(value)?;
-                self.push("MaxPool", value, inputs()?, attributes);
-            }
-            Op::GlobalPool => self.push("GlobalAveragePool", value, inputs()?, vec![]),
-        }
-        Ok(())
-    }
-
-    /// A convolution and the batch norms behind it.
-    fn convolution(&mut self, value: Value, mut folding: Folding, read: &Reader) -> Result<()> {
-        let mut end = value;
-        while let [user] = self.users[end.index()][..]
-            && let Op::BatchNorm { eps } = self.graph.node(user).op
-        {
-            folding.batch_norm(user, eps);
-            end = user;
-        }
-        let (conv, inputs, folded) = (folding.conv, folding.group_inputs, folding.read(read)?);
-        let (kernel, bias) = (folded.kernels(0..conv.out_channels)?, folded.bias);
-        let shape = [conv.out_channels, inputs, conv.kernel, conv.kernel];
-        let kernel =
-            self.tensor(self.fresh(value, "kernel"), &shape, DataType::Float, le_bytes(&kernel, f32::to_le_bytes));
-        let bias =
-            self.tensor(self.fresh(value, "bias"), &[bias.len()], DataType::Float, le_bytes(&bias, f32::to_le_bytes));
-        let input = self.name(self.graph.node(value).inputs[0])?;
-        let mut attributes = match self.graph.node(value).op {
-            Op::Conv(_) => self.windows(value)?,
-            _ => vec![ints("kernel_shape", [1, 1])],
+            (Operation::GlobalPool, _) => self.push("GlobalAveragePool", node, vec![x], vec![]),
+            (operation, None) => unreachable!("{operation} of one value"),
         };
-        attributes.push(int("group", conv.groups as i64));
-        self.push("Conv", end, vec![input, kernel, bias], attributes);
+        self.maps[output.map].push((output.offset, result));
         Ok(())
     }
 
-    /// The attributes of a window operation, its padding resolved.
-    fn windows(&self, value: Value) -> Result<Vec<Attribute>> {
-        let node = self.graph.node(value);
-        let misfit = || Error::Graph { node: node.path.clone(), reason: "its window does not fit its input".into() };
-        let (vertical, horizontal) =
-            node.windows().and_then(|windows| windows.over(self.size(node.inputs[0]))).ok_or_else(misfit)?;
-        let both = |side: fn(&Window) -> usize| [side(&vertical), side(&horizontal)];
-        let pads = [vertical.before, horizontal.before, vertical.after, horizontal.after];
-        Ok(vec![
-            ints("kernel_shape", both(|w| w.kernel)),
-            ints("strides", both(|w| w.stride)),
-            ints("dilations", both(|w| w.dilation)),
-            ints("pads", pads),
-        ])
+    /// A convolution and its bias, and the size of the result.
+    fn conv(&mut self, conv: &FusedConv, (x, size): (String, Size), read: &Reader) -> Result<(String, Size)> {
+        let &FusedConv { conv: shape, group_inputs, node, .. } = conv;
+        let folded = Folded::new(conv, read)?;
+        let kernel = folded.kernels(0..shape.out_channels)?;
+        let dims = [shape.out_channels, group_inputs, shape.kernel, shape.kernel];
+        let kernel = self.constant(TensorProto::floats(self.fresh(node, "kernel"), &dims, &kernel));
+        let bias = self.constant(TensorProto::floats(self.fresh(node, "bias"), &[folded.bias.len()], &folded.bias));
+        let (mut attributes, size) = self.windows(node, shape.windows(), size)?;
+        attributes.push(Attribute::int("group", shape.groups as i64));
+        Ok((self.push("Conv", node, vec![x, kernel, bias], attributes), size))
     }
 
-    /// Adds an operator whose result is `value`.
-    fn push(&mut self, operator: &str, value: Value, inputs: Vec<String>, attributes: Vec<Attribute>) {
-        let name = self.fresh(value, &operator.to_lowercase());
-        self.nodes.push(node(operator, &name, inputs, attributes));
-        self.names[value.index()] = Some(name);
+    fn depthwise(
+        &mut self,
+        depthwise: &FusedDepthwise,
+        input: Operand,
+        (x, size): (String, Size),
+        read: &Reader,
+    ) -> Result<(String, Size)> {
+        let FusedDepthwise { conv, relu_input } = depthwise;
+        let x = if *relu_input { self.rectified(input, x) } else { x };
+        let (result, size) = self.conv(conv, (x, size), read)?;
+        Ok((self.clamped(conv.node, result, conv.clamp), size))
     }
 
-    /// Adds a constant, and returns its name.
-    fn tensor(&mut self, name: String, shape: &[usize], kind: DataType, bytes: Vec<u8>) -> String {
-        self.initializers.push(TensorProto {
-            dims: shape.iter().map(|side| *side as i64).collect(),
-            data_type: Some(kind as i32),
-            name: Some(name.clone()),
-            raw_data: Some(bytes),
-        });
+    /// The ReLU of a map, which several depthwise convolutions may read.
+    fn rectified(&mut self, operand: Operand, x: String) -> String {
+        if let Some(name) = &self.rectified[operand.map] {
+            return name.clone();
+        }
+        let name = self.fresh(self.fused.maps[operand.map].size_of, "rectified");
+        self.nodes.push(NodeProto::new("Relu", &name, vec![x], vec![]));
+        self.rectified[operand.map] = Some(name.clone());
         name
     }
 
-    /// A constant that many nodes may share.
-    fn scalar(&mut self, name: &str, value: f32) -> String {
-        if !self.initializers.iter().any(|tensor| tensor.name.as_deref() == Some(name)) {
-            self.tensor(name.into(), &[], DataType::Float, value.to_le_bytes().into());
+    fn activated(&mut self, node: Value, x: String, activation: Activation) -> String {
+        match activation {
+            Activation::Relu => self.clamped(node, x, Clamp::RELU),
+            Activation::Relu6 => self.clamped(node, x, Clamp::RELU6),
+            Activation::HardSwish => self.push("HardSwish", node, vec![x], vec![]),
+            Activation::HardSigmoid => {
+                // ONNX's own slope is 0.2.
+                let attributes = vec![Attribute::float("alpha", 1.0 / 6.0), Attribute::float("beta", 0.5)];
+                self.push("HardSigmoid", node, vec![x], attributes)
+            }
         }
-        name.into()
+    }
+
+    fn clamped(&mut self, node: Value, x: String, clamp: Clamp) -> String {
+        match clamp {
+            Clamp::NONE => x,
+            Clamp::RELU => self.push("Relu", node, vec![x], vec![]),
+            Clamp { low, high } => {
+                let bounds = [low, high].map(|bound| self.scalar(bound));
+                self.push("Clip", node, [vec![x], bounds.into()].concat(), vec![])
+            }
+        }
+    }
+
+    /// A value of so many channels, resized from one size to another.
+    fn resize(
+        &mut self,
+        node: Value,
+        (x, channels): (String, usize),
+        (from, to): (Size, Size),
+        align_corners: bool,
+    ) -> String {
+        if from == to {
+            return x;
+        }
+        let mode = if align_corners { "align_corners" } else { "half_pixel" };
+        let attributes =
+            vec![Attribute::string("mode", "linear"), Attribute::string("coordinate_transformation_mode", mode)];
+        let dims = [1, channels, to.height, to.width].map(|side| side as i64);
+        let dims = self.constant(TensorProto::integers(self.fresh(node, "size"), &dims));
+        // Neither a region of interest nor scales.
+        self.push("Resize", node, vec![x, String::new(), String::new(), dims], attributes)
+    }
+
+    /// The attributes of a window operation, its padding resolved, and the size of its result.
+    fn windows(&self, node: Value, windows: Windows, size: Size) -> Result<(Vec<Attribute>, Size)> {
+        let path = || self.graph.node(node).path.clone();
+        let misfit = || Error::Graph { node: path(), reason: "its window does not fit its input".into() };
+        let (vertical, horizontal) = windows.over(size).ok_or_else(misfit)?;
+        let both = |side: fn(&Window) -> usize| [side(&vertical), side(&horizontal)];
+        let pads = [vertical.before, horizontal.before, vertical.after, horizontal.after];
+        let attributes = vec![
+            Attribute::ints("kernel_shape", both(|w| w.kernel)),
+            Attribute::ints("strides", both(|w| w.stride)),
+            Attribute::ints("dilations", both(|w| w.dilation)),
+            Attribute::ints("pads", pads),
+        ];
+        Ok((attributes, Size { height: vertical.output, width: horizontal.output }))
+    }
+
+    /// Adds an operator, and returns its result's name.
+    fn push(&mut self, operator: &str, node: Value, inputs: Vec<String>, attributes: Vec<Attribute>) -> String {
+        let name = self.fresh(node, &operator.to_lowercase());
+        self.nodes.push(NodeProto::new(operator, &name, inputs, attributes));
+        name
+    }
+
+    /// Adds a constant, and returns its name.
+    fn constant(&mut self, tensor: TensorProto) -> String {
+        let name = tensor.name.clone().unwrap_or_default();
+        self.initializers.push(tensor);
+        name
+    }
+
+    /// A number that many nodes may share.
+    fn scalar(&mut self, value: f32) -> String {
+        let name = format!("constant.{value}");
+        if !self.initializers.iter().any(|tensor| tensor.name.as_ref() == Some(&name)) {
+            self.constant(TensorProto::floats(name.clone(), &[], &[value]));
+        }
+        name
     }
 
     /// A name that no other value has: paths alone are not unique.
-    fn fresh(&self, value: Value, what: &str) -> String {
-        format!("{}.{what}.{}", self.graph.node(value).path, value.index())
+    fn fresh(&self, node: Value, what: &str) -> String {
+        format!("{}.{what}.{}", self.graph.node(node).path, node.index())
     }
 
-    fn name(&self, value: Value) -> Result<String> {
-        let path = || self.graph.node(value).path.clone();
-        let late = || Error::Graph { node: path(), reason: "is needed before it is computed".into() };
-        self.names[value.index()].clone().ok_or_else(late)
+    /// The ONNX name of a map: steps read all of it. Where several steps have written it, it is their concatenation.
+    fn value(&mut self, operand: Operand) -> Result<String> {
+        let whole = self.fused.maps[operand.map].size_of;
+        let mut parts = std::mem::take(&mut self.maps[operand.map]);
+        parts.sort();
+        let name = match &parts[..] {
+            [] => {
+                let (node, reason) = (self.graph.node(whole).path.clone(), "is needed before it is computed".into());
+                return Err(Error::Graph { node, reason });
+            }
+            [(_, name)] => name.clone(),
+            _ => {
+                let parts = parts.into_iter().map(|(_, name)| name).collect();
+                self.push("Concat", whole, parts, vec![Attribute::int("axis", 1)])
+            }
+        };
+        self.maps[operand.map] = vec![(0, name.clone())];
+        Ok(name)
     }
 
-    fn size(&self, value: Value) -> Size {
-        self.sizes[value.index()]
+    fn size(&self, operand: Operand) -> Size {
+        self.sizes[self.fused.maps[operand.map].size_of.index()]
     }
-}
-
-fn node(operator: &str, output: &str, input: Vec<String>, attribute: Vec<Attribute>) -> NodeProto {
-    let (name, op_type) = (Some(output.into()), Some(operator.into()));
-    NodeProto { input, output: vec![output.into()], name, op_type, attribute }
-}
-
-fn int(name: &str, value: i64) -> Attribute {
-    let kind = Some(AttributeType::Int as i32);
-    Attribute { name: Some(name.into()), i: Some(value), kind, ..Attribute::default() }
-}
-
-fn float(name: &str, value: f32) -> Attribute {
-    let kind = Some(AttributeType::Float as i32);
-    Attribute { name: Some(name.into()), f: Some(value), kind, ..Attribute::default() }
-}
-
-fn ints<const N: usize>(name: &str, values: [usize; N]) -> Attribute {
-    let kind = Some(AttributeType::Ints as i32);
-    Attribute { name: Some(name.into()), ints: values.map(|v| v as i64).into(), kind, ..Attribute::default() }
-}
-
-fn string(name: &str, value: &str) -> Attribute {
-    let kind = Some(AttributeType::String as i32);
-    Attribute { name: Some(name.into()), s: Some(value.into()), kind, ..Attribute::default() }
-}
-
-pub(super) fn value_info(name: &str, kind: DataType, shape: &[usize]) -> ValueInfo {
-    let dim = shape.iter().map(|side| Dimension { dim_value: Some(*side as i64) }).collect();
-    let tensor_type = TensorType { elem_type: Some(kind as i32), shape: Some(Shape { dim }) };
-    ValueInfo { name: Some(name.into()), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
-}
-
-fn le_bytes<const N: usize, T: Copy>(values: &[T], bytes: fn(T) -> [u8; N]) -> Vec<u8> {
-    values.iter().flat_map(|value| bytes(*value)).collect()
 }

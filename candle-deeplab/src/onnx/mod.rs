@@ -12,10 +12,11 @@ use prost::Message;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::fold::Reader;
-use crate::graph::Graph;
+use crate::exec::fuse::Fused;
+use crate::graph::{Graph, Size};
 use crate::model::{CONFIG_FILE, DeepLab};
-use lower::{Lowering, value_info};
-use proto::{DataType, GraphProto, Model, OperatorSet, Property};
+use lower::Lowering;
+use proto::{DataType, GraphProto, Model, OperatorSet, Property, ValueInfo};
 
 /// Operators as of ONNX 1.12.
 const OPSET: i64 = 17;
@@ -82,10 +83,11 @@ fn file(
     if head == Head::Mask {
         graph.check_label_map("export logits")?;
     }
-    let (node, initializer) = Lowering::new(graph, (height, width))?.run(head, read)?;
+    let fused = Fused::new(graph)?;
+    let (node, initializer) = Lowering::new(graph, &fused, Size { height, width })?.run(head, read)?;
     let output = match head {
-        Head::Logits => value_info("logits", DataType::Float, &[1, classes, height, width]),
-        Head::Mask => value_info("mask", DataType::Uint8, &[1, height, width]),
+        Head::Logits => ValueInfo::new("logits", DataType::Float, &[1, classes, height, width]),
+        Head::Mask => ValueInfo::new("mask", DataType::Uint8, &[1, height, width]),
     };
     let model = Model {
         ir_version: Some(IR_VERSION),
@@ -95,7 +97,7 @@ fn file(
             node,
             name: Some(env!("CARGO_PKG_NAME").into()),
             initializer,
-            input: vec![value_info("input", DataType::Float, &[1, 3, height, width])],
+            input: vec![ValueInfo::new("input", DataType::Float, &[1, 3, height, width])],
             output: vec![output],
         }),
         opset_import: vec![OperatorSet { domain: Some(String::new()), version: Some(OPSET) }],

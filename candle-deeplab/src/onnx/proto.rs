@@ -1,5 +1,5 @@
-//! The messages of an ONNX file, as far as they are written (`onnx/onnx.proto`). Proto2: what is set is written, even a
-//! zero, so numbers are optional.
+//! The messages of an ONNX file (`onnx/onnx.proto`), with the fields that the export writes. In proto2 a field that is set is
+//! written even if it is zero, so numbers are optional.
 
 use prost::Message;
 
@@ -142,4 +142,59 @@ pub(super) struct Shape {
 pub(super) struct Dimension {
     #[prost(int64, optional, tag = "1")]
     pub(super) dim_value: Option<i64>,
+}
+
+impl NodeProto {
+    /// An operator with one result, after which it is named.
+    pub(super) fn new(operator: &str, output: &str, input: Vec<String>, attribute: Vec<Attribute>) -> Self {
+        let (name, op_type) = (Some(output.into()), Some(operator.into()));
+        Self { input, output: vec![output.into()], name, op_type, attribute }
+    }
+}
+
+impl Attribute {
+    fn new(name: &str, kind: AttributeType) -> Self {
+        Self { name: Some(name.into()), kind: Some(kind as i32), ..Self::default() }
+    }
+
+    pub(super) fn int(name: &str, value: i64) -> Self {
+        Self { i: Some(value), ..Self::new(name, AttributeType::Int) }
+    }
+
+    pub(super) fn float(name: &str, value: f32) -> Self {
+        Self { f: Some(value), ..Self::new(name, AttributeType::Float) }
+    }
+
+    pub(super) fn ints<const N: usize>(name: &str, values: [usize; N]) -> Self {
+        Self { ints: values.map(|value| value as i64).into(), ..Self::new(name, AttributeType::Ints) }
+    }
+
+    pub(super) fn string(name: &str, value: &str) -> Self {
+        Self { s: Some(value.into()), ..Self::new(name, AttributeType::String) }
+    }
+}
+
+impl TensorProto {
+    pub(super) fn floats(name: String, dims: &[usize], values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self::new(name, dims, DataType::Float, bytes)
+    }
+
+    pub(super) fn integers(name: String, values: &[i64]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self::new(name, &[values.len()], DataType::Int64, bytes)
+    }
+
+    fn new(name: String, dims: &[usize], kind: DataType, bytes: Vec<u8>) -> Self {
+        let dims = dims.iter().map(|side| *side as i64).collect();
+        Self { dims, data_type: Some(kind as i32), name: Some(name), raw_data: Some(bytes) }
+    }
+}
+
+impl ValueInfo {
+    pub(super) fn new(name: &str, kind: DataType, shape: &[usize]) -> Self {
+        let dim = shape.iter().map(|side| Dimension { dim_value: Some(*side as i64) }).collect();
+        let tensor_type = TensorType { elem_type: Some(kind as i32), shape: Some(Shape { dim }) };
+        Self { name: Some(name.into()), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
+    }
 }

@@ -7,30 +7,32 @@ use rayon::prelude::*;
 
 use super::aligned::Aligned;
 use super::plan::Plan;
-use super::program::Operand;
 use super::view::{View, ViewMut};
+use crate::exec::fuse::Operand;
 
-/// Memory that is so many times as large as what a call needs is too large for it.
+/// Memory that is more than so many times as large as a call needs is too large for it.
 const SLACK: usize = 2;
 
-/// It is given back after so many such calls in a row, not at once: several scales, or tiles of an image and then the next
-/// image, are a few sizes by turns.
+/// Memory is given back after so many calls in a row that it was too large for. Not at once: an image at several scales, or
+/// in tiles, takes a few sizes by turns, and so does the next.
 const PATIENCE: usize = 32;
 
-/// The buffers of a plan, and a place for the logits as planes.
+/// The buffers of a plan, and what a call needs besides.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     buffers: Vec<Aligned>,
-    /// The latest calls that it was too large for.
+    /// How many of the latest calls it was too large for.
     idle: usize,
-    pub(super) planes: Aligned,
-    /// The first row of each map that is in memory, images one below the other.
+    /// The first row of each map that is in memory, those of all images counted together.
     tops: Vec<usize>,
+    /// The logits as planes.
+    pub(super) planes: Aligned,
     /// What a step needs while it runs.
     pub(super) scratch: Aligned,
 }
 
 impl Arena {
+    /// Makes room for a plan.
     fn fit(&mut self, plan: &Plan) {
         let (has, needed): (usize, usize) =
             (self.buffers.iter().map(|buffer| buffer.len()).sum(), plan.buffers.iter().sum());
@@ -48,21 +50,20 @@ impl Arena {
         self.tops.resize(plan.maps.len(), 0);
     }
 
+    /// Some channels of a map.
     pub(super) fn view(&self, plan: &Plan, operand: Operand) -> View<'_> {
-        let shape = plan.maps[operand.map];
-        let line = shape.width * shape.pitch;
+        let map = plan.maps[operand.map];
         View {
-            data: &self.buffers[shape.buffer][..shape.rows * line][operand.offset..],
-            first: self.tops[operand.map] * shape.width,
-            pitch: shape.pitch,
+            data: &self.buffers[map.buffer][..map.rows * map.line()][operand.offset..],
+            first: self.tops[operand.map] * map.size.width,
+            pitch: map.pitch,
             channels: operand.channels,
-            batch: plan.batch,
-            height: shape.height,
-            width: shape.width,
+            height: map.size.height,
+            width: map.size.width,
         }
     }
 
-    /// Lets `write` fill rows of a map while it reads others from the arena; theirs are other buffers.
+    /// Lets `write` fill rows of a map while it reads other maps from the arena: they are in other buffers.
     pub(super) fn write(
         &mut self,
         plan: &Plan,
@@ -70,29 +71,27 @@ impl Arena {
         rows: Range<usize>,
         write: impl FnOnce(&Self, ViewMut),
     ) {
-        let shape = plan.maps[operand.map];
-        let line = shape.width * shape.pitch;
-        let mut buffer = std::mem::take(&mut self.buffers[shape.buffer]);
+        let map = plan.maps[operand.map];
+        let mut buffer = std::mem::take(&mut self.buffers[map.buffer]);
         let view = ViewMut {
-            data: &mut buffer[(rows.start - self.tops[operand.map]) * line..][..rows.len() * line],
-            first: rows.start * shape.width,
-            pitch: shape.pitch,
+            data: &mut buffer[(rows.start - self.tops[operand.map]) * map.line()..][..rows.len() * map.line()],
+            first: rows.start * map.size.width,
+            pitch: map.pitch,
             offset: operand.offset,
             channels: operand.channels,
-            height: shape.height,
-            width: shape.width,
+            height: map.size.height,
+            width: map.size.width,
         };
         write(self, view);
-        self.buffers[shape.buffer] = buffer;
+        self.buffers[map.buffer] = buffer;
     }
 
-    /// Moves rows of a map to the beginning of its memory: those below come next.
+    /// Moves rows of a map to the beginning of its memory, so that there is room for those below them.
     pub(super) fn keep(&mut self, plan: &Plan, map: usize, rows: Range<usize>) {
-        let shape = plan.maps[map];
-        let line = shape.width * shape.pitch;
+        let (buffer, line) = (plan.maps[map].buffer, plan.maps[map].line());
         let top = std::mem::replace(&mut self.tops[map], rows.start);
         let (start, len) = ((rows.start - top) * line, rows.len() * line);
-        let data = &mut self.buffers[shape.buffer];
+        let data = &mut self.buffers[buffer];
         if start < len {
             data.copy_within(start..start + len, 0);
         } else {
@@ -103,7 +102,7 @@ impl Arena {
     }
 }
 
-/// Arenas that wait for a call: as many as there were calls at once, and no more than the pool has threads.
+/// Arenas that wait for a call: as many as calls ran at once, but no more than the pool has threads.
 #[derive(Debug, Default)]
 pub(super) struct Arenas(Mutex<Vec<Arena>>);
 
@@ -125,12 +124,13 @@ impl Arenas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Axis;
+    use crate::graph::{Axis, Size};
 
     fn plan(buffers: &[usize]) -> Plan {
         let axis = || Axis::new(1, 1, true);
         let (maps, steps, buffers) = (vec![], vec![], buffers.to_vec());
-        Plan { batch: 1, maps, steps, stretches: vec![], buffers, output: (1, 1), output_axes: (axis(), axis()) }
+        let (output, output_axes) = (Size::new(1, 1), (axis(), axis()));
+        Plan { batch: 1, maps, steps, stretches: vec![], buffers, output, output_axes }
     }
 
     /// Lengths of the buffers, and where the first lies.

@@ -1,30 +1,31 @@
 //! Steps that run band by band: some rows of each, one step after the other, before the next rows of the first.
 //!
 //! The maps at the beginning and at the end of a network are larger than the last cache, and their layers do little with
-//! each value. What a band leaves is still in the cache when the next step reads it, and of a map that no other step needs
-//! only the rows of a band are ever in memory, with those that the next band sees once more.
+//! each value. What one step of a band writes is still in the cache when the next one reads it. And where only steps of the
+//! band need a map, only a band's rows of it are ever in memory, with those that the next band reads again.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-use super::plan::Geometry;
-use super::program::{Kernel, Program, Step};
+use super::geometry::Geometry;
+use crate::exec::fuse::{Fused, Operation, Step};
 
-/// What makes steps run band by band.
+/// When steps run band by band.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Floats of a map that is too large to stay in the last cache until the next step.
+    /// Floats of a map beyond which it does not stay in the last cache until the next step.
     pub(super) large: usize,
-    /// Floats of the maps of a band, at most: a share of that cache.
+    /// Floats that the maps of a band may have: a share of that cache.
     pub(super) floats: usize,
-    /// Rows of the last step in a band, at least: less is no work for many threads, and mostly rows that were there before.
+    /// Rows of the last step that a band must have: fewer are no work for many threads, and of fewer rows most were in memory
+    /// before.
     pub(super) rows: usize,
-    /// Floats of the weights of a step, at most: every band reads them again.
+    /// Weights that a step may have: every band reads them again.
     pub(super) weights: usize,
 }
 
 /// Steps of a stretch at most: trying how many fit takes time, too.
 const MAX_STEPS: usize = 16;
-/// Threads that are counted.
+/// More threads than these do not make a band larger.
 const MAX_THREADS: usize = 8;
 
 impl Limits {
@@ -39,13 +40,13 @@ impl Limits {
 #[derive(Debug)]
 pub(super) struct Stretch {
     pub(super) steps: Range<usize>,
-    /// Of each image, from top to bottom. There are none where each step computes all rows of all images at once.
+    /// Of each image, from top to bottom. Without bands, each step computes all rows of all images at once.
     pub(super) bands: Vec<Band>,
 }
 
 #[derive(Debug)]
 pub(super) struct Band {
-    /// The rows of the maps between the steps that are there already, and seen once more.
+    /// The rows of maps between the steps that are in memory and that this band reads again.
     pub(super) kept: Vec<(usize, Range<usize>)>,
     /// The rows that each step computes.
     pub(super) rows: Vec<Range<usize>>,
@@ -62,23 +63,23 @@ pub(super) struct Rows {
     pub(super) line: usize,
 }
 
-/// Cuts a program into stretches. Says also how many rows of each map have to be in memory, where that is not all of them.
+/// Cuts a network into stretches. The second result says how many rows of a map have to be in memory where these are not all.
 pub(super) fn stretches(
-    program: &Program,
+    fused: &Fused,
     geometry: &[Geometry],
     maps: &[Rows],
     limits: Limits,
 ) -> (Vec<Stretch>, Vec<Option<usize>>) {
     let mut in_memory = vec![None; maps.len()];
     let mut stretches = Vec::new();
-    let suits: Vec<bool> = program.steps.iter().map(|step| suits(step, maps, limits)).collect();
+    let (lives, suits) = (fused.lives(), fused.steps.iter().map(|step| suits(step, maps, limits)).collect::<Vec<_>>());
     let mut start = 0;
     while start < suits.len() {
         let most = suits[start..].iter().take(MAX_STEPS).take_while(|suits| **suits).count();
         // As many steps as fit.
         let ends = (start + 2..start + most + 1).rev();
         let banded = ends.map(|end| start..end).find_map(|steps| {
-            let (bands, rows) = Banding::new(program, geometry, maps, steps.clone())?.bands(limits)?;
+            let (bands, rows) = Banding::new(fused, geometry, maps, &lives, steps.clone())?.bands(limits)?;
             rows.into_iter().for_each(|(map, rows)| in_memory[map] = Some(rows));
             Some(Stretch { steps, bands })
         });
@@ -91,9 +92,9 @@ pub(super) fn stretches(
 
 /// Whether a step gains from maps that are still in the cache, and can compute some rows of its result.
 fn suits(step: &Step, maps: &[Rows], limits: Limits) -> bool {
-    let weights = match &step.kernel {
-        Kernel::Dense(conv, _) => conv.weights.inputs() * conv.weights.outputs(),
-        Kernel::Multiply | Kernel::GlobalPool => return false,
+    let weights = match &step.operation {
+        Operation::Conv { conv, .. } => conv.weights(),
+        Operation::Multiply | Operation::GlobalPool => return false,
         _ => 0,
     };
     let large = |map: usize| maps[map].count * maps[map].line > limits.large;
@@ -102,29 +103,31 @@ fn suits(step: &Step, maps: &[Rows], limits: Limits) -> bool {
 
 /// Steps that are to run band by band.
 struct Banding<'a> {
-    program: &'a Program,
+    fused: &'a Fused,
     geometry: &'a [Geometry],
     maps: &'a [Rows],
     steps: Range<usize>,
-    /// The maps that only these steps need.
+    /// The maps that these steps write and no others need.
     between: Vec<usize>,
 }
 
 impl<'a> Banding<'a> {
     /// `None` where nothing lies between the steps.
-    fn new(program: &'a Program, geometry: &'a [Geometry], maps: &'a [Rows], steps: Range<usize>) -> Option<Self> {
-        let mut between: Vec<usize> = program.steps[steps.clone()].iter().map(|step| step.output.map).collect();
+    fn new(
+        fused: &'a Fused,
+        geometry: &'a [Geometry],
+        maps: &'a [Rows],
+        lives: &[RangeInclusive<usize>],
+        steps: Range<usize>,
+    ) -> Option<Self> {
+        let mut between: Vec<usize> = fused.steps[steps.clone()].iter().map(|step| step.output.map).collect();
         between.sort_unstable();
         between.dedup();
-        let outside = |index: usize| !steps.contains(&index);
-        for (_, step) in program.steps.iter().enumerate().filter(|(index, _)| outside(*index)) {
-            between.retain(|map| step.operands().all(|operand| operand.map != *map));
-        }
-        between.retain(|map| *map != program.logits.map);
-        (!between.is_empty()).then_some(Self { program, geometry, maps, steps, between })
+        between.retain(|map| steps.contains(lives[*map].start()) && steps.contains(lives[*map].end()));
+        (!between.is_empty()).then_some(Self { fused, geometry, maps, steps, between })
     }
 
-    /// Bands whose maps fit: the fewest, of so many rows or twice, four times, … as many.
+    /// The fewest bands whose maps fit: of the least rows, or of twice, four times, … as many.
     fn bands(&self, limits: Limits) -> Option<Banded> {
         let mut rows = limits.rows;
         let mut best = self.bands_of(rows, limits.floats)?;
@@ -134,7 +137,8 @@ impl<'a> Banding<'a> {
         Some(best)
     }
 
-    /// Bands with so many rows of the last step; `None` where their maps have more floats than this, or one has all rows.
+    /// Bands with so many rows of the last step; `None` where their maps have more floats than this, or where there would be
+    /// one band only.
     fn bands_of(&self, rows: usize, floats: usize) -> Option<Banded> {
         let mut in_memory = vec![0; self.between.len()];
         let mut bands = Vec::new();
@@ -164,12 +168,12 @@ impl<'a> Banding<'a> {
         self.steps.clone().map(|step| self.height(step)).collect()
     }
 
-    /// Of a step's result.
+    /// Rows of a step's result.
     fn height(&self, step: usize) -> usize {
-        self.maps[self.program.steps[step].output.map].count
+        self.maps[self.fused.steps[step].output.map].count
     }
 
-    /// Up to which row each step has to compute in a band, for the next so many rows of the last one.
+    /// The row up to which each step has to compute, so that the last one can compute its next so many rows.
     fn ends(&self, done: &[usize], rows: usize) -> Vec<usize> {
         let mut ends = done.to_vec();
         let last = ends.len() - 1;
@@ -179,10 +183,10 @@ impl<'a> Banding<'a> {
             return self.heights();
         }
         for step in self.steps.clone().rev().skip(1) {
-            let output = self.program.steps[step].output.map;
+            let output = self.fused.steps[step].output.map;
             let later = step + 1..self.steps.end;
             let seen = later.filter_map(|user| Some(self.sees(user, output, 0..ends[user - self.steps.start])?.end));
-            // A result that is only needed later keeps pace.
+            // A result that no later step of these reads keeps pace with the last one.
             let end = seen.max().unwrap_or(self.height(step) * ends[last] / height);
             let (end, done) = (end.max(done[step - self.steps.start]), done[step - self.steps.start]);
             ends[step - self.steps.start] = match self.geometry[step] {
@@ -196,16 +200,16 @@ impl<'a> Banding<'a> {
         ends
     }
 
-    /// The rows of a map that some rows of a step's result are made of; `None` if it does not read the map.
+    /// The rows of a map that some rows of a step's result are made of; `None` if the step does not read the map.
     fn sees(&self, step: usize, map: usize, rows: Range<usize>) -> Option<Range<usize>> {
-        let Step { input, other, .. } = &self.program.steps[step];
+        let Step { input, other, .. } = &self.fused.steps[step];
         let other = other.filter(|other| other.map == map).map(|_| rows.clone());
         let input = (input.map == map).then(|| match &self.geometry[step] {
             Geometry::Pointwise => rows,
             Geometry::Windows((vertical, _)) | Geometry::Winograd((vertical, _), _) => {
                 vertical.sees(self.maps[map].count, rows)
             }
-            Geometry::Axes((vertical, _)) => vertical.sees(rows),
+            Geometry::Resize((vertical, _)) => vertical.sees(rows),
         });
         match (input, other) {
             (Some(a), Some(b)) => Some(a.start.min(b.start)..a.end.max(b.end)),
@@ -213,7 +217,7 @@ impl<'a> Banding<'a> {
         }
     }
 
-    /// Of the rows of a map that are there, those that steps see once more which are done with so many rows.
+    /// Rows of a map that are in memory after each step has computed so many rows, and that the next band reads again.
     fn kept(&self, map: usize, done: &[usize]) -> Range<usize> {
         let end = self.end(map, done);
         let rest = |step: usize| done[step - self.steps.start]..self.height(step);
@@ -222,10 +226,9 @@ impl<'a> Banding<'a> {
         start.unwrap_or(end).min(end)..end
     }
 
-    /// How many rows of a map all steps that write it have computed.
+    /// How many rows of a map are computed when each step has computed so many rows.
     fn end(&self, map: usize, done: &[usize]) -> usize {
-        let writers =
-            self.program.steps[self.steps.clone()].iter().zip(done).filter(|(step, _)| step.output.map == map);
+        let writers = self.fused.steps[self.steps.clone()].iter().zip(done).filter(|(step, _)| step.output.map == map);
         writers.map(|(_, done)| *done).max().unwrap_or(0)
     }
 }
@@ -235,8 +238,10 @@ mod tests {
     use super::*;
     use crate::exec::choice::{Isa, Precision};
     use crate::exec::cpu::isa::Kernels;
+    use crate::exec::cpu::pack::Program;
     use crate::exec::cpu::plan::Plan;
-    use crate::graph::{Builder, Conv, Graph, Normalization};
+    use crate::exec::fold::reader;
+    use crate::graph::{Builder, Conv, Graph, Normalization, Param};
     use crate::weights::Values;
 
     const LIMITS: Limits = Limits { large: 1000, floats: 4000, rows: 2, weights: usize::MAX };
@@ -256,9 +261,8 @@ mod tests {
     fn plan(height: usize) -> (Program, Plan) {
         let graph = network();
         let kernels = Kernels::new(Isa::Portable, Precision::F32).unwrap();
-        let values = |param: &crate::graph::Param| Ok(Values::Here(vec![0.0; param.shape.iter().product()]));
-        let program =
-            Program::new(&graph, kernels, Precision::F32, &crate::exec::fold::reader(&graph, values)).unwrap();
+        let values = |param: &Param| Ok(Values::Here(vec![0.0; param.shape.iter().product()]));
+        let program = Program::new(&graph, kernels, Precision::F32, &reader(&graph, values)).unwrap();
         let plan = Plan::new(&program, &graph, [2, height, 30], LIMITS).unwrap();
         (program, plan)
     }
@@ -267,14 +271,14 @@ mod tests {
     fn bands_compute_each_row_once_and_in_order() {
         let (program, plan) = plan(101);
         let [Stretch { steps, bands }] = &plan.stretches[..] else { panic!("{:?}", plan.stretches) };
-        assert!(*steps == (0..program.steps.len()) && bands.len() > 2);
-        for (index, step) in program.steps.iter().enumerate() {
+        assert!(*steps == (0..program.fused.steps.len()) && bands.len() > 2);
+        for (index, step) in program.fused.steps.iter().enumerate() {
             let mut done = 0;
             for band in bands {
                 assert_eq!(band.rows[index].start, done);
                 done = band.rows[index].end;
             }
-            assert_eq!(done, plan.maps[step.output.map].height);
+            assert_eq!(done, plan.maps[step.output.map].size.height);
         }
     }
 
@@ -283,7 +287,7 @@ mod tests {
         // The input and the logits aside.
         let between = |height| {
             let (program, plan) = plan(height);
-            (1..plan.maps.len()).filter(|map| *map != program.logits.map).map(|map| plan.maps[map].rows).collect()
+            (1..plan.maps.len()).filter(|map| *map != program.fused.logits.map).map(|map| plan.maps[map].rows).collect()
         };
         let (low, high): (Vec<usize>, Vec<usize>) = (between(100), between(1000));
         assert_eq!(low.len(), 3);
@@ -293,9 +297,9 @@ mod tests {
     #[test]
     fn steps_with_small_maps_or_many_weights_compute_them_at_once() {
         let (program, plan) = plan(101);
-        let maps: Vec<Rows> = plan.maps.iter().map(|m| Rows { count: m.height, line: m.width * m.pitch }).collect();
+        let maps: Vec<Rows> = plan.maps.iter().map(|m| Rows { count: m.size.height, line: m.line() }).collect();
         for limits in [Limits { large: 1 << 20, ..LIMITS }, Limits { weights: 10, ..LIMITS }] {
-            let (stretches, in_memory) = stretches(&program, &plan.steps, &maps, limits);
+            let (stretches, in_memory) = stretches(&program.fused, &plan.steps, &maps, limits);
             assert!(stretches.iter().all(|stretch| stretch.bands.is_empty()), "{stretches:?}");
             assert!(in_memory.iter().all(Option::is_none));
         }

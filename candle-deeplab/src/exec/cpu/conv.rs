@@ -1,8 +1,8 @@
 //! Dense convolutions as a matmul over blocks of pixels.
 //!
-//! A block's rows are what the window of each pixel sees, read where it lies in the input; or the result of the depthwise
-//! convolution before it, which is made just before it is used, in memory of the thread, and never exists for the whole
-//! map. Rows that many outputs are made of are interleaved first.
+//! A row of the matmul is what the window of a pixel sees, read where it lies in the input; or the pixel's result of the
+//! depthwise convolution before it, which the thread makes just before it is used, in memory of its own, and which never
+//! exists for the whole map. Rows from which many outputs are made are interleaved first.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -10,42 +10,40 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
+use super::blocks::{block_pixels, fitting_pixels};
 use super::depthwise::DepthwiseConv;
-use super::isa::{Interleave, Kernels, Matmul, Neighbour, Packed, Run, Segment};
-use super::strassen;
-use super::view::{View, ViewMut};
+use super::geometry::Geometry;
+use super::isa::{Interleave, Kernels, Matmul, Packed, Run, Segment};
+use super::view::{View, ViewMut, row_pitch};
 use super::windows::find_runs;
+use super::{strassen, winograd};
+use crate::error::Result;
 use crate::exec::choice::Precision;
-use crate::exec::fuse::Clamp;
+use crate::exec::fold::Folded;
+use crate::exec::fuse::{Clamp, FusedConv};
 use crate::graph::Window;
 
-/// A dense convolution with everything around it that is fused.
+/// A dense convolution, or a group of one, with everything around it that is fused.
 #[derive(Debug)]
 pub(super) struct DenseConv {
     /// Inputs are `[ky][kx][channel]`.
-    pub(super) weights: Packed,
-    pub(super) rows: Rows,
-    pub(super) clamp: Clamp,
-    /// Whether it can also be computed by [Winograd's algorithm](super::winograd), from the same weights: then a plan chooses.
-    pub(super) tiles: bool,
+    weights: Packed,
+    rows: Rows,
+    clamp: Clamp,
+    /// Whether Winograd's algorithm can compute it, too, from the same weights: a plan then chooses.
+    pub(super) suits_winograd: bool,
 }
 
 /// What the rows of the matmul are.
 #[derive(Debug)]
-pub(super) enum Rows {
+enum Rows {
     /// All that a window sees.
     Window,
     /// The pixels of a depthwise convolution's result.
     Depthwise(DepthwiseConv),
 }
 
-/// Floats of a block's rows: they share a core's second cache (512 KiB and more) with a panel of weights.
-const BLOCK_FLOATS: usize = 40 << 10;
-
-/// Rows of a block at least, where it has many inputs: it reads all weights once, from the last cache or from memory.
-const MIN_ROWS: usize = 96;
-
-/// Floats of the rows that are interleaved at once.
+/// Floats of the rows that are made before they are interleaved: they are still in the cache then.
 const STRIP_FLOATS: usize = 16 << 10;
 
 /// Outputs from which on it is faster to interleave rows first.
@@ -72,72 +70,105 @@ struct Source<'a> {
     windows: (Window, Window),
 }
 
-/// Rows that are not used where they lie.
+/// Memory for rows that are not used where they lie.
 #[derive(Default)]
 struct Input {
     made: Made,
-    tiles: Aligned,
+    interleaved: Aligned,
 }
 
 #[derive(Default)]
 struct Made {
-    /// The depthwise convolution's results.
+    /// A depthwise convolution's results.
     rows: Aligned,
-    /// In bf16.
+    /// Rows in bf16.
     rounded: Aligned,
 }
 
+/// Where rows lie.
 #[derive(Default)]
 struct Lists {
-    neighbours: Vec<Neighbour>,
     runs: Vec<Run>,
     segments: Vec<Segment>,
 }
 
-impl DepthwiseConv {
-    /// The convolution as a step of its own, where no matmul could take it in.
-    pub(super) fn run_alone(&self, kernels: Kernels, x: View, windows: (Window, Window), out: ViewMut) {
-        let block = block_rows(out.pixels(), fitting_rows(self.bias.len()), 1);
-        let ViewMut { data, first, pitch, offset, .. } = out;
-        data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
-            let out = (&mut out[offset..], pitch);
-            SCRATCH.with_borrow_mut(|Scratch { lists: Lists { runs, neighbours, .. }, .. }| {
-                self.run(kernels, &x, windows, first + index * block, out, (runs, neighbours));
-            });
-        });
-    }
-}
-
 impl DenseConv {
-    /// `windows` are those of the depthwise convolution, or of this one where it has no such part.
+    /// Packs a group of a convolution. Matmuls multiply at this precision, but for those that suit Winograd's algorithm,
+    /// which stay f32: a quarter of the products is worth more than half the time of each, and the transforms would multiply
+    /// the error of rounding.
+    pub(super) fn new(
+        conv: &FusedConv,
+        folded: &Folded,
+        group: usize,
+        depthwise: Option<DepthwiseConv>,
+        (kernels, precision): (Kernels, Precision),
+    ) -> Result<Self> {
+        let (inputs, area, outputs) =
+            (conv.group_inputs, conv.kernel_area(), conv.conv.out_channels / conv.conv.groups);
+        let suits_winograd = winograd::suits(conv, kernels, precision);
+        let precision = if suits_winograd { Precision::F32 } else { precision };
+        let (padded, first) = (Packed::padded(precision, inputs), group * outputs);
+        let bias = &folded.bias[first..first + outputs];
+        let weights = Packed::new(precision, kernels.panel_width(), area * padded, bias, |outputs| {
+            let kernels = folded.kernels(first + outputs.start..first + outputs.end)?;
+            if (area, padded) == (1, inputs) {
+                return Ok(kernels);
+            }
+            // From `[channel][ky][kx]` to `[ky][kx][channel]`.
+            let mut rows = vec![0.0; outputs.len() * area * padded];
+            let kernels = kernels.chunks_exact(area * inputs);
+            for (row, kernel) in rows.chunks_exact_mut(area * padded).zip(kernels) {
+                for (at, row) in row.chunks_exact_mut(padded).enumerate() {
+                    row.iter_mut().zip(kernel.chunks_exact(area)).for_each(|(to, kernel)| *to = kernel[at]);
+                }
+            }
+            Ok(rows)
+        })?;
+        let rows = depthwise.map_or(Rows::Window, Rows::Depthwise);
+        Ok(Self { weights, rows, clamp: conv.clamp, suits_winograd })
+    }
+
+    /// Computes the pixels of `out`. Windows are those of the depthwise convolution, where there is one.
     pub(super) fn run(
         &self,
         kernels: Kernels,
         x: View,
-        windows: (Window, Window),
+        geometry: &Geometry,
         residual: Option<View>,
         out: ViewMut,
+        scratch: &mut Aligned,
     ) {
-        let tile = kernels.rows_at_once();
-        let matrix = matches!(self.rows, Rows::Depthwise(_)) || windows.0.is_pointwise() && windows.1.is_pointwise();
+        match geometry {
+            Geometry::Windows(windows) => self.run_windows(Source { kernels, x, windows: *windows }, residual, out),
+            Geometry::Winograd(windows, span) => {
+                winograd::run(kernels, (&self.weights, self.clamp), x, (*windows, *span), residual, out, scratch)
+            }
+            _ => unreachable!("a convolution planned with {geometry:?}"),
+        }
+    }
+
+    fn run_windows(&self, source: Source, residual: Option<View>, out: ViewMut) {
+        let Source { kernels, x, windows: (vertical, horizontal) } = source;
+        let rows_at_once = kernels.rows_at_once();
+        let pointwise = vertical.is_pointwise() && horizontal.is_pointwise();
+        let matrix = pointwise || matches!(self.rows, Rows::Depthwise(_));
         let interleaved = matrix && self.weights.outputs() >= MIN_OUTPUTS;
         let strassen = strassen::block_rows(self.weights.weights()).filter(|_| interleaved);
         // Strassen's algorithm adds rows to others, which may be NaN: never to those of another image.
         let (image, block) = match strassen {
             Some(rows) => {
                 let image = out.height * out.width;
-                (image, block_rows(image.min(out.pixels()), rows, 2 * tile))
+                (image, block_pixels(image.min(out.pixels()), rows, 2 * rows_at_once))
             }
             None => {
-                // Rounded, all that windows see is in memory once more.
+                // What windows see is copied when it is rounded.
                 let floats = match self.weights.precision() {
                     Precision::Bf16 if !matrix => self.weights.weights().inputs,
                     _ => x.channels,
                 };
-                (out.pixels(), block_rows(out.pixels(), fitting_rows(floats), tile))
+                (out.pixels(), block_pixels(out.pixels(), fitting_pixels(floats), rows_at_once))
             }
         };
-        let source = Source { kernels, x, windows };
         let ViewMut { data, first, pitch, offset, .. } = out;
         let blocks = data.par_chunks_mut(image * pitch).enumerate().flat_map(|(n, data)| {
             let blocks = data.par_chunks_mut(block * pitch).with_max_len(1).enumerate();
@@ -147,7 +178,7 @@ impl DenseConv {
             let pixels = first..first + out.len() / pitch;
             SCRATCH.with_borrow_mut(|Scratch { input, lists, sums }| {
                 let (x, x_pitch) = match (matrix, interleaved) {
-                    (true, true) => self.tiles(source, pixels, input, lists),
+                    (true, true) => self.interleaved(source, pixels, input, lists),
                     (true, false) => self.matrix(source, pixels, &mut input.made, lists),
                     (false, _) => self.seen(source, pixels, &mut input.made, lists),
                 };
@@ -171,31 +202,29 @@ impl DenseConv {
             });
         });
     }
-}
 
-impl DenseConv {
-    /// The rows of a matrix in [tiles](Interleave), as many as fill an even number of them, and their inputs. They are made
-    /// a few at a time, which are still in the cache when they are interleaved.
-    fn tiles<'a>(
+    /// The rows of a matrix [interleaved](Interleave), and their number of inputs. They are filled up with zeros to an even
+    /// number of groups.
+    fn interleaved<'a>(
         &self,
         source: Source,
         pixels: Range<usize>,
-        Input { made, tiles }: &'a mut Input,
+        Input { made, interleaved }: &'a mut Input,
         lists: &mut Lists,
     ) -> (&'a [f32], usize) {
-        let (tile, inputs) = (source.kernels.rows_at_once(), self.weights.weights().inputs);
-        let strip = (STRIP_FLOATS / source.x.channels.max(1)).next_multiple_of(tile);
-        let padded = pixels.len().next_multiple_of(2 * tile);
-        tiles.grow(padded * inputs);
+        let (rows_at_once, inputs) = (source.kernels.rows_at_once(), self.weights.weights().inputs);
+        let strip = (STRIP_FLOATS / source.x.channels.max(1)).next_multiple_of(rows_at_once);
+        let padded = pixels.len().next_multiple_of(2 * rows_at_once);
+        interleaved.grow(padded * inputs);
         for first in pixels.clone().step_by(strip) {
             let rows = strip.min(pixels.end - first);
             let (x, pitch) = self.matrix(source, first..first + rows, made, lists);
-            let out = &mut tiles[(first - pixels.start) * inputs..];
+            let out = &mut interleaved[(first - pixels.start) * inputs..];
             source.kernels.interleave(Interleave { x, pitch, rows, inputs, out });
         }
-        tiles[pixels.len().next_multiple_of(tile) * inputs..padded * inputs].fill(0.0);
+        interleaved[pixels.len().next_multiple_of(rows_at_once) * inputs..padded * inputs].fill(0.0);
         one_run(pixels.len(), inputs, lists);
-        (tiles, inputs)
+        (interleaved, inputs)
     }
 
     /// The rows of a matrix, and their pitch.
@@ -212,14 +241,7 @@ impl DenseConv {
                 let (len, pitch) = (pixels.len(), row_pitch(x.channels));
                 rows.grow(len * pitch);
                 let rows = &mut rows[..len * pitch];
-                depthwise.run(
-                    kernels,
-                    &x,
-                    windows,
-                    pixels.start,
-                    (rows, pitch),
-                    (&mut lists.runs, &mut lists.neighbours),
-                );
+                depthwise.run_block(kernels, &x, windows, pixels.start, (rows, pitch));
                 (&*rows, pitch)
             }
         };
@@ -227,7 +249,7 @@ impl DenseConv {
         self.rounded(kernels, made, lists, rounded)
     }
 
-    /// What the windows see, where it lies.
+    /// What the windows see, where it lies, and how far the windows of neighbouring pixels lie apart.
     fn seen<'a>(
         &self,
         Source { kernels, x, windows }: Source<'a>,
@@ -244,7 +266,7 @@ impl DenseConv {
         &self,
         kernels: Kernels,
         (x, x_pitch): (&'a [f32], usize),
-        Lists { runs, segments, .. }: &mut Lists,
+        Lists { runs, segments }: &mut Lists,
         rounded: &'a mut Aligned,
     ) -> (&'a [f32], usize) {
         match self.weights.precision() {
@@ -259,41 +281,15 @@ impl DenseConv {
     }
 }
 
-/// Rows of a block that the cache holds.
-fn fitting_rows(inputs: usize) -> usize {
-    (BLOCK_FLOATS / inputs.max(1)).max(MIN_ROWS)
-}
-
-/// Rows of a block: whole tiles, of so many rows at most, in a size with which the threads are done the soonest.
-fn block_rows(pixels: usize, most: usize, tile: usize) -> usize {
-    let (tiles, threads) = (pixels.div_ceil(tile).max(1), rayon::current_num_threads());
-    let fitting = (most / tile).clamp(1, tiles);
-    let least = fitting.div_ceil(2).min(tiles.div_ceil(threads));
-    // Blocks are alike: one that is left over at the end keeps all threads waiting but one.
-    let done = |block: usize| tiles.div_ceil(block).div_ceil(threads) * block;
-    let block = (least..=fitting).rev().min_by_key(|block| done(*block)).unwrap_or(fitting);
-    block * tile
-}
-
-/// Floats from a pixel of so many channels to the next. Rows begin at cache lines, and not a power of two apart, or the
-/// rows of a tile would compete for the same few places in the cache.
-pub(super) fn row_pitch(channels: usize) -> usize {
-    match channels.next_multiple_of(16) {
-        _ if channels < 16 => channels,
-        pitch if pitch.is_multiple_of(512) => pitch + 16,
-        pitch => pitch,
-    }
-}
-
 /// The rows from the first on, all inputs side by side.
-fn one_run(rows: usize, len: usize, Lists { runs, segments, .. }: &mut Lists) {
+fn one_run(rows: usize, len: usize, Lists { runs, segments }: &mut Lists) {
     runs.clear();
     segments.clear();
     runs.push(Run { first: 0, rows, sees: 0..1 });
     segments.push(Segment { x: 0, input: 0, len });
 }
 
-/// Rounds rows to bf16 and puts the inputs of each side by side, pairs to a word; the segments then say where they lie there.
+/// Rounds rows to bf16 and puts the inputs of each side by side, two to a word; the segments then say where they lie there.
 fn round_rows(
     kernels: Kernels,
     (x, x_pitch): (&[f32], usize),
@@ -313,20 +309,20 @@ fn round_rows(
     }
 }
 
-/// Where the windows of some pixels lie in `x`, with so many inputs to a tap in the weights.
+/// Where the windows of some pixels lie in `x`. The weights have so many inputs for each pixel of the kernel.
 fn find_segments(
     x: &View,
     windows: (Window, Window),
     pixels: Range<usize>,
-    tap_inputs: usize,
-    Lists { runs, segments, .. }: &mut Lists,
+    inputs: usize,
+    Lists { runs, segments }: &mut Lists,
 ) {
     let channels = x.channels;
-    find_runs(x, windows, pixels, runs, segments, |segments, start, tap, at| {
-        let input = tap * tap_inputs;
+    find_runs(x, windows, pixels, runs, segments, |segments, start, at, place| {
+        let input = at * inputs;
         match segments[start..].last_mut() {
-            Some(last) if last.x + last.len == at && last.input + last.len == input => last.len += channels,
-            _ => segments.push(Segment { x: at, input, len: channels }),
+            Some(last) if last.x + last.len == place && last.input + last.len == input => last.len += channels,
+            _ => segments.push(Segment { x: place, input, len: channels }),
         }
     });
 }

@@ -1,50 +1,88 @@
-//! Depthwise convolutions of some pixels; the arithmetic is the instruction set's.
+//! Depthwise convolutions, on their own or as the input of a matmul; the arithmetic is the instruction set's.
 
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+use super::blocks::{block_pixels, fitting_pixels};
 use super::isa::{Depthwise, Kernels, Neighbour, Run};
-use super::view::View;
+use super::view::{View, ViewMut};
 use super::windows::find_runs;
-use crate::exec::fuse::Clamp;
+use crate::error::Result;
+use crate::exec::fold::{Folded, Reader};
+use crate::exec::fuse::{Clamp, FusedDepthwise};
 use crate::graph::Window;
 
 /// A depthwise convolution with everything around it that is fused.
 #[derive(Debug)]
 pub(super) struct DepthwiseConv {
-    /// `[tap][channel]`
-    pub(super) weights: Vec<f32>,
-    pub(super) bias: Vec<f32>,
+    /// `[pixel of the kernel][channel]`
+    weights: Vec<f32>,
+    bias: Vec<f32>,
     /// Whether the input goes through a ReLU first.
-    pub(super) relu_input: bool,
-    pub(super) clamp: Clamp,
+    relu_input: bool,
+    clamp: Clamp,
+}
+
+/// What the windows of some pixels see.
+#[derive(Default)]
+struct Seen {
+    runs: Vec<Run>,
+    neighbours: Vec<Neighbour>,
+}
+
+thread_local! {
+    /// Each thread keeps its own, so that only its first calls allocate.
+    static SEEN: RefCell<Seen> = RefCell::default();
 }
 
 impl DepthwiseConv {
-    /// Computes the pixels from number `first` on, as many as fit into `out`; `runs` and `taps` are places for lists.
-    pub(super) fn run(
+    /// Reads, folds and packs its weights.
+    pub(super) fn new(depthwise: &FusedDepthwise, read: &Reader) -> Result<Self> {
+        let FusedDepthwise { conv, relu_input } = depthwise;
+        let folded = Folded::new(conv, read)?;
+        let (kernels, area) = (folded.kernels(0..folded.bias.len())?, conv.kernel_area());
+        let weights = (0..area).flat_map(|at| kernels.chunks_exact(area).map(move |kernel| kernel[at])).collect();
+        Ok(Self { weights, bias: folded.bias, relu_input: *relu_input, clamp: conv.clamp })
+    }
+
+    /// Computes the pixels of `out`, as a step of its own, with all threads.
+    pub(super) fn run(&self, kernels: Kernels, x: View, windows: (Window, Window), out: ViewMut) {
+        let block = block_pixels(out.pixels(), fitting_pixels(self.bias.len()), 1);
+        let ViewMut { data, first, pitch, offset, .. } = out;
+        data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
+            self.run_block(kernels, &x, windows, first + index * block, (&mut out[offset..], pitch));
+        });
+    }
+
+    /// Computes the pixels from number `first` on, as many as fit into `out`.
+    pub(super) fn run_block(
         &self,
         kernels: Kernels,
         x: &View,
         windows: (Window, Window),
         first: usize,
         (out, out_pitch): (&mut [f32], usize),
-        (runs, neighbours): (&mut Vec<Run>, &mut Vec<Neighbour>),
     ) {
         let channels = self.bias.len();
         let pixels = (out.len() + out_pitch - channels) / out_pitch;
-        find_runs(x, windows, first..first + pixels, runs, neighbours, |neighbours, _, tap, input| {
-            neighbours.push(Neighbour { input, weight: tap * channels });
-        });
-        kernels.depthwise(Depthwise {
-            runs,
-            neighbours,
-            channels,
-            x: x.data,
-            x_step: windows.1.stride * x.pitch,
-            weights: &self.weights,
-            bias: &self.bias,
-            relu_input: self.relu_input,
-            clamp: self.clamp,
-            out,
-            out_pitch,
+        SEEN.with_borrow_mut(|Seen { runs, neighbours }| {
+            find_runs(x, windows, first..first + pixels, runs, neighbours, |neighbours, _, at, input| {
+                neighbours.push(Neighbour { input, weight: at * channels });
+            });
+            kernels.depthwise(Depthwise {
+                runs,
+                neighbours,
+                channels,
+                x: x.data,
+                x_step: windows.1.stride * x.pitch,
+                weights: &self.weights,
+                bias: &self.bias,
+                relu_input: self.relu_input,
+                clamp: self.clamp,
+                out,
+                out_pitch,
+            });
         });
     }
 }

@@ -1,19 +1,20 @@
 //! Runs a network on the CPU by fused kernels, any batch and size: for inference.
 //!
-//! `lower` turns the graph into steps, each a kernel with all that is fused around it; `plan` fits the steps to an input
-//! size and says which maps share memory; `isa` has the kernels. Feature maps lie with their channels last: a pixel's
-//! channels are a row of a matmul, a vector of channels never crosses the edge of a map, and threads that share out pixels
-//! write to separate slices.
+//! [`fuse`](super::fuse) turns the graph into steps; `pack` folds and packs their weights; `plan` fits them to an input size,
+//! runs neighbours band by band, and says which maps share memory; `isa` has the kernels. Feature maps lie with their channels
+//! last: a pixel's channels are a row of a matmul, a vector of channels never crosses the edge of a map, and threads that share
+//! out pixels write to separate slices.
 
 mod aligned;
 mod arena;
 mod bands;
+mod blocks;
 mod conv;
 mod depthwise;
+mod geometry;
 mod isa;
-mod lower;
+mod pack;
 mod plan;
-mod program;
 mod resize;
 mod simple;
 mod strassen;
@@ -33,22 +34,24 @@ pub use isa::peak_flops;
 
 use super::choice::{Isa, Precision};
 use super::fold;
+use super::fuse::{Operand, Operation};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Param};
+use crate::graph::{Graph, Param, Size};
 use crate::weights::Values;
 use arena::{Arena, Arenas};
 use bands::{Band, Limits, Stretch};
+use geometry::Geometry;
 use isa::Kernels;
-use plan::{Geometry, Plan};
-use program::{Kernel, Program};
+use pack::{Program, StepWeights};
+use plan::Plan;
 
-/// Plans of so many input sizes are kept.
+/// Input sizes whose plans are kept.
 const MAX_PLANS: usize = 8;
 
 /// A network with its weights packed for the CPU's vector instructions.
 ///
-/// It works in the current rayon pool and keeps, for the next calls, the memory of as many calls as ran at once, but of no
-/// more than the pool has threads. What has been more than twice as large as needed for 32 calls is given back.
+/// It works in the current rayon pool. For the next calls it keeps the memory of as many calls as ran at once, but of no more
+/// than the pool has threads. Memory that was more than twice as large as needed for 32 calls in a row is given back.
 #[derive(Debug)]
 pub struct Cpu {
     graph: Arc<Graph>,
@@ -56,12 +59,12 @@ pub struct Cpu {
     precision: Precision,
     program: Program,
     limits: fn() -> Limits,
-    /// The latest last.
+    /// By batch, height and width; the latest last.
     plans: Mutex<Vec<([usize; 3], Arc<Plan>)>>,
     arenas: Arenas,
 }
 
-/// What one step of a call took.
+/// How long one step of a call took.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct StepTime {
     /// The node whose work it mainly was.
@@ -82,8 +85,7 @@ impl Cpu {
     ///
     /// # Errors
     /// Those of `get`; [`Error::Executor`] where this machine [lacks](Isa::supports) the instructions; [`Error::Graph`] where the
-    /// network does not end in the resize of its [logits](Graph::logits), or a parameter has another
-    /// number of values.
+    /// network does not end in the resize of its [logits](Graph::logits), or a parameter has another number of values.
     pub fn new(
         graph: Arc<Graph>,
         isa: Isa,
@@ -123,7 +125,7 @@ impl Cpu {
     /// f32 on the CPU.
     pub fn logits(&self, pixels: &Tensor) -> Result<Tensor> {
         self.call(pixels, None, |plan, arena| {
-            let view = arena.view(plan, self.program.logits);
+            let view = arena.view(plan, self.program.fused.logits);
             let mut planes = vec![0.0; plan.batch * view.channels * view.height * view.width];
             simple::to_planes(view, &mut planes);
             let shape = (plan.batch, view.channels, view.height, view.width);
@@ -137,16 +139,16 @@ impl Cpu {
     /// As [`logits`](Self::logits).
     pub fn output(&self, pixels: &Tensor) -> Result<Tensor> {
         self.call(pixels, None, |plan, arena| {
-            let (planes, [n, classes, h, w]) = self.planes(plan, arena);
-            let (height, width) = plan.output;
-            let mut out = vec![0.0; n * classes * height * width];
-            resize::resize_planes(planes, (h, w), &plan.output_axes, &mut out);
-            Ok(Tensor::from_vec(out, (n, classes, height, width), &Device::Cpu)?)
+            let (planes, classes, size) = self.planes(plan, arena);
+            let Size { height, width } = plan.output;
+            let mut out = vec![0.0; plan.batch * classes * plan.output.area()];
+            resize::resize_planes(planes, size, &plan.output_axes, &mut out);
+            Ok(Tensor::from_vec(out, (plan.batch, classes, height, width), &Device::Cpu)?)
         })
     }
 
     /// The class of each pixel, u8 `[N, H, W]`: that of the greatest [`output`](Self::output), to rounding, which is
-    /// not made. The first of equals wins; NaN never does.
+    /// never made as a whole. The first of equals wins; NaN never does.
     ///
     /// # Errors
     /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes.
@@ -154,7 +156,7 @@ impl Cpu {
         self.labels(pixels, None)
     }
 
-    /// A [`label_map`](Self::label_map) and what each of its steps took.
+    /// A [`label_map`](Self::label_map) and how long each of its steps took.
     ///
     /// # Errors
     /// As [`label_map`](Self::label_map).
@@ -167,27 +169,27 @@ impl Cpu {
     fn labels(&self, pixels: &Tensor, times: Option<&mut Vec<StepTime>>) -> Result<Tensor> {
         self.graph.check_label_map("take the logits")?;
         self.call(pixels, times, |plan, arena| {
-            let (planes, [n, classes, h, w]) = self.planes(plan, arena);
-            let (height, width) = plan.output;
-            let mut out = vec![0u8; n * height * width];
-            resize::argmax_planes(planes, (classes, h, w), &plan.output_axes, &mut out);
-            Ok(Tensor::from_vec(out, (n, height, width), &Device::Cpu)?)
+            let (planes, classes, size) = self.planes(plan, arena);
+            let Size { height, width } = plan.output;
+            let mut out = vec![0u8; plan.batch * plan.output.area()];
+            resize::argmax_planes(planes, classes, size, &plan.output_axes, &mut out);
+            Ok(Tensor::from_vec(out, (plan.batch, height, width), &Device::Cpu)?)
         })
     }
 
-    /// The logits as planes `[N, classes, h, w]`, in the arena.
-    fn planes<'a>(&self, plan: &Plan, arena: &'a mut Arena) -> (&'a [f32], [usize; 4]) {
+    /// The logits as planes `[N, classes, h, w]` in the arena, their number of classes, and their size.
+    fn planes<'a>(&self, plan: &Plan, arena: &'a mut Arena) -> (&'a [f32], usize, Size) {
         let mut planes = std::mem::take(&mut arena.planes);
-        let view = arena.view(plan, self.program.logits);
-        let shape = [view.batch, view.channels, view.height, view.width];
-        let len = shape.iter().product();
+        let view = arena.view(plan, self.program.fused.logits);
+        let (classes, size) = (view.channels, Size::new(view.height, view.width));
+        let len = plan.batch * classes * size.area();
         planes.grow(len);
         simple::to_planes(view, &mut planes[..len]);
         arena.planes = planes;
-        (&arena.planes[..len], shape)
+        (&arena.planes[..len], classes, size)
     }
 
-    /// Runs all steps, and `finish` on what they leave, inside the rayon pool.
+    /// Runs all steps, and then `finish` on what they have computed, inside the rayon pool.
     fn call<R: Send>(
         &self,
         pixels: &Tensor,
@@ -197,7 +199,7 @@ impl Cpu {
         let &[batch, channels, height, width] = pixels.dims() else {
             return Err(Error::Input { shape: pixels.dims().to_vec() });
         };
-        if batch == 0 || channels != self.program.maps[0].channels {
+        if batch == 0 || channels != self.program.fused.maps[0].channels {
             return Err(Error::Input { shape: pixels.dims().to_vec() });
         }
         let plan = self.plan([batch, height, width])?;
@@ -217,18 +219,16 @@ impl Cpu {
     }
 
     fn steps(&self, plan: &Plan, pixels: &[f32], arena: &mut Arena, mut times: Option<&mut Vec<StepTime>>) {
-        let input = program::Operand { map: 0, offset: 0, channels: self.program.maps[0].channels };
-        let height_of = |map: usize| plan.maps[map].height;
+        let fused = &self.program.fused;
+        let input = Operand { map: 0, offset: 0, channels: fused.maps[0].channels };
+        let height_of = |map: usize| plan.maps[map].size.height;
         arena.write(plan, input, 0..plan.batch * height_of(0), |_, out| simple::from_planes(pixels, out));
         if let Some(times) = &mut times {
-            times.extend(self.program.steps.iter().zip(&plan.steps).map(|(step, geometry)| {
-                let shape = plan.maps[step.output.map];
-                StepTime {
-                    path: step.path.clone(),
-                    kernel: format!("{}{geometry}", step.kernel),
-                    macs: step.macs_per_pixel() * (plan.batch * shape.height * shape.width) as u64,
-                    time: Duration::ZERO,
-                }
+            times.extend(fused.steps.iter().zip(&plan.steps).map(|(step, geometry)| StepTime {
+                path: self.graph.node(step.node).path.clone(),
+                kernel: format!("{}{geometry}", step.operation),
+                macs: (step.operation.macs_per_pixel() * plan.batch * plan.maps[step.output.map].size.area()) as u64,
+                time: Duration::ZERO,
             }));
         }
         let mut timed = |index: usize, work: &mut dyn FnMut()| {
@@ -245,7 +245,7 @@ impl Cpu {
         for Stretch { steps, bands } in &plan.stretches {
             if bands.is_empty() {
                 for index in steps.clone() {
-                    let rows = plan.batch * height_of(self.program.steps[index].output.map);
+                    let rows = plan.batch * height_of(fused.steps[index].output.map);
                     timed(index, &mut || self.step(index, 0..rows, plan, arena));
                 }
             }
@@ -258,7 +258,7 @@ impl Cpu {
                     }
                 });
                 for (index, rows) in steps.clone().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
-                    let rows = of_image(image, self.program.steps[index].output.map, rows);
+                    let rows = of_image(image, fused.steps[index].output.map, rows);
                     timed(index, &mut || self.step(index, rows.clone(), plan, arena));
                 }
             }
@@ -267,30 +267,31 @@ impl Cpu {
 
     /// Computes rows of a step's result, those of all images counted together.
     fn step(&self, index: usize, rows: Range<usize>, plan: &Plan, arena: &mut Arena) {
-        let (step, geometry) = (&self.program.steps[index], &plan.steps[index]);
+        let (step, geometry) = (&self.program.fused.steps[index], &plan.steps[index]);
         let mut scratch = std::mem::take(&mut arena.scratch);
-        arena.write(plan, step.output, rows, |arena, out| {
+        arena.write(plan, step.output, rows, |arena, mut out| {
             let x = arena.view(plan, step.input);
             let other = step.other.map(|operand| arena.view(plan, operand));
-            match (&step.kernel, geometry, other) {
-                (Kernel::Dense(conv, _), Geometry::Windows(windows), other) => {
-                    conv.run(self.kernels, x, *windows, other, out);
+            match (&step.operation, &self.program.weights[index], geometry, other) {
+                (_, StepWeights::Dense(groups), geometry, residual) => {
+                    let all = groups.len();
+                    for (group, conv) in groups.iter().enumerate() {
+                        let residual = residual.map(|residual| residual.part(group, all));
+                        let (x, out) = (x.part(group, all), out.part(group, all));
+                        conv.run(self.kernels, x, geometry, residual, out, &mut scratch);
+                    }
                 }
-                (Kernel::Dense(conv, _), Geometry::Winograd(windows, span), other) => {
-                    conv.run_patches(self.kernels, x, (*windows, *span), other, out, &mut scratch);
+                (_, StepWeights::Depthwise(conv), Geometry::Windows(windows), _) => {
+                    conv.run(self.kernels, x, *windows, out);
                 }
-                (Kernel::Depthwise(conv, _), Geometry::Windows(windows), _) => {
-                    conv.run_alone(self.kernels, x, *windows, out);
-                }
-                (Kernel::MaxPool(_), Geometry::Windows(windows), _) => simple::max_pool(x, *windows, out),
-                (Kernel::Resize { .. }, Geometry::Axes((v, h)), _) => resize::resize(x, (v, h), out),
-                (Kernel::Add, _, Some(other)) => simple::add(x, other, out),
-                (Kernel::Multiply, _, Some(other)) => simple::multiply(x, other, out),
-                (Kernel::Clamp(clamp), ..) => simple::clamped(x, *clamp, out),
-                (Kernel::HardSwish, ..) => simple::map(x, simple::hard_swish, out),
-                (Kernel::HardSigmoid, ..) => simple::map(x, simple::hard_sigmoid, out),
-                (Kernel::GlobalPool, ..) => simple::global_pool(x, out),
-                (kernel, geometry, _) => unreachable!("{kernel:?} planned with {geometry:?}"),
+                (Operation::MaxPool(_), _, Geometry::Windows(windows), _) => simple::max_pool(x, *windows, out),
+                (Operation::Resize { .. }, _, Geometry::Resize((v, h)), _) => resize::resize(x, (v, h), out),
+                (Operation::Add, _, _, Some(other)) => simple::add(x, other, out),
+                (Operation::Multiply, _, _, Some(other)) => simple::multiply(x, other, out),
+                (Operation::Activation(activation), ..) => simple::activate(x, *activation, out),
+                (Operation::Copy, ..) => simple::copy(x, out),
+                (Operation::GlobalPool, ..) => simple::global_pool(x, out),
+                (operation, _, geometry, _) => unreachable!("{operation} planned with {geometry:?}"),
             }
         });
         arena.scratch = scratch;

@@ -1,53 +1,47 @@
-//! A program fitted to a batch and an input size: the geometry of every step, and which maps share memory.
+//! A program fitted to a batch and an input size: the geometry of each step, and which maps share memory.
 
-use std::fmt;
+use std::ops::RangeInclusive;
 
 use super::bands::{self, Limits, Rows, Stretch};
-use super::conv::row_pitch;
-use super::program::{Kernel, Program, Step};
+use super::geometry::Geometry;
+use super::pack::{Program, StepWeights};
+use super::view::row_pitch;
 use super::winograd;
 use crate::error::Result;
-use crate::graph::{Axis, Graph, Size, Window};
+use crate::exec::fuse::{Operation, Step};
+use crate::graph::{Axis, Graph, Size};
 
 /// What a call needs to know besides the weights.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) batch: usize,
-    pub(super) maps: Vec<Shape>,
+    pub(super) maps: Vec<MapInMemory>,
     /// The geometry of each step.
     pub(super) steps: Vec<Geometry>,
     pub(super) stretches: Vec<Stretch>,
     /// Floats of each buffer; maps whose lives do not overlap share one.
     pub(super) buffers: Vec<usize>,
-    /// Height and width of the network's output, and how the logits are resized to it.
-    pub(super) output: (usize, usize),
+    /// The size of the network's output.
+    pub(super) output: Size,
+    /// How the logits are resized to it.
     pub(super) output_axes: (Axis, Axis),
 }
 
 /// A map in memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
-    pub(super) height: usize,
-    pub(super) width: usize,
+pub(super) struct MapInMemory {
+    pub(super) size: Size,
+    /// Floats from a pixel to the next.
     pub(super) pitch: usize,
-    /// In memory at once.
+    /// Rows that are in memory at once, those of all images counted together.
     pub(super) rows: usize,
     pub(super) buffer: usize,
 }
 
-/// What of a step depends on sizes.
-#[derive(Debug)]
-pub(super) enum Geometry {
-    Pointwise,
-    Windows((Window, Window)),
-    /// In [patches](super::winograd) that see so many inputs along an axis.
-    Winograd((Window, Window), usize),
-    Axes((Axis, Axis)),
-}
-
-impl fmt::Display for Geometry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if matches!(self, Self::Winograd(..)) { " (Winograd)" } else { "" })
+impl MapInMemory {
+    /// Floats of a row.
+    pub(super) fn line(&self) -> usize {
+        self.size.width * self.pitch
     }
 }
 
@@ -60,83 +54,75 @@ impl Plan {
         [batch, height, width]: [usize; 3],
         limits: Limits,
     ) -> Result<Self> {
-        let sizes = graph.sizes(height, width)?;
-        let size_of = |map: usize| sizes[program.maps[map].size_of.index()];
-        let steps = program.steps.iter().map(|step| {
-            let (from, to) = (size_of(step.input.map), size_of(step.output.map));
-            match &step.kernel {
-                Kernel::Dense(conv, windows) => windows.over(from).map_or(Geometry::Pointwise, |windows| {
-                    let span =
-                        winograd::best_span(windows, from, row_pitch(step.input.channels) + step.output.channels);
-                    let span = span.filter(|_| conv.tiles);
-                    span.map_or(Geometry::Windows(windows), |span| Geometry::Winograd(windows, span))
-                }),
-                Kernel::Depthwise(_, windows) | Kernel::MaxPool(windows) => {
-                    windows.over(from).map_or(Geometry::Pointwise, Geometry::Windows)
-                }
-                Kernel::Resize { align_corners } => Geometry::Axes(axes(from, to, *align_corners)),
-                Kernel::Clamp(_)
-                | Kernel::HardSwish
-                | Kernel::HardSigmoid
-                | Kernel::Add
-                | Kernel::Multiply
-                | Kernel::GlobalPool => Geometry::Pointwise,
-            }
-        });
-        let steps = steps.collect::<Vec<_>>();
-        let pitch = |map: usize| row_pitch(program.maps[map].channels);
+        let (fused, sizes) = (&program.fused, graph.sizes(height, width)?);
+        let size_of = |map: usize| sizes[fused.maps[map].size_of.index()];
+        let steps = fused.steps.iter().zip(&program.weights);
+        let geometry = |(step, weights)| geometry(step, weights, size_of(step.input.map), size_of(step.output.map));
+        let steps: Vec<Geometry> = steps.map(geometry).collect();
+        let pitch = |map: usize| row_pitch(fused.maps[map].channels);
         let rows_of = |map| Rows { count: size_of(map).height, line: size_of(map).width * pitch(map) };
-        let maps: Vec<Rows> = (0..program.maps.len()).map(rows_of).collect();
-        let (stretches, in_memory) = bands::stretches(program, &steps, &maps, limits);
+        let maps: Vec<Rows> = (0..fused.maps.len()).map(rows_of).collect();
+        let (stretches, in_memory) = bands::stretches(fused, &steps, &maps, limits);
         let rows = |map: usize| in_memory[map].unwrap_or(batch * maps[map].count);
         let lengths: Vec<usize> = (0..maps.len()).map(|map| rows(map) * maps[map].line).collect();
         let (buffer_of, buffers) = share(&lives(program, &stretches), &lengths);
-        let shape = |(map, buffer)| {
-            let Size { height, width } = size_of(map);
-            Shape { height, width, pitch: pitch(map), rows: rows(map), buffer }
-        };
-        let output = sizes[program.output.like.index()];
+        let in_buffer = |(map, buffer)| MapInMemory { size: size_of(map), pitch: pitch(map), rows: rows(map), buffer };
+        let output = sizes[fused.output.like.index()];
         Ok(Self {
             batch,
-            maps: buffer_of.into_iter().enumerate().map(shape).collect(),
+            maps: buffer_of.into_iter().enumerate().map(in_buffer).collect(),
             steps,
             stretches,
             buffers,
-            output: (output.height, output.width),
-            output_axes: axes(size_of(program.logits.map), output, program.output.align_corners),
+            output,
+            output_axes: axes(size_of(fused.logits.map), output, fused.output.align_corners),
         })
     }
 }
 
+/// How a step is computed from a map of one size to a map of another. [`Graph::sizes`] has made sure that windows fit.
+fn geometry(step: &Step, weights: &StepWeights, from: Size, to: Size) -> Geometry {
+    if let Operation::Resize { align_corners } = step.operation {
+        return Geometry::Resize(axes(from, to, align_corners));
+    }
+    let Some(windows) = step.operation.windows().and_then(|windows| windows.over(from)) else {
+        return Geometry::Pointwise;
+    };
+    match weights {
+        StepWeights::Dense(groups) if groups.iter().all(|conv| conv.suits_winograd) => {
+            let of_group = |channels: usize| channels / groups.len();
+            let floats = row_pitch(of_group(step.input.channels)) + of_group(step.output.channels);
+            let span = winograd::best_span(windows, from, floats);
+            span.map_or(Geometry::Windows(windows), |span| Geometry::Winograd(windows, span))
+        }
+        _ => Geometry::Windows(windows),
+    }
+}
+
+/// The vertical and the horizontal axis of a resize.
 fn axes(from: Size, to: Size, align_corners: bool) -> (Axis, Axis) {
     (Axis::new(from.height, to.height, align_corners), Axis::new(from.width, to.width, align_corners))
 }
 
-/// First and last stretch that each map is needed in.
-fn lives(program: &Program, stretches: &[Stretch]) -> Vec<(usize, usize)> {
-    let mut lives = vec![(usize::MAX, 0); program.maps.len()];
-    // The input is there before the first, the logits after the last.
-    lives[0].0 = 0;
-    lives[program.logits.map].1 = stretches.len();
-    for (index, stretch) in stretches.iter().enumerate() {
-        for operand in program.steps[stretch.steps.clone()].iter().flat_map(Step::operands) {
-            let life = &mut lives[operand.map];
-            *life = (life.0.min(index), life.1.max(index));
-        }
-    }
-    lives
+/// The first and the last stretch that need each map: steps of a stretch run together.
+fn lives(program: &Program, stretches: &[Stretch]) -> Vec<RangeInclusive<usize>> {
+    let stretch_of =
+        stretches.iter().enumerate().flat_map(|(index, stretch)| stretch.steps.clone().map(move |_| index));
+    // Behind the last step, the logits are read.
+    let stretch_of: Vec<usize> = stretch_of.chain([stretches.len()]).collect();
+    program.fused.lives().into_iter().map(|life| stretch_of[*life.start()]..=stretch_of[*life.end()]).collect()
 }
 
-/// Gives each map a buffer, and each buffer its length: the smallest free one that is long enough, else the longest
-/// free one, made longer.
-fn share(lives: &[(usize, usize)], lengths: &[usize]) -> (Vec<usize>, Vec<usize>) {
+/// Gives each map a buffer, and each buffer its length. A map gets the shortest free buffer that is long enough; if there is
+/// none, the longest free one, made longer.
+fn share(lives: &[RangeInclusive<usize>], lengths: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..lives.len()).collect();
-    order.sort_by_key(|&map| lives[map].0);
+    order.sort_by_key(|&map| *lives[map].start());
     let (mut buffer_of, mut buffers, mut busy_until) = (vec![0; lives.len()], Vec::<usize>::new(), Vec::new());
     for map in order {
-        let ((first, last), length) = (lives[map], lengths[map]);
+        let (first, last, length) = (*lives[map].start(), *lives[map].end(), lengths[map]);
         let free = (0..buffers.len()).filter(|&buffer| busy_until[buffer] < first);
-        // Those that are too short come last, the longest of them first.
+        // Buffers that are too short come last, the longest of them first.
         let best = free.min_by_key(|&buffer| match buffers[buffer] {
             long if long >= length => (false, long),
             short => (true, usize::MAX - short),
@@ -160,12 +146,12 @@ mod tests {
     #[test]
     fn maps_share_a_buffer_only_after_the_last_use() {
         // A chain of four maps, the first of which is needed until the end.
-        let lives = [(0, 3), (0, 1), (1, 2), (2, 3)];
+        let lives = [0..=3, 0..=1, 1..=2, 2..=3];
         let (buffer_of, buffers) = share(&lives, &[10, 20, 30, 5]);
         assert_eq!(buffer_of[3], buffer_of[1]);
         for a in 0..4 {
             for b in 0..a {
-                let apart = lives[a].0 > lives[b].1 || lives[b].0 > lives[a].1;
+                let apart = lives[a].start() > lives[b].end() || lives[b].start() > lives[a].end();
                 assert!(apart || buffer_of[a] != buffer_of[b], "{a} and {b}");
             }
         }

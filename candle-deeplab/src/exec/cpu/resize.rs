@@ -21,10 +21,10 @@ pub(super) fn resize(x: View, (vertical, horizontal): (&Axis, &Axis), out: ViewM
     });
 }
 
-/// Planes of `height` × `width` resized to planes of the axes' lengths.
+/// Planes of a size resized to planes of the axes' lengths.
 pub(super) fn resize_planes(
     planes: &[f32],
-    (height, width): (usize, usize),
+    Size { height, width }: Size,
     (vertical, horizontal): &(Axis, Axis),
     out: &mut [f32],
 ) {
@@ -42,20 +42,16 @@ pub(super) fn resize_planes(
     );
 }
 
-/// The class with the greatest value at each pixel of resized planes `[N, classes, height, width]`, which are never
-/// made. The first of equals wins; NaN never does.
-pub(super) fn argmax_planes(
-    planes: &[f32],
-    (classes, height, width): (usize, usize, usize),
-    axes: &(Axis, Axis),
-    out: &mut [u8],
-) {
-    let (size, plane) = (Size { height, width }, height * width);
-    for (data, ids) in planes.chunks_exact(classes * plane).zip(out.chunks_exact_mut(axes.0.0.len() * axes.1.0.len())) {
-        winners(&Logits { data, classes, size, class_stride: plane, row_stride: width }, axes, ids);
+/// The class with the greatest value at each pixel of planes `[N, classes, height, width]` that are resized in thought only.
+/// The first of equals wins; NaN never does.
+pub(super) fn argmax_planes(planes: &[f32], classes: usize, size: Size, axes: &(Axis, Axis), out: &mut [u8]) {
+    let (plane, pixels) = (size.area(), axes.0.0.len() * axes.1.0.len());
+    for (data, ids) in planes.chunks_exact(classes * plane).zip(out.chunks_exact_mut(pixels)) {
+        winners(&Logits { data, classes, size, class_stride: plane, row_stride: size.width }, axes, ids);
     }
 }
 
+/// A row between two rows of a plane.
 fn blend_rows(plane: &[f32], v: Lerp, out: &mut [f32]) {
     let width = out.len();
     let (near, far) = (&plane[v.near * width..][..width], &plane[v.far * width..][..width]);

@@ -4,14 +4,25 @@ use rayon::prelude::*;
 
 use super::view::{View, ViewMut, position};
 use crate::exec::fuse::Clamp;
-use crate::graph::Window;
+use crate::graph::{Activation, Window};
 
-/// `clamp(x)`, where it could not be fused; a copy with [`Clamp::NONE`].
-pub(super) fn clamped(x: View, clamp: Clamp, out: ViewMut) {
-    map(x, |x| clamp.apply(x), out);
+/// `x` itself, in another place.
+pub(super) fn copy(x: View, out: ViewMut) {
+    map(x, |x| x, out);
 }
 
-/// `a + b`, where it could not be fused.
+/// An activation that no convolution could take in.
+pub(super) fn activate(x: View, activation: Activation, out: ViewMut) {
+    match activation {
+        Activation::Relu => map(x, |x| Clamp::RELU.apply(x), out),
+        Activation::Relu6 => map(x, |x| Clamp::RELU6.apply(x), out),
+        Activation::HardSwish => map(x, |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0, out),
+        // PyTorch's.
+        Activation::HardSigmoid => map(x, |x| (x + 3.0).clamp(0.0, 6.0) / 6.0, out),
+    }
+}
+
+/// `a + b`, where no convolution could take it in.
 pub(super) fn add(a: View, b: View, out: ViewMut) {
     out.for_each_pixel(|pixel, out| {
         for ((out, a), b) in out.iter_mut().zip(a.at(pixel)).zip(b.at(pixel)) {
@@ -20,18 +31,8 @@ pub(super) fn add(a: View, b: View, out: ViewMut) {
     });
 }
 
-/// PyTorch's hard-sigmoid.
-pub(super) fn hard_sigmoid(x: f32) -> f32 {
-    (x + 3.0).clamp(0.0, 6.0) / 6.0
-}
-
-/// `x · hard-sigmoid(x)`.
-pub(super) fn hard_swish(x: f32) -> f32 {
-    x * (x + 3.0).clamp(0.0, 6.0) / 6.0
-}
-
 /// `f(x)` of each element.
-pub(super) fn map(x: View, f: impl Fn(f32) -> f32 + Sync, out: ViewMut) {
+fn map(x: View, f: impl Fn(f32) -> f32 + Sync, out: ViewMut) {
     out.for_each_pixel(|pixel, out| {
         for (out, x) in out.iter_mut().zip(x.at(pixel)) {
             *out = f(*x);
@@ -67,7 +68,7 @@ pub(super) fn max_pool(x: View, (v, h): (Window, Window), out: ViewMut) {
 
 /// The mean over height and width. Sums are taken in f64: a map may have a million pixels.
 pub(super) fn global_pool(x: View, out: ViewMut) {
-    /// Channels that a thread sums up side by side: long enough stretches of a pixel to be read at speed.
+    /// Channels that a thread sums up at once: enough neighbours in memory to be read at speed.
     const GROUP: usize = 256;
     let ViewMut { data, pitch, offset, channels, .. } = out;
     let pixels = x.height * x.width;

@@ -36,8 +36,9 @@ fn image(size: [usize; 3]) -> Tensor {
     hashed("image", &[size[0], 3, size[1], size[2]]).to_dtype(DType::F32).unwrap()
 }
 
-/// Of the greatest value. A number of bf16 has 8 bits of mantissa, and these networks subtract much of what they add: what
-/// this finds is a product left out or in the wrong place. That of each matmul is exact is tested with the kernels.
+/// How far a result may be off, as a share of the greatest value. A number of bf16 has 8 bits of mantissa, and these networks
+/// subtract much of what they add, so this finds products that are left out or in the wrong place. The tests of the kernels say
+/// how exact each matmul is.
 fn tolerance(precision: Precision) -> f32 {
     match precision {
         Precision::F32 => 2e-5,
@@ -45,7 +46,7 @@ fn tolerance(precision: Precision) -> f32 {
     }
 }
 
-/// Everything that can runs by bands whose maps have so many floats.
+/// Limits under which every step that can runs band by band, in bands whose maps have so many floats.
 fn bands_of(floats: usize) -> Limits {
     Limits { large: 0, floats, rows: 1, weights: usize::MAX }
 }
@@ -132,7 +133,8 @@ proptest! {
         check(graph, size);
     }
 
-    /// Windows whose neighbours see the same inputs, and such as do not, from maps of one column on, with tails of channels.
+    /// Windows that share inputs with the next pixel's, and others, on maps of one column and more, with odd numbers of
+    /// channels.
     #[test]
     fn depthwise_convolutions_of_three_columns(
         (channels, stride, dilation) in (1usize..70, 1usize..3, prop_oneof![Just(1usize), Just(1), Just(2), Just(25)]),
@@ -153,7 +155,7 @@ proptest! {
         check(graph, size);
     }
 
-    /// As in squeeze-and-excitation: a weight for each channel of each image, or one for each element.
+    /// As in squeeze-and-excitation: one weight for each channel of each image, or one for each element.
     #[test]
     fn products(
         (channels, per_channel, kernel) in (1usize..40, any::<bool>(), prop_oneof![Just(3usize), Just(5)]),
@@ -233,8 +235,8 @@ fn what_cannot_be_fused_is_computed_on_its_own() {
     check(graph, [1, 6, 5]);
 }
 
-/// What a decoder takes of early features is made while they are at hand, if it is much smaller than they are: they are
-/// never in memory as a whole.
+/// A decoder's projection of early features is computed right behind these, if it has much fewer channels: they are never in
+/// memory as a whole.
 #[test]
 fn few_channels_of_early_features_are_made_early() {
     let layers = |few| {
@@ -257,7 +259,7 @@ fn few_channels_of_early_features_are_made_early() {
         assert_eq!(paths, order);
         cpu.limits = || bands_of(2000);
         let plan = cpu.plan([1, 90, 11]).unwrap();
-        assert!(few > 12 || plan.maps[cpu.program.steps[0].output.map].rows < 90);
+        assert!(few > 12 || plan.maps[cpu.program.fused.steps[0].output.map].rows < 90);
         check(graph, [2, 9, 11]);
     }
 }
@@ -327,13 +329,13 @@ fn wide_convolutions_at_any_rate() {
     wide_convolutions(&[(16, 16), (19, 37), (48, 24)], &[1, 2, 3, 6, 7], &sizes);
 }
 
-/// Winograd's form takes two vectors of inputs and outputs, of the widest too.
+/// Winograd's algorithm takes at least two vectors of inputs and outputs, with the widest vectors, too.
 #[test]
 fn convolutions_wide_enough_for_any_vector() {
     wide_convolutions(&[(32, 32), (35, 50)], &[1, 2, 3, 4, 5, 6], &[[2, 5, 14]]);
 }
 
-/// Rates at which a plan takes tiles for some of these sizes, and windows for others.
+/// Rates at which a plan takes Winograd's patches for some of these sizes, and windows for others.
 #[test]
 fn wide_convolutions_at_the_rates_of_aspp() {
     let sizes = [[1, 33, 33], [2, 17, 17], [1, 5, 5], [1, 29, 43], [1, 3, 50]];
@@ -352,7 +354,7 @@ fn wide_groups() {
     check(graph, [2, 11, 13]);
 }
 
-/// The same weights, by tiles where these are fewer products.
+/// The same weights, by Winograd's algorithm where that takes fewer products.
 #[test]
 fn the_size_decides_the_form() {
     let graph = network(|g, image| {
@@ -366,12 +368,12 @@ fn the_size_decides_the_form() {
             let (_, steps) = cpu.profile(&image([1, side, side])).unwrap();
             steps.into_iter().find(|step| step.path == "conv").unwrap().kernel
         };
-        let tiles = if isa == Isa::Portable { "conv 3×3" } else { "conv 3×3 (Winograd)" };
-        assert_eq!([17, 33].map(form), ["conv 3×3", tiles], "{isa}");
+        let larger = if isa == Isa::Portable { "conv 3×3" } else { "conv 3×3 (Winograd)" };
+        assert_eq!([17, 33].map(form), ["conv 3×3", larger], "{isa}");
     }
 }
 
-/// Not all tiles are in memory at once, and not all outputs are made at once.
+/// Not all patches are in memory at once, and not all outputs are computed at once.
 #[test]
 fn convolutions_in_strips_and_parts() {
     wide_convolutions(&[(304, 33)], &[1], &[[1, 40, 128]]);
@@ -417,8 +419,8 @@ fn nan_stays_in_its_image() {
     }
 }
 
-/// Wide enough for Strassen's algorithm, behind a depthwise convolution and without; one thread, so that there are enough
-/// rows to a block.
+/// Wide enough for Strassen's algorithm, with a depthwise convolution before it and without. There is one thread, so that a
+/// block has enough rows.
 #[test]
 fn wide_pointwise_convolutions() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
@@ -436,7 +438,7 @@ fn wide_pointwise_convolutions() {
     }
 }
 
-/// As the summary counts them: what fills up words of bf16 is no multiplication.
+/// It counts like the summary: zeros that fill up words of bf16 are no multiplications.
 #[test]
 fn a_profile_counts_the_multiplications_of_the_network() {
     let graph = Arc::new(network(|g, image| {

@@ -1,17 +1,16 @@
-//! Feature maps as the kernels see them: channels last, possibly only some of the channels of a wider map, and possibly
-//! only some of its rows.
+//! Feature maps as the kernels see them: channels last, perhaps only some channels of a wider map, perhaps only some of its
+//! rows.
 
 use rayon::prelude::*;
 
 /// `[N, H, W, C]` in a slice: the channels of a pixel are adjacent, pixels are `pitch` apart.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
-    /// From the first channel of pixel number `first` on.
+    /// Begins at the first channel of pixel number `first`.
     pub(super) data: &'a [f32],
     pub(super) first: usize,
     pub(super) pitch: usize,
     pub(super) channels: usize,
-    pub(super) batch: usize,
     pub(super) height: usize,
     pub(super) width: usize,
 }
@@ -32,13 +31,19 @@ impl<'a> View<'a> {
         &self.from(pixel)[..self.channels]
     }
 
-    /// The channels of the pixels from this one on.
+    /// All data from the channels of a pixel on.
     pub(super) fn from(&self, pixel: usize) -> &'a [f32] {
         &self.data[self.place(pixel)..]
     }
+
+    /// A part of the channels, which are cut into so many.
+    pub(super) fn part(&self, index: usize, parts: usize) -> Self {
+        let channels = self.channels / parts;
+        Self { data: &self.data[index * channels..], channels, ..*self }
+    }
 }
 
-/// Rows of a map that are being written: whole pixels, of which `offset .. offset + channels` belong to the writer.
+/// Rows of a map that are being written: whole pixels, of which the writer has the channels from `offset` on.
 pub(super) struct ViewMut<'a> {
     pub(super) data: &'a mut [f32],
     /// The number of the first pixel.
@@ -55,6 +60,12 @@ impl ViewMut<'_> {
         self.data.len() / self.pitch
     }
 
+    /// A part of the channels, which are cut into so many.
+    pub(super) fn part(&mut self, index: usize, parts: usize) -> ViewMut<'_> {
+        let channels = self.channels / parts;
+        ViewMut { data: self.data, offset: self.offset + index * channels, channels, ..*self }
+    }
+
     /// Calls `write(pixel, channels)` for every pixel, in parallel.
     pub(super) fn for_each_pixel(self, write: impl Fn(usize, &mut [f32]) + Sync) {
         let Self { data, first, pitch, offset, channels, width, .. } = self;
@@ -69,4 +80,14 @@ impl ViewMut<'_> {
 /// Image, row and column of a pixel of maps of this height and width.
 pub(super) fn position(pixel: usize, height: usize, width: usize) -> (usize, usize, usize) {
     (pixel / (height * width), pixel / width % height, pixel % width)
+}
+
+/// Floats from a pixel of so many channels to the next. Rows of a matmul begin at cache lines, and not a power of two apart,
+/// or the rows that it reads at once would compete for the same few places in the cache.
+pub(super) fn row_pitch(channels: usize) -> usize {
+    match channels.next_multiple_of(16) {
+        _ if channels < 16 => channels,
+        pitch if pitch.is_multiple_of(512) => pitch + 16,
+        pitch => pitch,
+    }
 }

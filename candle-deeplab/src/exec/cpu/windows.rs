@@ -1,4 +1,4 @@
-//! Which taps of a window the pixels of a map see.
+//! Which pixels of a map the windows over it see.
 
 use std::ops::Range;
 
@@ -6,9 +6,9 @@ use super::isa::Run;
 use super::view::{View, position};
 use crate::graph::Window;
 
-/// Cuts pixels of the result into runs that see the same taps of `x`; taps that fall outside the map are left out.
-/// `push(list, start, tap, at)` adds a tap to the list, of which the run's own part begins at `start`: its number in the
-/// window and where the channels lie that the run's first pixel sees.
+/// Cuts pixels of the result into runs whose windows lie in `x` alike; what falls outside the map is left out.
+/// `push(list, start, at, place)` adds a pixel that a run's first window sees to the list, in which the run's own part begins
+/// at `start`: its number in the window, and where its channels lie.
 pub(super) fn find_runs<T>(
     x: &View,
     (v, h): (Window, Window),
@@ -22,7 +22,7 @@ pub(super) fn find_runs<T>(
     let mut next = pixels.start;
     while next < pixels.end {
         let (n, oy, ox) = position(next, v.output, h.output);
-        let rows = same_taps(&h, x.width, ox).min(pixels.end - next);
+        let rows = alike(&h, x.width, ox).min(pixels.end - next);
         let start = list.len();
         for ky in 0..v.kernel {
             let Some(iy) = v.input(x.height, oy, ky) else { continue };
@@ -36,12 +36,13 @@ pub(super) fn find_runs<T>(
     }
 }
 
-/// How many outputs from `output` on, up to the end of the row, see the same taps of an input of `len` elements.
-fn same_taps(window: &Window, len: usize, output: usize) -> usize {
-    let changes = (0..window.kernel).flat_map(|tap| {
-        let inside = window.inside(len, tap);
+/// How many windows from this one on, up to the end of the row, lie alike in an input of `len` elements: the same elements of
+/// each are inside.
+fn alike(window: &Window, len: usize, first: usize) -> usize {
+    let changes = (0..window.kernel).flat_map(|at| {
+        let inside = window.inside(len, at);
         [inside.start, inside.end]
     });
-    let end = changes.filter(|change| *change > output).fold(window.output, usize::min);
-    end - output
+    let end = changes.filter(|change| *change > first).fold(window.output, usize::min);
+    end - first
 }

@@ -1,5 +1,89 @@
-//! What executors fuse into a step.
+//! From the graph to fused steps: what is computed together, where each result is put, and in which order.
+//!
+//! A [`Fused`] network knows no weights, no device and no layout of memory. An executor packs the weights of each step and
+//! has a kernel for each kind of step; the ONNX export writes each as the operators that it is made of.
+//!
+//! - A convolution takes in what follows it, as long as nothing else needs the value in between: batch norms, then the
+//!   addition of a value that is already there (a residual), then an activation that only clamps.
+//! - A 1×1 convolution takes in the depthwise convolution before it, so that a separable convolution is one step.
+//! - A ReLU that only depthwise convolutions read happens where they read. The units of Xception are such: their skip
+//!   needs the value without it.
+//! - A result that only a concatenation needs is written to its place there at once.
+//! - Steps stand in the order of the nodes, but for a 1×1 convolution that is the last to read early features and makes
+//!   few channels of them (a decoder's projection): it stands right behind their other uses, so that they need not be
+//!   kept until the decoder.
 
 mod clamp;
+mod conv;
+mod fuser;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::ops::RangeInclusive;
 
 pub(crate) use clamp::Clamp;
+pub(crate) use conv::{FusedConv, FusedDepthwise};
+pub(crate) use step::{Operand, Operation, Step};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Op, Value};
+
+/// A network as fused steps, each of which needs only those before it.
+#[derive(Debug)]
+pub(crate) struct Fused {
+    /// The feature maps that steps read and write; the first is the input.
+    pub(crate) maps: Vec<Map>,
+    pub(crate) steps: Vec<Step>,
+    /// The logits at the head's resolution.
+    pub(crate) logits: Operand,
+    /// How they become the network's output.
+    pub(crate) output: Upsampling,
+}
+
+/// A feature map.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Map {
+    /// A node with the map's height and width.
+    pub(crate) size_of: Value,
+    pub(crate) channels: usize,
+}
+
+/// The bilinear resize of the logits at the end of the network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Upsampling {
+    /// A node with the height and width that they are resized to.
+    pub(crate) like: Value,
+    pub(crate) align_corners: bool,
+}
+
+impl Fused {
+    /// Fuses a network.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] where its output is not the resize of its logits.
+    pub(crate) fn new(graph: &Graph) -> Result<Self> {
+        let output = graph.node(graph.output());
+        let (Op::Resize { align_corners }, &[logits, like]) = (output.op, &output.inputs[..]) else {
+            let reason = "the network's last step must be the resize of its logits".into();
+            return Err(Error::Graph { node: output.path.clone(), reason });
+        };
+        let (maps, steps, logits) = fuser::fuse(graph, logits)?;
+        Ok(Self { maps, steps, logits, output: Upsampling { like, align_corners } })
+    }
+
+    /// The first and the last step that need each map. The input is there before the first step, and the logits are
+    /// needed behind the last one: by the step that would come next.
+    pub(crate) fn lives(&self) -> Vec<RangeInclusive<usize>> {
+        let mut lives = vec![(usize::MAX, 0); self.maps.len()];
+        for (index, step) in self.steps.iter().enumerate() {
+            for operand in step.operands() {
+                let (first, last) = &mut lives[operand.map];
+                (*first, *last) = ((*first).min(index), index);
+            }
+        }
+        lives[0].0 = 0;
+        lives[self.logits.map].1 = self.steps.len();
+        lives.into_iter().map(|(first, last)| first..=last).collect()
+    }
+}
