@@ -2,27 +2,33 @@
 
 mod encode;
 mod engine;
+mod image_ids;
+mod names;
 mod plan;
 mod report;
+mod sinks;
+mod target;
 mod video;
 
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use image::DynamicImage;
 
 use crate::args::{Format, SegmentArgs};
 use crate::exit::{self, Exit};
-use crate::input;
+use crate::input::{self, Inputs};
 use crate::interrupt;
 use crate::output::{Output, Report};
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::resolve;
-use encode::Style;
+use encode::{Style, Subject};
 use engine::{Answer, Engine};
-use plan::Job;
+use plan::{Job, Wishes};
 use report::{Batch, Failure, Seconds, Summary};
+use target::Target;
 
 /// Reading and writing are each done by no more threads than this, so that few images are in memory at once.
 const MOST_WORKERS: usize = 4;
@@ -31,8 +37,21 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let formats = formats(&args)?;
     let device = resolve::device(args.device)?;
     let precision = resolve::fast_precision(args.dtype, &device)?;
-    let inputs = input::expand(&args.inputs, args.output.as_deref())?;
-    let jobs = plan::plan(inputs, &formats, args.output.as_deref(), args.force)?;
+    let Inputs { inputs, mut left_out } = input::expand(&args.inputs, args.output.as_deref())?;
+    let wishes =
+        Wishes { formats: &formats, output: args.output.as_deref(), encoding: &args.encoding, force: args.force };
+    let mut plan = plan::plan(inputs, &wishes)?;
+    left_out.append(&mut plan.left_out);
+    let to_stdout = plan.folder.is_none();
+    ensure!(
+        !(to_stdout
+            && io::stdout().is_terminal()
+            && plan.jobs.iter().flat_map(|job| &job.targets).any(Target::is_binary)),
+        "a terminal cannot show it: send standard output to a file or a program, or name a file with `-o`"
+    );
+    if !args.quiet {
+        left_out.iter().for_each(|said| exit::say(said));
+    }
     // Last: it may have to be fetched.
     let weights = resolve::model(&args.model, !args.quiet)?.dir;
     interrupt::install()?;
@@ -44,11 +63,18 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
         opacity: args.opacity,
         legend: args.legend,
         cutout: engine::classes(engine.labels(), &args.cutout)?,
+        jpeg_quality: args.encoding.jpeg_quality(),
         replace: args.force,
     };
     let output = Output::new(args.json, args.quiet);
-    let run = Run { args: &args, engine: &engine, style: &style, output, loaded: start.elapsed() };
-    let (videos, images): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.input.is_moving());
+    let run = Run { args: &args, engine: &engine, style: &style, output, to_stdout, loaded: start.elapsed() };
+    if formats.contains(&Format::Rle) {
+        let (mut images, videos): (Vec<Job>, Vec<Job>) = plan.jobs.into_iter().partition(|job| !job.input.is_moving());
+        image_ids::assign(&mut images, plan.folder.as_deref(), engine.labels())?;
+        images.extend(videos);
+        plan.jobs = images;
+    }
+    let (videos, images): (Vec<Job>, Vec<Job>) = plan.jobs.into_iter().partition(|job| job.input.is_moving());
     let failed = run.images(&images)? + run.videos(&videos)?;
     Ok(if failed == 0 { Exit::Success } else { Exit::SomeFailed })
 }
@@ -67,8 +93,8 @@ fn formats(args: &SegmentArgs) -> Result<Vec<Format>> {
     if formats.is_empty() {
         formats.push(Format::Overlay);
     }
-    if args.probs && !formats.contains(&Format::Npy) {
-        bail!("`--probs` is about what npy holds: add `--format npy`");
+    if args.probs && !formats.iter().any(|format| matches!(format, Format::Npy | Format::Rle)) {
+        bail!("`--probs` is about what npy and rle hold: add one of them to `--format`");
     }
     if args.legend && !formats.iter().any(|format| format.is_picture()) {
         bail!("`--legend` is drawn into overlay, color and contours: add one of them to `--format`");
@@ -82,6 +108,8 @@ struct Run<'a> {
     engine: &'a Engine,
     style: &'a Style,
     output: Output,
+    /// Standard output carries an output, and reports go to standard error.
+    to_stdout: bool,
     /// How long it took to load the model.
     loaded: Duration,
 }
@@ -140,8 +168,14 @@ impl Run<'_> {
         let write = || {
             let (Answer { segmentation, scores, tiled }, mut seconds) = segmented?;
             let start = Instant::now();
+            let subject = Subject {
+                segmentation: &segmentation,
+                scores: scores.as_ref(),
+                shown: job.input.shown(),
+                image_id: job.image_id,
+            };
             for target in &job.targets {
-                encode::write(target, &job.input, &segmentation, scores.as_ref(), self.style)?;
+                encode::write(target, &subject, self.style)?;
             }
             seconds.write = start.elapsed().as_secs_f64();
             Ok(Summary {
@@ -166,6 +200,8 @@ impl Run<'_> {
             let (device, quiet) = (self.args.device.to_string(), self.output == Output::Quiet);
             match video::segment(job, self.engine, self.style, self.args.seconds, device, quiet) {
                 Ok(film) => self.print(&film)?,
+                // Whoever reads our output has seen enough.
+                Err(error) if exit::is_closed_pipe(&error) => return Err(error),
                 Err(error) => {
                     failed += 1;
                     self.fail(&failure(job, error))?;
@@ -176,7 +212,12 @@ impl Run<'_> {
     }
 
     fn print(&self, report: &impl Report) -> Result<()> {
-        self.output.print(report).context("cannot print the result")
+        let printed = if self.to_stdout {
+            self.output.print_to(report, &mut io::stderr().lock())
+        } else {
+            self.output.print(report)
+        };
+        printed.context("cannot print the result")
     }
 
     fn fail(&self, failure: &Failure) -> Result<()> {

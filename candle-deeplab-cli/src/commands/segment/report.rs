@@ -7,7 +7,7 @@ use candle_deeplab::mask::Found;
 use candle_deeplab::segment::Tiles;
 use serde::{Serialize, Serializer};
 
-use super::plan::Target;
+use super::target::Target;
 use crate::args::Format;
 use crate::output::Report;
 
@@ -37,7 +37,7 @@ pub(super) struct Written {
 
 impl From<&Target> for Written {
     fn from(target: &Target) -> Self {
-        Self { format: target.format, path: target.path.display().to_string() }
+        Self { format: target.format, path: target.shown() }
     }
 }
 
@@ -48,6 +48,13 @@ pub(super) struct Seconds {
     pub(super) read: f64,
     pub(super) segment: f64,
     pub(super) write: f64,
+}
+
+impl Seconds {
+    /// What the image took, from its file to the last output.
+    fn total(&self) -> f64 {
+        self.read + self.segment + self.write
+    }
 }
 
 fn tiles<S: Serializer>(tiled: &Option<(Tiles, usize)>, to: S) -> Result<S::Ok, S::Error> {
@@ -87,8 +94,8 @@ impl Report for Summary {
         for found in &self.found {
             writeln!(to, "  {:widest$}  {:>7}", found.name, percent(found.share))?;
         }
-        let Seconds { load, segment, .. } = self.seconds;
-        writeln!(to, "wrote {outputs} ({segment:.2} s on {}, {load:.2} s to load the model)", self.device)
+        let (total, load) = (self.seconds.total(), self.seconds.load);
+        writeln!(to, "wrote {outputs} ({total:.2} s on {}, {load:.2} s to load the model)", self.device)
     }
 }
 
@@ -186,7 +193,7 @@ mod tests {
                 found(8, "cat", 1_000_000, 0.25),
                 found(18, "sofa", 1000, 0.00025),
             ],
-            seconds: Seconds { load: 0.123, segment: 1.5, ..Seconds::default() },
+            seconds: Seconds { load: 0.123, read: 0.2, segment: 1.5, write: 0.05 },
             brief: false,
         }
     }
@@ -206,7 +213,7 @@ in/cat.jpg: 4000×1000
   background   75.0 %
   cat          25.0 %
   sofa         <0.1 %
-wrote cat.overlay.png, cat.rle.json (1.50 s on cpu, 0.12 s to load the model)
+wrote cat.overlay.png, cat.rle.json (1.75 s on cpu, 0.12 s to load the model)
 "
         );
     }
