@@ -236,6 +236,8 @@ import glob, json
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 truth = COCO("out/image_ids.json")
+for image in truth.dataset["images"]:
+    image["width"], image["height"] = 60, 40
 results = sum((json.load(open(name)) for name in sorted(glob.glob("out/*.rle.json"))), [])
 assert results, "the network sees nothing"
 truth.dataset["annotations"] = [

@@ -44,11 +44,12 @@ pub(super) fn write(target: &Target, subject: &Subject, style: &Style) -> Result
         Destination::File(path) => path,
         Destination::Frames(folder) => bail!("`{}` is a folder, and no frame of a video", folder.display()),
         Destination::Stdout => {
-            let mut stdout = BufWriter::new(io::stdout().lock());
-            return match content(target, subject, style, &mut stdout).and_then(|()| stdout.flush()) {
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-                written => written.context("cannot write to standard output"),
-            };
+            let mut stdout = Noting { to: io::stdout().lock(), is_closed: false };
+            let mut buffered = BufWriter::new(&mut stdout);
+            let written = content(target, subject, style, &mut buffered).and_then(|()| buffered.flush());
+            // What it still holds nobody wants.
+            drop(buffered.into_parts());
+            return if stdout.is_closed { Ok(()) } else { written.context("cannot write to standard output") };
         }
     };
     make_folder_of(path)?;
@@ -56,6 +57,26 @@ pub(super) fn write(target: &Target, subject: &Subject, style: &Style) -> Result
     let content = |file: &mut BufWriter<&mut File>| content(target, subject, style, file);
     let written = if style.replace { atomic::write(path, content) } else { atomic::write_new(path, content) };
     finished(written, path)
+}
+
+/// Notes that a reader has gone; encoders put errors into words of their own.
+struct Noting<W> {
+    to: W,
+    is_closed: bool,
+}
+
+impl<W: Write> Write for Noting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes);
+        self.is_closed |= written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.to.flush();
+        self.is_closed |= flushed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        flushed
+    }
 }
 
 /// Makes the folder of a file where it is not there yet.
