@@ -45,7 +45,7 @@ pub use decision::Decision;
 pub use error::{Error, Missing, Result};
 pub use families::{Card, Options};
 pub use layout::Layout;
-pub use read::{Checkpoint, ConvGeometry, DType, Format, Geometry, RawTensor, TensorInfo};
+pub use read::{Checkpoint, ConvGeometry, Corners, DType, Format, Geometry, InputScale, RawTensor, TensorInfo};
 pub use report::{Listed, Renamed, Report};
 pub use verify::{Comparison, verify};
 pub use zoo::WeightsConvert;
