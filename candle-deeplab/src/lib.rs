@@ -2,6 +2,8 @@
 
 pub mod arch;
 pub mod atomic;
+#[cfg(feature = "bundled")]
+mod bundled;
 pub mod config;
 mod error;
 pub mod exec;
@@ -19,6 +21,8 @@ mod upsample;
 mod weights;
 pub mod zoo;
 
+#[cfg(feature = "bundled")]
+pub use bundled::bundled;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use exec::{Executor, Precision};

@@ -43,7 +43,7 @@ pub use card::CARD_FILE;
 pub use convert::{convert, convert_checkpoint};
 pub use decision::Decision;
 pub use error::{Error, Missing, Result};
-pub use families::{Card, Options};
+pub use families::{Card, Options, WeightType};
 pub use layout::Layout;
 pub use read::{Checkpoint, ConvGeometry, Corners, DType, Format, Geometry, InputScale, RawTensor, TensorInfo};
 pub use report::{Listed, Renamed, Report};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use weights_convert::{Card, Checkpoint, Options};
+use weights_convert::{Card, Checkpoint, Options, WeightType};
 
 /// Exit code for a model that is not the reference's.
 const DIFFERENT: u8 = 1;
@@ -84,6 +84,9 @@ struct ConvertArgs {
     /// The network's input size, where it is not the family's usual one
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     input_size: Option<(usize, usize)>,
+    /// What to store the weights as: f32, or f16 at half the size (depthwise kernels, biases and norms stay f32)
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = parse_dtype)]
+    dtype: WeightType,
     /// Keep the auxiliary head of torchvision's and mmsegmentation's networks; the answer does not depend on it
     #[arg(long)]
     keep_auxiliary: bool,
@@ -116,6 +119,14 @@ fn parse_tolerance(text: &str) -> Result<f64, String> {
 fn parse_multi_grid(text: &str) -> Result<[usize; 3], String> {
     let factors: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     factors.and_then(|f| f.try_into().ok()).ok_or_else(|| "three numbers, such as 1,2,4".into())
+}
+
+fn parse_dtype(text: &str) -> Result<WeightType, String> {
+    match text {
+        "f32" => Ok(WeightType::F32),
+        "f16" => Ok(WeightType::F16),
+        _ => Err("f32 or f16".into()),
+    }
 }
 
 fn parse_size(text: &str) -> Result<(usize, usize), String> {
@@ -160,6 +171,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 labels: args.labels,
                 input_size: args.input_size,
                 keep_auxiliary: args.keep_auxiliary,
+                dtype: args.dtype,
                 card: Card { license: args.license, datasets: args.datasets, miou: None },
                 ignore_unexpected: args.no_strict && !args.strict,
             };

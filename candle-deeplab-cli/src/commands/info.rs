@@ -1,13 +1,12 @@
 //! `candle-deeplab info`: what a model is.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_deeplab::config::{Config, Network, Preprocessing, Provenance, SizeRule};
 use candle_deeplab::graph::Summary;
-use candle_deeplab::zoo::{Manifest, Model, Name, Zoo};
-use candle_deeplab::{CONFIG_FILE, Labels, arch};
+use candle_deeplab::zoo::{Files, Manifest, Model, Name, Zoo};
+use candle_deeplab::{Labels, arch};
 use serde::Serialize;
 
 use crate::args::InfoArgs;
@@ -21,7 +20,7 @@ pub(crate) fn run(args: InfoArgs) -> Result<Exit> {
         Name::Model(model) => Some(model),
         _ => None,
     };
-    let here = zoo.find(&args.model)?.map(|found| here(&zoo, &found.dir, &args)).transpose()?;
+    let here = zoo.find(&args.model)?.map(|found| here(&zoo, &found.files, &args)).transpose()?;
     let known = published.is_some() || here.is_some();
     anyhow::ensure!(known, "`{}` is not in the cache: `candle-deeplab pull {0}` fetches it", args.model);
     let info = Info { name: args.model, published, here, layers: args.layers };
@@ -29,17 +28,12 @@ pub(crate) fn run(args: InfoArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn here(zoo: &Zoo, dir: &Path, args: &InfoArgs) -> Result<Here> {
-    let config = Config::from_file(&dir.join(CONFIG_FILE))?;
+fn here(zoo: &Zoo, files: &Files, args: &InfoArgs) -> Result<Here> {
+    let config = files.config()?;
     let (height, width) = args.size.unwrap_or_else(|| config.preprocessing.size.network_size());
     let summary = config.network.graph()?.summary(height, width)?;
-    let converted = zoo.cache_list()?.into_iter().find(|cached| cached.path == dir);
-    Ok(Here {
-        dir: dir.display().to_string(),
-        converted: converted.and_then(|cached| cached.converted),
-        config,
-        summary,
-    })
+    let converted = zoo.cache_list()?.into_iter().find(|cached| Some(cached.path.as_path()) == files.directory());
+    Ok(Here { place: files.to_string(), converted: converted.and_then(|cached| cached.converted), config, summary })
 }
 
 #[derive(Debug, Serialize)]
@@ -55,7 +49,8 @@ struct Info {
 
 #[derive(Debug, Serialize)]
 struct Here {
-    dir: String,
+    #[serde(rename = "dir")]
+    place: String,
     converted: Option<Manifest>,
     config: Config,
     summary: Summary,
@@ -99,7 +94,7 @@ fn published(to: &mut dyn Write, model: &Model) -> io::Result<()> {
 impl Here {
     fn text(&self, to: &mut dyn Write, layers: bool) -> io::Result<()> {
         let Config { network, preprocessing, labels, provenance, .. } = &self.config;
-        line(to, "directory", &self.dir)?;
+        line(to, "place", &self.place)?;
         recipe(to, network, labels)?;
         numerics(to, network, preprocessing)?;
         self::provenance(to, provenance, self.converted.as_ref())?;

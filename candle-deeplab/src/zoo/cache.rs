@@ -77,6 +77,7 @@ impl Zoo<'_> {
                 names.extend(model.sources.iter().map(|source| match source.location {
                     Location::Hub { repo, revision, file } => format!("{repo}@{revision}:{file}"),
                     Location::Url { url, .. } => url.to_owned(),
+                    Location::Bundled => model.id.to_owned(),
                 }));
             }
             Ok(Name::Repo { repo, revision, file: None }) if revision == "main" => drop(names.insert(repo.to_string())),

@@ -1,9 +1,6 @@
 //! The network, ready to look at images as the arguments say.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
-use candle_core::Device;
+use anyhow::{Result, ensure};
 use candle_deeplab::image::Size;
 use candle_deeplab::segment::{MultiScale, Scores, Segmentation, Segmenter, Tiles};
 use candle_deeplab::{DeepLab, Labels, Precision};
@@ -39,10 +36,8 @@ pub(super) struct Answer {
 }
 
 impl Engine {
-    pub(super) fn load(weights: &Path, (device, precision): (&Device, Precision), args: &SegmentArgs) -> Result<Self> {
-        let mut model = DeepLab::load(weights, device)
-            .with_context(|| format!("cannot load the model in `{}`", weights.display()))?
-            .with_precision(precision)?;
+    pub(super) fn new(model: DeepLab, precision: Precision, args: &SegmentArgs) -> Result<Self> {
+        let mut model = model.with_precision(precision)?;
         if let Some(stride) = args.output_stride {
             model = model.at_output_stride(stride)?;
         }
@@ -53,13 +48,13 @@ impl Engine {
             ([], true) => vec![1.0],
             (scales, _) => scales.to_vec(),
         };
+        // On a GPU another memory counts, of which nobody knows anything here.
+        let budget = if model.device().is_cpu() { memory::budget() } else { None };
         let network = match &scales[..] {
             [] => Network::Once(Segmenter::new(model)),
             scales => Network::Several(Segmenter::multi_scale(MultiScale::new(model, scales, args.flip)?)),
         };
         let tiles = args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?;
-        // On a GPU another memory counts, of which nobody knows anything here.
-        let budget = if device.is_cpu() { memory::budget() } else { None };
         Ok(Self { network, scales, tiles, overlap: args.overlap, budget, probs: args.probs, keep })
     }
 

@@ -27,6 +27,9 @@ use report::{Batch, Failure, Seconds, Summary};
 /// Reading and writing are each done by no more threads than this, so that few images are in memory at once.
 const MOST_WORKERS: usize = 4;
 
+/// The most accurate model of the registry for photographs.
+const BEST: &str = "deeplabv3plus-xception65-voc";
+
 pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let formats = formats(&args)?;
     let device = resolve::device(args.device)?;
@@ -34,19 +37,22 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let inputs = input::expand(&args.inputs, args.output.as_deref())?;
     let jobs = plan::plan(inputs, &formats, args.output.as_deref(), args.force)?;
     // Last: it may have to be fetched.
-    let weights = resolve::model(&args.model, !args.quiet)?.dir;
+    let model = resolve::model(&args.model, !args.quiet)?;
+    let output = Output::new(args.json, args.quiet);
+    if args.model.model.is_none() && output == Output::Text {
+        exit::say(&format!("using the small model of this program; `--model {BEST}` is better, fetched once"));
+    }
     interrupt::install()?;
     resolve::threads(args.threads)?;
 
     let start = Instant::now();
-    let engine = Engine::load(&weights, (&device, precision), &args)?;
+    let engine = Engine::new(resolve::load(&model, &device)?, precision, &args)?;
     let style = Style {
         opacity: args.opacity,
         legend: args.legend,
         cutout: engine::classes(engine.labels(), &args.cutout)?,
         replace: args.force,
     };
-    let output = Output::new(args.json, args.quiet);
     let run = Run { args: &args, engine: &engine, style: &style, output, loaded: start.elapsed() };
     let (videos, images): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.input.is_moving());
     let failed = run.images(&images)? + run.videos(&videos)?;
