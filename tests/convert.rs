@@ -604,6 +604,54 @@ fn inspect_lists_names_types_and_shapes() {
 
 #[test]
 fn inspect_writes_a_line_of_json_when_asked() {
+/// What `inspect` says of a file with one tensor of this name, as text and as JSON.
+fn inspected(name: &str) -> (String, Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = Tensors::default().add(name, &[1], &[1.0]).write(&dir.path().join("m.safetensors"));
+    let said = |flags: &[&str]| {
+        let output = run([&["inspect", file.to_str().unwrap()], flags].concat());
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    (said(&[]), json(&said(&["--json"])))
+}
+
+#[test]
+fn of_a_long_name_inspect_shows_the_ends_and_json_has_all() {
+    for letters in [121, 200, 65_535, 65_536, 200_000] {
+        let name = "begin/".to_owned() + &"x".repeat(letters - 10) + "/end";
+        let (text, file) = inspected(&name);
+        let row = text.lines().next().unwrap();
+        assert!(row.starts_with("begin/xxx") && row.contains("x…x") && row.contains("xxx/end  float32"), "{row}");
+        assert!(row.chars().count() < 150, "{row}");
+        assert_eq!(file["tensors"][0]["name"], *name);
+    }
+    let name = "x".repeat(120);
+    assert!(inspected(&name).0.starts_with(&format!("{name}  float32")));
+}
+
+#[test]
+fn a_name_does_not_drive_the_terminal() {
+    let (text, file) = inspected("\x1b[2Jit's");
+    assert!(text.starts_with("\\u{1b}[2Jit's  float32"), "{text:?}");
+    assert_eq!(file["tensors"][0]["name"], "\x1b[2Jit's");
+}
+
+#[test]
+fn of_long_names_a_report_shows_the_ends_and_json_has_all() {
+    let long = "unknown/".to_owned() + &"y".repeat(70_000);
+    let dir = tempfile::tempdir().unwrap();
+    let file = narrow_tensors().add(&long, &[1], &[1.0]).write(&dir.path().join("m.safetensors"));
+    let text = Model::of(&file, &["--no-strict"]).report;
+    let row = line(&text, "unexpected");
+    assert!(row.contains("unknown/yyy") && row.contains("y…y") && row.chars().count() < 100, "{row}");
+    let report = json(&Model::of(&file, &["--no-strict", "--json"]).report);
+    assert_eq!(report["unexpected"]["names"][0], *long);
+    // An error names what is wrong, not 70,000 letters of it.
+    let said = refused(&file, &[]);
+    assert!(said.contains("unknown/yyy") && said.chars().count() < 1000, "{}", said.chars().count());
+}
+
     let output = run(["inspect".as_ref(), kept("dtypes").as_os_str(), "--json".as_ref()]);
     let file = json(&String::from_utf8(output.stdout).unwrap());
     assert_eq!(file["format"], "TensorFlow V2 checkpoint");
