@@ -491,6 +491,8 @@ fn labels_of_another_number_of_classes_are_refused() {
     let cityscapes = flags_refused(&["--labels", "cityscapes"]);
     assert!(cityscapes.contains("19 names") && cityscapes.contains("21 classes"), "{cityscapes}");
     assert!(flags_refused(&["--labels", "no/such/file.txt"]).contains("no/such/file.txt"));
+    let misspelt = flags_refused(&["--labels", "vocc"]);
+    assert!(misspelt.contains("`vocc` is neither a file nor one of voc, cityscapes"), "{misspelt}");
 }
 
 #[test]
@@ -602,8 +604,6 @@ fn inspect_lists_names_types_and_shapes() {
     assert_eq!(text.lines().count(), 1174);
 }
 
-#[test]
-fn inspect_writes_a_line_of_json_when_asked() {
 /// What `inspect` says of a file with one tensor of this name, as text and as JSON.
 fn inspected(name: &str) -> (String, Value) {
     let dir = tempfile::tempdir().unwrap();
@@ -652,6 +652,8 @@ fn of_long_names_a_report_shows_the_ends_and_json_has_all() {
     assert!(said.contains("unknown/yyy") && said.chars().count() < 1000, "{}", said.chars().count());
 }
 
+#[test]
+fn inspect_writes_a_line_of_json_when_asked() {
     let output = run(["inspect".as_ref(), kept("dtypes").as_os_str(), "--json".as_ref()]);
     let file = json(&String::from_utf8(output.stdout).unwrap());
     assert_eq!(file["format"], "TensorFlow V2 checkpoint");

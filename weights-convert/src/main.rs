@@ -61,7 +61,7 @@ struct ConvertArgs {
     /// or the folder of a transformers model (config.json, preprocessor_config.json and its weights)
     file: PathBuf,
     /// The model directory to write
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, visible_alias = "output", value_name = "DIR")]
     out: PathBuf,
     /// The weights to take from a PyTorch file that holds several, e.g. model_ema
     #[arg(long, value_name = "NAME")]
