@@ -5,7 +5,7 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
     /// The model: a name that `candle-deeplab models` lists, ORG/NAME[@REVISION][:FILE] on the Hub, an address, or a path
-    #[arg(long, alias = "weights", value_name = "MODEL", default_value = "deeplabv3plus-xception65-voc")]
+    #[arg(short, long, alias = "weights", value_name = "MODEL", default_value = "deeplabv3plus-xception65-voc")]
     pub(crate) model: String,
 
     #[command(flatten)]

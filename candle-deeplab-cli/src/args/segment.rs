@@ -101,7 +101,8 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Model")]
     pub(crate) flip: bool,
 
-    /// Cut images into tiles that go through the network at their own size, about that of its training images
+    /// Cut images into tiles that go through the network at their own size, about that of its training images: 513x1025,
+    /// or 513 for a square
     ///
     /// Without it the model's size rule holds: most models see an image scaled to 513 pixels or so. Models that see
     /// images at full size (Cityscapes) get tiles by themselves where memory would not do; it is then said.
