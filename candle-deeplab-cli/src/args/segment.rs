@@ -85,8 +85,10 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) force: bool,
 
-    /// Where the network runs: cpu, cuda, cuda:N or metal
-    #[arg(long, value_name = "NAME", default_value = "cpu", help_heading = "Model")]
+    /// Where the network runs: auto, cpu, cuda, cuda:N or metal
+    ///
+    /// auto is CUDA, else Metal, else the CPU: the first that this program was built for and that works.
+    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Model")]
     pub(crate) device: DeviceName,
 
     /// Run the network at another output stride, 8, 16 or 32: less is finer and slower [default: the model's own]

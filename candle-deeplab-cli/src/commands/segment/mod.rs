@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use image::DynamicImage;
 
 use crate::args::{Format, SegmentArgs};
+use crate::device::{self, Chosen};
 use crate::exit::{self, Exit};
 use crate::input;
 use crate::interrupt;
@@ -29,7 +30,12 @@ const MOST_WORKERS: usize = 4;
 
 pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let formats = formats(&args)?;
-    let device = resolve::device(args.device)?;
+    let tell = |line: &str| {
+        if !args.quiet {
+            exit::say(line);
+        }
+    };
+    let Chosen { device, name } = device::choose(args.device, args.dtype, tell)?;
     let precision = resolve::fast_precision(args.dtype, &device)?;
     let inputs = input::expand(&args.inputs, args.output.as_deref())?;
     let jobs = plan::plan(inputs, &formats, args.output.as_deref(), args.force)?;
@@ -47,7 +53,8 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
         replace: args.force,
     };
     let output = Output::new(args.json, args.quiet);
-    let run = Run { args: &args, engine: &engine, style: &style, output, loaded: start.elapsed() };
+    let (loaded, device) = (start.elapsed(), name.to_string());
+    let run = Run { args: &args, engine: &engine, style: &style, device, output, loaded };
     let (videos, images): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.input.is_moving());
     let failed = run.images(&images)? + run.videos(&videos)?;
     Ok(if failed == 0 { Exit::Success } else { Exit::SomeFailed })
@@ -81,6 +88,8 @@ struct Run<'a> {
     args: &'a SegmentArgs,
     engine: &'a Engine,
     style: &'a Style,
+    /// What the device is called that the network runs on.
+    device: String,
     output: Output,
     /// How long it took to load the model.
     loaded: Duration,
@@ -117,7 +126,7 @@ impl Run<'_> {
         )?;
         drop(progress);
         if many && self.output == Output::Text {
-            let device = self.args.device.to_string();
+            let device = self.device.clone();
             exit::say(&Batch { images: jobs.len() - failed, failed, took: start.elapsed(), device }.text());
         }
         Ok(failed)
@@ -149,7 +158,7 @@ impl Run<'_> {
                 width: segmentation.width(),
                 height: segmentation.height(),
                 outputs: job.targets.iter().map(Into::into).collect(),
-                device: self.args.device.to_string(),
+                device: self.device.clone(),
                 tiled,
                 found: segmentation.found(),
                 seconds,
@@ -163,7 +172,7 @@ impl Run<'_> {
     fn videos(&self, jobs: &[Job]) -> Result<usize> {
         let mut failed = 0;
         for job in jobs {
-            let (device, quiet) = (self.args.device.to_string(), self.output == Output::Quiet);
+            let (device, quiet) = (self.device.clone(), self.output == Output::Quiet);
             match video::segment(job, self.engine, self.style, self.args.seconds, device, quiet) {
                 Ok(film) => self.print(&film)?,
                 Err(error) => {
