@@ -225,7 +225,7 @@ fn classes_that_the_model_does_not_know_are_refused_with_those_it_does() {
 fn an_image_becomes_a_file_of_each_format() {
     let dir = place();
     let formats = "overlay,mask,ids,color,contours,json,rle,geojson,npy";
-    let args = ["photo.png", "--format", formats, "--cutout", "background", "--legend", "-o", "out", "--json"];
+    let args = ["photo.png", "--format", formats, "--cutout", "chair", "--legend", "-o", "out", "--json"];
     let lines = json_lines(&success(dir.path(), &args));
     assert_eq!(lines.len(), 1);
     assert_eq!((&lines[0]["width"], &lines[0]["height"]), (&60.into(), &40.into()));

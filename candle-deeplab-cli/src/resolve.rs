@@ -8,7 +8,7 @@ use candle_deeplab::zoo::{BUNDLED, Resolved, Zoo};
 use candle_deeplab::{DeepLab, Executor, Precision};
 use weights_convert::WeightsConvert;
 
-use crate::args::{DeviceName, DtypeName, ExecutorName, ModelArgs, ZooArgs};
+use crate::args::{DtypeName, ExecutorName, ModelArgs, ZooArgs};
 use crate::transfer;
 
 /// The zoo, which converts what is foreign.
@@ -102,28 +102,5 @@ pub(crate) fn executor(name: ExecutorName, dtype: DtypeName) -> Result<(Executor
             bail!("candle's operations compute in f32 here: choose `--dtype f32`, or leave `--executor` out")
         }
         executor => Ok((executor, precision)),
-    }
-}
-
-/// A device that this program was built for.
-pub(crate) fn device(name: DeviceName) -> Result<Device> {
-    let built_with = |available: bool, feature: &str| {
-        ensure!(
-            available,
-            "this program was built without {feature}: run `cargo run --release --features {feature} -- …`, \
-             or leave `--device` out"
-        );
-        Ok(())
-    };
-    match name {
-        DeviceName::Cpu => Ok(Device::Cpu),
-        DeviceName::Cuda(ordinal) => {
-            built_with(candle_core::utils::cuda_is_available(), "cuda")?;
-            Device::new_cuda(ordinal).with_context(|| format!("cannot use `{name}`: `nvidia-smi` lists the GPUs"))
-        }
-        DeviceName::Metal(ordinal) => {
-            built_with(candle_core::utils::metal_is_available(), "metal")?;
-            Device::new_metal(ordinal).with_context(|| format!("cannot use `{name}`"))
-        }
     }
 }

@@ -17,6 +17,7 @@ mod model;
 pub mod onnx;
 pub mod ops;
 pub mod segment;
+mod suggest;
 mod upsample;
 mod weights;
 pub mod zoo;

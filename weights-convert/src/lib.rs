@@ -36,6 +36,7 @@ pub mod families;
 mod layout;
 pub mod read;
 mod report;
+mod shown;
 mod verify;
 mod zoo;
 
@@ -47,5 +48,6 @@ pub use families::{Card, Options, WeightType};
 pub use layout::Layout;
 pub use read::{Checkpoint, ConvGeometry, Corners, DType, Format, Geometry, InputScale, RawTensor, TensorInfo};
 pub use report::{Listed, Renamed, Report};
+pub use shown::shown;
 pub use verify::{Comparison, verify};
 pub use zoo::WeightsConvert;

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use weights_convert::{Card, Checkpoint, Options, WeightType};
+use weights_convert::{Card, Checkpoint, Options, WeightType, shown};
 
 /// Exit code for a model that is not the reference's.
 const DIFFERENT: u8 = 1;
 /// Exit code for bad usage and bad input.
 const BAD_INPUT: u8 = 2;
+/// Letters of a name that `inspect` shows: all of TensorFlow's variables have fewer, while TFLite names a tensor after all
+/// operations that were fused into it. JSON has every name whole.
+const WIDEST_NAME: usize = 120;
 
 /// Convert DeepLab checkpoints of other programs into a directory that candle-deeplab loads.
 #[derive(Parser)]
@@ -58,7 +61,7 @@ struct ConvertArgs {
     /// or the folder of a transformers model (config.json, preprocessor_config.json and its weights)
     file: PathBuf,
     /// The model directory to write
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, visible_alias = "output", value_name = "DIR")]
     out: PathBuf,
     /// The weights to take from a PyTorch file that holds several, e.g. model_ema
     #[arg(long, value_name = "NAME")]
@@ -219,15 +222,15 @@ fn inspect(out: &mut impl Write, checkpoint: &Checkpoint, json: bool) -> anyhow:
         writeln!(out, "{file}")?;
         return Ok(());
     }
-    let shown = |name: &str| name.escape_debug().to_string();
-    let width = checkpoint.tensors().map(|(name, _)| shown(name).chars().count()).max().unwrap_or(0);
+    let width = checkpoint.tensors().map(|(name, _)| shown(name, WIDEST_NAME).chars().count()).max().unwrap_or(0);
     for (name, info) in checkpoint.tensors() {
-        let name = shown(name);
+        let name = shown(name, WIDEST_NAME);
         let quantized = if info.quantized { "  quantized" } else { "" };
         writeln!(out, "{name:width$}  {:10}  {:?}{quantized}", info.dtype.to_string(), info.shape)?;
     }
     for decision in checkpoint.decisions() {
-        writeln!(out, "{}: {} ({})", decision.what, decision.value, decision.because)?;
+        let [value, because] = [&decision.value, &decision.because].map(|text| shown(text, WIDEST_NAME));
+        writeln!(out, "{}: {value} ({because})", decision.what)?;
     }
     writeln!(
         out,

@@ -7,7 +7,7 @@ use clap::Args;
 pub(crate) struct ModelArgs {
     /// The model: a name that `candle-deeplab models` lists, ORG/NAME[@REVISION][:FILE] on the Hub, an address, or a path
     /// [default: bundled, a small one that is part of this program]
-    #[arg(long, alias = "weights", value_name = "MODEL")]
+    #[arg(short, long, alias = "weights", value_name = "MODEL")]
     pub(crate) model: Option<String>,
 
     #[command(flatten)]

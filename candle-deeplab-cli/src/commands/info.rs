@@ -58,7 +58,10 @@ struct Here {
 
 impl Report for Info {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        writeln!(to, "{}", self.name)?;
+        match self.published {
+            Some(model) if model.id != self.name => writeln!(to, "{} ({})", self.name, model.id)?,
+            _ => writeln!(to, "{}", self.name)?,
+        }
         if let Some(model) = self.published {
             published(to, model)?;
         }
@@ -75,6 +78,9 @@ fn line(to: &mut dyn Write, what: &str, value: impl std::fmt::Display) -> io::Re
 
 fn published(to: &mut dyn Write, model: &Model) -> io::Result<()> {
     line(to, "description", model.description)?;
+    if !model.aliases.is_empty() {
+        line(to, "also called", model.aliases.join(", "))?;
+    }
     for e in model.evaluations {
         let scales = if e.scales.len() > 1 { format!(", {} scales", e.scales.len()) } else { String::new() };
         let flip = if e.flip { " and mirror images" } else { "" };

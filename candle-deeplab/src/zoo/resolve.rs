@@ -312,21 +312,19 @@ impl<'a> Zoo<'a> {
     }
 
     fn fetch_foreign(&self, from: &From, hints: &Hints, name: &str, model: Option<&'static Model>) -> Result<PathBuf> {
-        let key = key(from, hints, name)?;
+        let (key, file) = (key(from, hints, name)?, describe(from));
         let Some(importer) = self.importer else {
             if let Some(dir) = self.store.find(&key, None, None)? {
                 return Ok(dir);
             }
             let way_out = "`weights-convert convert FILE --out DIR` makes a model directory of it; a program gives an \
                            importer, `zoo.with_importer(&weights_convert::WeightsConvert)`";
-            return Err(Error::Foreign { file: key.source, way_out }.into());
+            return Err(Error::Foreign { file, way_out }.into());
         };
         let progress = self.hub.progress();
         let import = |source: &Path, beside: Option<&Path>, out: &Path| {
-            progress(Event::Converting { what: &key.source });
-            importer
-                .import(&Import { source, beside, out, hints, model })
-                .map_err(|error| failed(error, &key.source, out))
+            progress(Event::Converting { what: &file });
+            importer.import(&Import { source, beside, out, hints, model }).map_err(|error| failed(error, &file, out))
         };
         // A branch may have moved on, a file here may have changed: the digest says whether it was this one.
         let convert_file = |file: &Path, beside: &[PathBuf]| {
@@ -387,6 +385,10 @@ impl<'a> Zoo<'a> {
         self.namespace.as_deref()
     }
 
+    pub(super) fn importer(&self) -> Option<&dyn Importer> {
+        self.importer
+    }
+
     pub(super) fn store(&self) -> &Store {
         &self.store
     }
@@ -433,10 +435,25 @@ fn foreign_in(repo: &RepoId, revision: &str, file: &str) -> Place {
 /// Where a foreign file's model is in the store. A file here is known by its content, and may change.
 fn key(from: &From, hints: &Hints, name: &str) -> Result<Key> {
     let source = match from {
-        From::File(path) => format!("{} ({})", path.display(), &sha256_of(path)?[..16]),
+        From::File(path) => format!("{} ({})", absolute(path).display(), &sha256_of(path)?[..DIGITS]),
         other => describe(other),
     };
     Ok(Key::new(name, source, hints))
+}
+
+/// Digits of a digest that tell a file here from what it was before.
+const DIGITS: usize = 16;
+
+/// The path of the file here that such a source is; `None` for an address or a file of the Hub.
+pub(super) fn file_of(source: &str) -> Option<&Path> {
+    let (path, digest) = source.strip_suffix(')')?.rsplit_once(" (")?;
+    let is_digest = digest.len() == DIGITS && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_digest.then_some(Path::new(path))
+}
+
+/// The same path from whatever folder it is looked at.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The model directory that a path means: it, or the folder of one of its files.

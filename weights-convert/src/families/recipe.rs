@@ -57,7 +57,11 @@ fn labels(classes: usize, known: Known, decisions: &mut Vec<Decision>) -> Result
         (Some(told), _) => {
             let labels = match Labels::builtin(told) {
                 Some(labels) => labels,
-                None => Labels::from_file(std::path::Path::new(told))?,
+                None if std::path::Path::new(told).exists() => Labels::from_file(std::path::Path::new(told))?,
+                None => {
+                    let reason = format!("`{told}` is neither a file nor one of {}", Labels::BUILTIN.join(", "));
+                    return Err(Error::Flag { flag: "--labels", reason });
+                }
             };
             (labels, "--labels".to_owned())
         }

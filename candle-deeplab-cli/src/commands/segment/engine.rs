@@ -1,6 +1,6 @@
 //! The network, ready to look at images as the arguments say.
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use candle_deeplab::image::Size;
 use candle_deeplab::segment::{MultiScale, Scores, Segmentation, Segmenter, Tiles};
 use candle_deeplab::{DeepLab, Labels, Precision};
@@ -54,7 +54,7 @@ impl Engine {
             [] => Network::Once(Segmenter::new(model)),
             scales => Network::Several(Segmenter::multi_scale(MultiScale::new(model, scales, args.flip)?)),
         };
-        let tiles = args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?;
+        let tiles = tiles(args)?;
         Ok(Self { network, scales, tiles, overlap: args.overlap, budget, probs: args.probs, keep })
     }
 
@@ -112,18 +112,13 @@ fn with_some((segmentation, scores): (Segmentation, Scores)) -> (Segmentation, O
     (segmentation, Some(scores))
 }
 
-/// The ids of classes by their names.
-pub(super) fn classes(labels: &Labels, names: &[String]) -> Result<Vec<u8>> {
-    let mut classes = vec![];
-    for name in names {
-        let found = labels.classes_named(name.trim());
-        ensure!(
-            !found.is_empty(),
-            "the model knows no class `{name}`; the classes of `{}` are {}",
-            labels.dataset,
-            labels.names.join(", ")
-        );
-        classes.extend(found);
-    }
-    Ok(classes)
+/// The tiles that were asked for.
+pub(super) fn tiles(args: &SegmentArgs) -> Result<Option<Tiles>> {
+    Ok(args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?)
+}
+
+/// The ids of classes that were asked for by name or by id.
+pub(super) fn classes(labels: &Labels, asked: &[String]) -> Result<Vec<u8>> {
+    let found = asked.iter().map(|class| labels.find(class).map_err(Error::msg)).collect::<Result<Vec<_>>>()?;
+    Ok(found.concat())
 }
