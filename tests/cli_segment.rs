@@ -112,9 +112,10 @@ fn json_lines(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_usual_model_is_fetched_where_none_is_named() {
+fn a_model_that_is_named_is_fetched() {
     let dir = place();
-    let output = command(dir.path(), &["photo.png"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    let output =
+        command(dir.path(), &["photo.png", "--model", "xception65-voc"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("deeplabv3_pascal_train_aug") && said.contains("HF_HUB_OFFLINE"), "{said}");

@@ -1,6 +1,7 @@
 //! What can be said on the command line. Nothing here touches the world outside.
 
 mod bench;
+mod demo;
 mod device;
 mod docs;
 mod dtype;
@@ -14,6 +15,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Error, Parser, Subcommand};
 
 pub(crate) use bench::{BenchArgs, ExecutorName};
+pub(crate) use demo::DemoArgs;
 pub(crate) use device::DeviceName;
 pub(crate) use docs::{CompletionsArgs, ManArgs};
 pub(crate) use dtype::DtypeName;
@@ -43,6 +45,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Say what is in images or videos, and draw where
     Segment(SegmentArgs),
+    /// Segment a photograph that this program brings along, to see that it works
+    Demo(DemoArgs),
     /// Measure how fast a network runs on this machine's CPU
     Bench(BenchArgs),
     /// Write a model as a file for another runtime

@@ -42,6 +42,9 @@ struct Pulled<'a> {
 
 impl Report for Pulled<'_> {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        writeln!(to, "{}: from {}, in {}", self.name, self.source, self.place)
+        match self.source == self.place {
+            true => writeln!(to, "{}: {}", self.name, self.place),
+            false => writeln!(to, "{}: from {}, in {}", self.name, self.source, self.place),
+        }
     }
 }

@@ -54,7 +54,7 @@ impl fmt::Display for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(dir) => dir.display().fmt(f),
-            Self::Bundled => f.write_str("this program"),
+            Self::Bundled => f.write_str("part of this program"),
         }
     }
 }

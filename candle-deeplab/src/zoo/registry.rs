@@ -239,10 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn the_readmes_table_is_in_step() {
-        let readme = include_str!("../../../README.md");
+    fn the_table_in_the_docs_is_in_step() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/models.md");
+        let page = std::fs::read_to_string(page).unwrap();
         for model in MODELS.iter().filter(|model| model.kind == Kind::Segmentation) {
-            let row = readme.lines().find(|line| line.starts_with(&format!("| `{}` |", model.id))).unwrap_or_default();
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", model.id))).unwrap_or_default();
             for evaluation in model.evaluations {
                 assert!(row.contains(&format!("{} {}", evaluation.miou, evaluation.split)), "{}: {row}", model.id);
             }
