@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use candle_deeplab::config::{Config, Network, Preprocessing, Provenance, SizeRule};
+use candle_deeplab::config::{Config, Network, Normalization, Preprocessing, Provenance, SizeRule};
 use candle_deeplab::graph::Summary;
 use candle_deeplab::zoo::{Files, Manifest, Model, Name, Zoo};
 use candle_deeplab::{Labels, arch};
@@ -138,7 +138,11 @@ fn recipe(to: &mut dyn Write, network: &Network, labels: &Labels) -> io::Result<
 fn numerics(to: &mut dyn Write, network: &Network, preprocessing: &Preprocessing) -> io::Result<()> {
     line(to, "align corners", if network.align_corners { "yes" } else { "no" })?;
     let head = network.aspp.as_ref().map_or(String::new(), |aspp| format!(", {:e} in the head", aspp.batch_norm_eps));
-    line(to, "batch norm", format!("epsilon {:e} in the backbone{head}", network.backbone.batch_norm_eps()))?;
+    let norms = match network.normalization {
+        Normalization::BatchNorm => format!("epsilon {:e} in the backbone{head}", network.backbone.batch_norm_eps()),
+        Normalization::Folded => "folded into the convolutions".into(),
+    };
+    line(to, "batch norm", norms)?;
     let Preprocessing { mean, std, size, .. } = preprocessing;
     line(to, "pixels", format!("(RGB − {mean:?}) / {std:?}"))?;
     let (height, width) = size.network_size();
