@@ -24,9 +24,9 @@ pub mod zoo;
 
 #[cfg(feature = "bundled")]
 pub use bundled::bundled;
-pub use config::Config;
+pub use config::{CONFIG_FILE, Config, WEIGHTS_FILE};
 pub use error::{Error, Result};
 pub use exec::{Executor, Precision};
 pub use labels::Labels;
-pub use model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
+pub use model::DeepLab;
 pub use segment::{Segmentation, Segmenter};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
 
-use crate::arch::LOGITS;
-use crate::config::Config;
+use crate::arch::{self, LOGITS};
+use crate::config::{CONFIG_FILE, Config, WEIGHTS_FILE};
 use crate::error::{Error, Result};
 use crate::exec::cpu::Cpu;
 use crate::exec::eager::Eager;
@@ -16,11 +16,6 @@ use crate::exec::{Executor, Isa, Precision};
 use crate::graph::{Graph, Param, Role, Value};
 use crate::lazy::{Lazy, apart};
 use crate::weights::{Values, Weights, WeightsFile};
-
-/// The recipe's file in a model directory.
-pub const CONFIG_FILE: &str = "config.json";
-/// The weights' file in a model directory.
-pub const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// A DeepLab network with its weights: preprocessed pixels `[N, 3, H, W]` in, logits `[N, classes, H, W]` out.
 ///
@@ -90,7 +85,7 @@ impl DeepLab {
     }
 
     fn from_file(config: Config, open: impl FnOnce(&Graph) -> Result<WeightsFile>, device: &Device) -> Result<Self> {
-        let graph = config.network.graph()?;
+        let graph = arch::graph(&config.network)?;
         let weights = Weights::File(open(&graph)?);
         let model = Self::from_parts(config, graph, weights, device.clone());
         if !device.is_cpu() {
@@ -107,7 +102,7 @@ impl DeepLab {
     pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
         let from_code = Path::new("config");
         config.validate().map_err(|reason| Error::config(from_code, reason))?;
-        let graph = config.network.graph()?;
+        let graph = arch::graph(&config.network)?;
         let tensor = |param: Param| Ok((vb.get(param.shape.as_slice(), &param.name)?, param.name));
         let tensors = graph.params().into_iter().map(tensor).map(|found| found.map(|(tensor, name)| (name, tensor)));
         let weights = Weights::Tensors(tensors.collect::<Result<_>>()?);
@@ -128,7 +123,7 @@ impl DeepLab {
     /// [`Error::OutputStride`] where the network has no such form.
     pub fn at_output_stride(&self, output_stride: usize) -> Result<Self> {
         let network = self.config.network.at_output_stride(output_stride)?;
-        let graph = Arc::new(network.graph()?);
+        let graph = Arc::new(arch::graph(&network)?);
         let config = Config { network, ..self.config.clone() };
         Ok(Self { config, graph, eager: Lazy::default(), cpu: Lazy::default(), ..self.clone() })
     }

@@ -11,10 +11,10 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
+use crate::config::CONFIG_FILE;
 use crate::error::{Error, Result};
 use crate::file::read_exact_at;
 use crate::graph::{Graph, Param};
-use crate::model::CONFIG_FILE;
 
 /// The length of the header, before it.
 const PREFIX: u64 = 8;

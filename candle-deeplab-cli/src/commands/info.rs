@@ -31,7 +31,7 @@ pub(crate) fn run(args: InfoArgs) -> Result<Exit> {
 fn here(zoo: &Zoo, files: &Files, args: &InfoArgs) -> Result<Here> {
     let config = files.config()?;
     let (height, width) = args.size.unwrap_or_else(|| config.preprocessing.size.network_size());
-    let summary = config.network.graph()?.summary(height, width)?;
+    let summary = arch::graph(&config.network)?.summary(height, width)?;
     let converted = zoo.cache_list()?.into_iter().find(|cached| Some(cached.path.as_path()) == files.directory());
     Ok(Here { place: files.to_string(), converted: converted.and_then(|cached| cached.converted), config, summary })
 }

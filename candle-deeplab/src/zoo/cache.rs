@@ -10,8 +10,8 @@ use super::registry::{self, Location, Model, Source, list};
 use super::resolve::{Zoo, absolute, file_of, is_ours};
 use super::store::{Manifest, remove_folder, unless_gone};
 use super::{Error, Name};
+use crate::config::CONFIG_FILE;
 use crate::error::{Error as CrateError, Result};
-use crate::model::CONFIG_FILE;
 
 /// A model, or files of one, on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

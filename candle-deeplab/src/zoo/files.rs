@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
+use crate::config::CONFIG_FILE;
 use crate::config::Config;
 use crate::error::Result;
-use crate::model::{CONFIG_FILE, DeepLab};
+use crate::model::DeepLab;
 
 /// Where a model's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]

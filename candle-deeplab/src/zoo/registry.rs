@@ -158,8 +158,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::arch::{DilationStart, MobileNetV2, MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit, Xception};
-    use crate::config::{Aspp, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization};
+    use crate::config::{
+        Aspp, Backbone, ConcatOrder, Convolution, Decoder, DilationStart, ImagePooling, MobileNetV2, MultiGrid,
+        Network, Normalization, PoolPadding, ResNet, Stem, StridedUnit, Unit, Xception,
+    };
 
     #[test]
     fn ids_are_unique_and_aliases_unambiguous() {
@@ -339,7 +341,7 @@ mod tests {
         let mut checked = 0;
         for model in MODELS {
             let (Some(params), Some(macs)) = (model.params, model.macs) else { continue };
-            let summary = network(model).graph().unwrap().summary(model.input.0, model.input.1).unwrap();
+            let summary = crate::arch::graph(&network(model)).unwrap().summary(model.input.0, model.input.1).unwrap();
             let counted = |count: fn(&crate::graph::LayerSummary) -> u64| summary.layers.iter().map(count).sum::<u64>();
             assert_eq!((counted(|l| l.params), counted(|l| l.macs)), (params, macs), "{}", model.id);
             checked += 1;

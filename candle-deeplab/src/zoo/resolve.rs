@@ -12,8 +12,9 @@ use super::registry::{Location, Model};
 use super::store::{About, Content, Key, Store};
 use super::{Error, Files, Name, archive};
 use crate::config::MAX_CONFIG_BYTES;
+use crate::config::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::error::Result;
-use crate::model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
+use crate::model::DeepLab;
 
 /// Files of weights that a repo may hold in another's format, the first choice first.
 const FOREIGN_FILES: [&str; 2] = [WEIGHTS_FILE, "pytorch_model.bin"];

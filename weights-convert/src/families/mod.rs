@@ -21,6 +21,7 @@ mod vainf;
 
 use std::collections::BTreeSet;
 
+use candle_deeplab::arch;
 use candle_deeplab::config::{Backbone, Config, Network};
 use candle_deeplab::graph::{Op, Param, Role};
 
@@ -199,7 +200,7 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
         path: checkpoint.path().to_owned(),
         reason: error.to_string(),
     };
-    let graph = network.graph().map_err(unloadable)?;
+    let graph = arch::graph(&network).map_err(unloadable)?;
     let sources = graph.params().into_iter().map(|param| layers.source(&graph, param)).collect::<Result<Vec<_>>>()?;
     let config = recipe::config(checkpoint, family.name, network, input, known, &mut decisions)?;
 
@@ -284,7 +285,7 @@ fn fits(found: &[usize], wanted: &[usize]) -> bool {
 
 /// Where the file holds the graph too, each convolution strides and dilates there as it does in ours.
 fn check_geometry(checkpoint: &Checkpoint, network: &Network, sources: &[Source]) -> Result<()> {
-    let graph = network.graph()?;
+    let graph = arch::graph(&network)?;
     for Source { param, name, .. } in sources.iter().filter(|s| s.param.role == Role::Kernel) {
         let (Some(theirs), Op::Conv(ours)) = (checkpoint.geometry().convs.get(name), graph.node(param.node).op) else {
             continue;

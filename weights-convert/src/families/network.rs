@@ -1,6 +1,6 @@
 //! The network that a file's layers, its family's habits and the user's flags add up to.
 
-use candle_deeplab::arch::MobileNetV3;
+use candle_deeplab::config::MobileNetV3;
 use candle_deeplab::config::{
     Aspp, Auxiliary, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization,
 };

@@ -48,7 +48,9 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let model = resolve::model(&args.model, !args.quiet)?;
     let output = Output::new(args.json, args.quiet);
     if args.model.model.is_none() && output == Output::Text {
-        exit::say(&format!("using the small model of this program; `--model {BEST}` is more accurate, and is fetched once"));
+        exit::say(&format!(
+            "using the small model of this program; `--model {BEST}` is more accurate, and is fetched once"
+        ));
     }
     interrupt::install()?;
     resolve::threads(args.threads)?;
