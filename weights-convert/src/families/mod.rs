@@ -285,7 +285,7 @@ fn fits(found: &[usize], wanted: &[usize]) -> bool {
 
 /// Where the file holds the graph too, each convolution strides and dilates there as it does in ours.
 fn check_geometry(checkpoint: &Checkpoint, network: &Network, sources: &[Source]) -> Result<()> {
-    let graph = arch::graph(&network)?;
+    let graph = arch::graph(network)?;
     for Source { param, name, .. } in sources.iter().filter(|s| s.param.role == Role::Kernel) {
         let (Some(theirs), Op::Conv(ours)) = (checkpoint.geometry().convs.get(name), graph.node(param.node).op) else {
             continue;
