@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::DilationStart;
+use super::dilation::DilationStart;
 
 /// The layout of a MobileNetV2 as explicit widths, so that any rounding rule is just another config.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! The feature extractors: what their code bases differ in, and the published variants.
 
+mod dilation;
 mod mobilenet_v2;
 mod mobilenet_v3;
 mod resnet;
@@ -7,6 +8,7 @@ mod xception;
 
 use serde::{Deserialize, Serialize};
 
+pub use dilation::DilationStart;
 pub use mobilenet_v2::{BlockPadding, InvertedResidual, MobileNetV2};
 pub use mobilenet_v3::{MobileNetV3, SqueezedResidual};
 pub use resnet::{MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit};
@@ -51,19 +53,4 @@ impl Backbone {
     pub fn has_multi_grid(&self) -> bool {
         matches!(self, Self::Xception(_) | Self::Resnet(_))
     }
-}
-
-/// Where dilation starts, once a stride has been left out to stay at the output stride.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DilationStart {
-    /// At the unit after the one that would have strided, which keeps the rate so far (TensorFlow, torchvision's ResNets,
-    /// VainF, mmsegmentation's ResNets, timm).
-    NextUnit,
-    /// At the unit that would have strided (jfzhang95's ResNet, smp).
-    Block,
-    /// At the next stage: all units up to there keep the rate so far (jfzhang95's MobileNetV2).
-    NextStage,
-    /// At the unit that would have strided, but of each stage only the first unit dilates (mmsegmentation's MobileNetV2).
-    FirstUnits,
 }

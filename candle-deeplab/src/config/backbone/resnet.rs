@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::DilationStart;
-#[cfg(doc)]
-use crate::config::Network;
+use super::dilation::DilationStart;
 
 /// The layout of a ResNet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,7 +78,7 @@ pub enum Unit {
     },
 }
 
-/// What [`Network::multi_grid`] is to the rates of a ResNet's last block.
+/// What [`Network::multi_grid`](crate::config::Network::multi_grid) is to the rates of a ResNet's last block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MultiGrid {
