@@ -3,9 +3,13 @@
 mod ade20k;
 mod cityscapes;
 mod file;
+mod palette;
+mod vivid;
 mod voc;
 
 use serde::{Deserialize, Serialize};
+
+pub use palette::read_palette;
 
 /// Label maps are 8-bit, so no network has more classes than this.
 pub const MAX_CLASSES: usize = 256;
