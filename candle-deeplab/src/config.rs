@@ -244,7 +244,12 @@ impl Config {
         let Some(text) = crate::file::read_text(path, MAX_CONFIG_BYTES)? else {
             return Err(Error::config(path, format!("more than {MAX_CONFIG_BYTES} bytes is too large for a recipe")));
         };
-        let config: Self = serde_json::from_str(&text).map_err(|e| Error::config(path, e.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads and validates a recipe; errors call it `path`.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
+        let config: Self = serde_json::from_str(text).map_err(|e| Error::config(path, e.to_string()))?;
         config.validate().map_err(|reason| Error::config(path, reason))?;
         Ok(config)
     }

@@ -2,6 +2,8 @@
 
 pub mod arch;
 pub mod atomic;
+#[cfg(feature = "bundled")]
+mod bundled;
 pub mod config;
 mod error;
 pub mod exec;
@@ -15,10 +17,13 @@ mod model;
 pub mod onnx;
 pub mod ops;
 pub mod segment;
+mod suggest;
 mod upsample;
 mod weights;
 pub mod zoo;
 
+#[cfg(feature = "bundled")]
+pub use bundled::bundled;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use exec::{Executor, Precision};

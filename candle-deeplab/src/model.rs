@@ -69,8 +69,29 @@ impl DeepLab {
     /// are not exactly those that the network wants.
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let config = Config::from_file(&dir.as_ref().join(CONFIG_FILE))?;
+        let open = |graph: &Graph| WeightsFile::open(&dir.as_ref().join(WEIGHTS_FILE), graph);
+        Self::from_file(config, open, device)
+    }
+
+    /// Loads a model that is part of the program: the text of its `config.json` and the content of its
+    /// `model.safetensors`. Errors call it `name`.
+    ///
+    /// ```ignore
+    /// let weights = include_bytes!("../model/model.safetensors");
+    /// let model = DeepLab::from_embedded("our model", include_str!("../model/config.json"), weights, &Device::Cpu)?;
+    /// ```
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_embedded(name: &str, config: &str, weights: &'static [u8], device: &Device) -> Result<Self> {
+        let config = Config::parse(config, &Path::new(name).join(CONFIG_FILE))?;
+        let open = |graph: &Graph| WeightsFile::embedded(&Path::new(name).join(WEIGHTS_FILE), weights, graph);
+        Self::from_file(config, open, device)
+    }
+
+    fn from_file(config: Config, open: impl FnOnce(&Graph) -> Result<WeightsFile>, device: &Device) -> Result<Self> {
         let graph = config.network.graph()?;
-        let weights = Weights::File(WeightsFile::open(&dir.as_ref().join(WEIGHTS_FILE), &graph)?);
+        let weights = Weights::File(open(&graph)?);
         let model = Self::from_parts(config, graph, weights, device.clone());
         if !device.is_cpu() {
             model.eager()?;

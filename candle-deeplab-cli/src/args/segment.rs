@@ -30,8 +30,8 @@ Examples:
     candle-deeplab segment film.mp4 --model xception65-voc
     candle-deeplab segment /dev/video0 --seconds 10 -o me.mp4 --model xception65-voc
 
-Exit codes: 0 everything was done, 1 some or all inputs failed, 2 wrong usage, nothing was begun, 3 the model could
-not be fetched, 130 interrupted.";
+Exit codes: 0 everything was done, 1 some or all inputs failed or had nothing to cut out, 2 wrong usage, nothing was
+begun, 3 the model could not be fetched, 130 interrupted.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -65,14 +65,17 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) probs: bool,
 
-    /// Keep only these classes, e.g. person,dog; the rest becomes background
+    /// Keep only these classes, by name or by id, e.g. person,dog or 15,12; the rest becomes background
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', help_heading = "Output")]
     pub(crate) classes: Vec<String>,
 
     #[command(flatten)]
     pub(crate) style: StyleArgs,
 
-    /// Write the pixels of these classes before a transparent background, with a soft edge, as NAME.cutout.png
+    /// Write the pixels of these classes, by name or by id, before a transparent background, with a soft edge, as
+    /// NAME.cutout.png
+    ///
+    /// An image that has none of them gets no cutout, and counts as one that failed.
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', help_heading = "Output")]
     pub(crate) cutout: Vec<String>,
 
@@ -80,8 +83,10 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) force: bool,
 
-    /// Where the network runs: cpu, cuda, cuda:N or metal
-    #[arg(long, value_name = "NAME", default_value = "cpu", help_heading = "Model")]
+    /// Where the network runs: auto, cpu, cuda, cuda:N or metal
+    ///
+    /// auto is CUDA, else Metal, else the CPU: the first that this program was built for and that works.
+    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Model")]
     pub(crate) device: DeviceName,
 
     /// Run the network at another output stride, 8, 16 or 32: less is finer and slower [default: the model's own]
@@ -96,7 +101,8 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Model")]
     pub(crate) flip: bool,
 
-    /// Cut images into tiles that go through the network at their own size, about that of its training images
+    /// Cut images into tiles that go through the network at their own size, about that of its training images: 513x1025,
+    /// or 513 for a square
     ///
     /// Without it the model's size rule holds: most models see an image scaled to 513 pixels or so. Models that see
     /// images at full size (Cityscapes) get tiles by themselves where memory would not do; it is then said.

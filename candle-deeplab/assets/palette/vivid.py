@@ -17,7 +17,7 @@ from colorspacious import cspace_convert
 
 FIRST, ALL = 20, 255
 # How much a wish counts against all repulsion of a class.
-WISH = 0.002
+WISH = 0.004
 rng = np.random.default_rng(0)
 
 
@@ -88,7 +88,7 @@ def assign(weights, wished, count):
     # Over a photograph lightness says less than hue.
     view = seen(table[:count]) * [0.6, 1, 1]
     squared = ((view[:, None] - view[None]) ** 2).sum(-1)
-    near = np.where(squared > 0, 1 / squared.clip(1e-9), 0)
+    near = np.where(squared > 0, 100 / squared.clip(1e-9) ** 1.5, 0)
     wanted = np.zeros((n, count))
     for k, color in wished.items():
         away = np.linalg.norm(seen(table[:count]) - seen(np.array([color])), axis=1)
@@ -151,8 +151,8 @@ VOC_WEIGHTS = together(
     (3, "cat, dog"), (3, "cow, horse, sheep"), (2, "bus, car, train"), (2, "chair, sofa"), (3, "bicycle, motorbike"),
 )
 PERSON = VOC.index("person")
-VOC_WEIGHTS[PERSON] += 2
-VOC_WEIGHTS[:, PERSON] += 2
+VOC_WEIGHTS[PERSON] += 4
+VOC_WEIGHTS[:, PERSON] += 4
 # Far from skin.
 VOC_WISHES = {"person": [20, 110, 255]}
 
@@ -191,6 +191,13 @@ outdoors, everywhere = [np.isin(np.arange(150), ids(ADE, group)) for group in (O
 common = (outdoors[:, None] == outdoors[None]) | everywhere[:, None] | everywhere[None]
 frequency = 1 / (8 + np.arange(150)) ** 0.7
 ADE_WEIGHTS = np.where(common, 1, 0.1) * frequency[:, None] * frequency[None]
+for group in (
+    "wall, floor, ceiling, bed, windowpane, cabinet, curtain, door, table, sofa, chair, painting, shelf, rug, person",
+    "building, sky, tree, road, sidewalk, car, person, grass, earth, plant, mountain, water, fence",
+    "wall, floor, ceiling, windowpane, door, curtain",
+    "building, sky, tree, road, sidewalk, grass",
+):
+    ADE_WEIGHTS[np.ix_(ids(ADE, group), ids(ADE, group))] *= 3
 ADE_WISHES = {
     "sky": [110, 200, 255], "tree": [30, 150, 60], "grass": [150, 220, 60], "plant, flower, palm": [60, 180, 60],
     "field": [180, 220, 80], "water, sea, river, lake": [20, 110, 200], "earth, land": [190, 130, 60],

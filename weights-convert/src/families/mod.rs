@@ -118,8 +118,22 @@ pub struct Options {
     /// Keep the auxiliary head that some networks were trained with. [`AUXILIARY`](candle_deeplab::arch::AUXILIARY) is
     /// the tap of its logits then; the answer stays the same.
     pub keep_auxiliary: bool,
+    /// What the weights are stored as.
+    pub dtype: WeightType,
     /// For the model card.
     pub card: Card,
+}
+
+/// The numbers that a converted model stores. Executors widen them to f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WeightType {
+    /// 32 bits: the values as they were.
+    #[default]
+    F32,
+    /// 16 bits, 11 of them precise, up to 65504: about half the size. Values are rounded to the nearest. Kernels with
+    /// fewer than 32 products in a sum (depthwise ones, most stems), biases and norms stay in f32: there, rounding does
+    /// not average out, and they are few.
+    F16,
 }
 
 /// What a model card says that no file of weights tells. What is not known stays out of it.

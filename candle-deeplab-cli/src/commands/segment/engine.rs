@@ -1,9 +1,6 @@
 //! The network, ready to look at images as the arguments say.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
-use candle_core::Device;
+use anyhow::{Error, Result, ensure};
 use candle_deeplab::image::Size;
 use candle_deeplab::segment::{MultiScale, Scores, Segmentation, Segmenter, Tiles};
 use candle_deeplab::{DeepLab, Labels, Precision};
@@ -51,10 +48,8 @@ pub(super) struct Answer {
 }
 
 impl Engine {
-    pub(super) fn load(weights: &Path, (device, precision): (&Device, Precision), args: &SegmentArgs) -> Result<Self> {
-        let mut model = DeepLab::load(weights, device)
-            .with_context(|| format!("cannot load the model in `{}`", weights.display()))?
-            .with_precision(precision)?;
+    pub(super) fn new(model: DeepLab, precision: Precision, args: &SegmentArgs) -> Result<Self> {
+        let mut model = model.with_precision(precision)?;
         if let Some(stride) = args.output_stride {
             model = model.at_output_stride(stride)?;
         }
@@ -65,19 +60,19 @@ impl Engine {
             ([], true) => vec![1.0],
             (scales, _) => scales.to_vec(),
         };
+        // On a GPU another memory counts, of which nobody knows anything here.
+        let budget = if model.device().is_cpu() { memory::budget() } else { None };
         let network = match &scales[..] {
             [] => Network::Once(Segmenter::new(model)),
             scales => Network::Several(Segmenter::multi_scale(MultiScale::new(model, scales, args.flip)?)),
         };
-        let tiles = args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?;
+        let tiles = tiles(args)?;
         let palette = style::palette(args.style.palette.as_ref(), labels_of(&network))?;
         let scores = match (args.probs, args.cutout.is_empty()) {
             (true, _) => Wanted::Yes,
             (false, false) => Wanted::IfTheyFit,
             (false, true) => Wanted::No,
         };
-        // On a GPU another memory counts, of which nobody knows anything here.
-        let budget = if device.is_cpu() { memory::budget() } else { None };
         Ok(Self { network, scales, tiles, overlap: args.overlap, budget, scores, palette, keep })
     }
 
@@ -145,18 +140,13 @@ fn with_some((segmentation, scores): (Segmentation, Scores)) -> (Segmentation, O
     (segmentation, Some(scores))
 }
 
-/// The ids of classes by their names.
-pub(super) fn classes(labels: &Labels, names: &[String]) -> Result<Vec<u8>> {
-    let mut classes = vec![];
-    for name in names {
-        let found = labels.classes_named(name.trim());
-        ensure!(
-            !found.is_empty(),
-            "the model knows no class `{name}`; the classes of `{}` are {}",
-            labels.dataset,
-            labels.names.join(", ")
-        );
-        classes.extend(found);
-    }
-    Ok(classes)
+/// The tiles that were asked for.
+pub(super) fn tiles(args: &SegmentArgs) -> Result<Option<Tiles>> {
+    Ok(args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?)
+}
+
+/// The ids of classes that were asked for by name or by id.
+pub(super) fn classes(labels: &Labels, asked: &[String]) -> Result<Vec<u8>> {
+    let found = asked.iter().map(|class| labels.find(class).map_err(Error::msg)).collect::<Result<Vec<_>>>()?;
+    Ok(found.concat())
 }

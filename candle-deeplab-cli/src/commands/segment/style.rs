@@ -18,7 +18,7 @@ const FILM_ROWS: u32 = 2;
 pub(super) struct Style {
     look: mask::Style,
     /// The classes that the cutout shows.
-    cutout: Vec<u8>,
+    pub(super) cutout: Vec<u8>,
     /// Whether arrays have probabilities.
     pub(super) probs: bool,
     pub(super) replace: bool,
