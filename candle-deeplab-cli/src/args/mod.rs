@@ -9,6 +9,7 @@ mod export;
 mod model;
 mod number;
 mod segment;
+mod style;
 mod zoo;
 
 use clap::error::{ContextKind, ContextValue};
@@ -22,6 +23,7 @@ pub(crate) use dtype::DtypeName;
 pub(crate) use export::{ExportArgs, ExportFormat, HeadName, OnnxArgs};
 pub(crate) use model::{ModelArgs, ZooArgs};
 pub(crate) use segment::{Format, SegmentArgs};
+pub(crate) use style::{PaletteName, StyleArgs};
 pub(crate) use zoo::{
     CacheArgs, CacheCommand, CacheListArgs, CacheRemoveArgs, DoctorArgs, InfoArgs, ModelsArgs, OutputArgs, PublishArgs,
     PullArgs,

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::number::{MOST_THREADS, count, output_stride, size};
-use super::{DeviceName, DtypeName, ModelArgs};
+use super::{DeviceName, DtypeName, ModelArgs, StyleArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,19 +65,15 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) probs: bool,
 
-    /// How much the overlay's colours cover the photograph, from 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.6, value_parser = opacity, help_heading = "Output")]
-    pub(crate) opacity: f32,
-
     /// Keep only these classes, by name or by id, e.g. person,dog or 15,12; the rest becomes background
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', help_heading = "Output")]
     pub(crate) classes: Vec<String>,
 
-    /// Draw the classes' names and colours into overlay, color and contours
-    #[arg(long, help_heading = "Output")]
-    pub(crate) legend: bool,
+    #[command(flatten)]
+    pub(crate) style: StyleArgs,
 
-    /// Write the pixels of these classes, by name or by id, before a transparent background, as NAME.cutout.png
+    /// Write the pixels of these classes, by name or by id, before a transparent background, with a soft edge, as
+    /// NAME.cutout.png
     ///
     /// An image that has none of them gets no cutout, and counts as one that failed.
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', help_heading = "Output")]
@@ -142,7 +138,7 @@ pub(crate) struct SegmentArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Format {
-    /// The photograph with the classes' colours over it
+    /// The photograph with the classes' colours over it, their outlines and names
     Overlay,
     /// An indexed PNG: class ids with the data set's colours as the palette
     Mask,
@@ -150,7 +146,7 @@ pub(crate) enum Format {
     Ids,
     /// A PNG of the classes' colours alone
     Color,
-    /// The photograph with the classes' outlines
+    /// The photograph with the classes' outlines and names
     Contours,
     /// What is in the image, and how much of it
     Json,
@@ -194,11 +190,6 @@ impl Format {
     }
 }
 
-fn opacity(text: &str) -> Result<f32, String> {
-    let number = text.parse().ok().filter(|opacity| (0.0..=1.0).contains(opacity));
-    number.ok_or_else(|| "it must be a number from 0 to 1".into())
-}
-
 fn scale(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|scale: &f64| *scale > 0.0 && *scale <= 8.0);
     number.ok_or_else(|| "each must be a number above 0, at most 8".into())
@@ -215,8 +206,6 @@ mod tests {
 
     #[test]
     fn numbers_are_checked() {
-        assert_eq!((opacity("0"), opacity("0.25"), opacity("1")), (Ok(0.0), Ok(0.25), Ok(1.0)));
-        assert!(["-0.1", "1.1", "nan", "60%", ""].into_iter().all(|text| opacity(text).is_err()));
         assert_eq!((scale("0.5"), seconds("1.5")), (Ok(0.5), Ok(1.5)));
         assert!(["0", "-1", "nan", "inf", "9", ""].into_iter().all(|text| scale(text).is_err()));
         assert!(["0", "-1", "nan", "inf", ""].into_iter().all(|text| seconds(text).is_err()));

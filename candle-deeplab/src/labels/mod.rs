@@ -3,9 +3,13 @@
 mod ade20k;
 mod cityscapes;
 mod file;
+mod palette;
+mod vivid;
 mod voc;
 
 use serde::{Deserialize, Serialize};
+
+pub use palette::read_palette;
 
 use crate::suggest;
 

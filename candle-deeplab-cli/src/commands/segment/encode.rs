@@ -11,19 +11,11 @@ use image::codecs::png::PngEncoder;
 use image::{ImageEncoder, ImageResult, RgbImage};
 
 use super::plan::{Target, already_there};
+use super::style::Style;
 use crate::args::Format;
+use crate::exit;
 use crate::input::Input;
 use crate::interrupt;
-
-/// What pictures are to look like, and what is to be kept.
-#[derive(Debug)]
-pub(super) struct Style {
-    pub(super) opacity: f32,
-    pub(super) legend: bool,
-    /// The classes that the cutout shows.
-    pub(super) cutout: Vec<u8>,
-    pub(super) replace: bool,
-}
 
 /// Writes an output, whole or not at all.
 pub(super) fn write(
@@ -36,11 +28,15 @@ pub(super) fn write(
     if let Some(folder) = target.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     }
+    if target.format == Format::Cutout && scores.is_none() {
+        let image = input.shown();
+        exit::say(&format!("{image}: the cutout has a hard edge, since the probabilities would not fit into memory"));
+    }
     let name = || input.relative.file_stem().unwrap_or_default().to_string_lossy();
     let content = |file: &mut BufWriter<&mut File>| match target.format {
-        Format::Overlay | Format::Color | Format::Contours => png(&picture(segmentation, target.format, style), file),
+        Format::Overlay | Format::Color | Format::Contours => png(&style.picture(segmentation, target.format), file),
         Format::Cutout => {
-            let picture = segmentation.cutout(&style.cutout);
+            let picture = style.cutout(segmentation, scores).map_err(io::Error::other)?;
             let encoder = PngEncoder::new(file);
             let (width, height) = picture.dimensions();
             written(encoder.write_image(picture.as_raw(), width, height, image::ExtendedColorType::Rgba8))
@@ -50,7 +46,7 @@ pub(super) fn write(
         Format::Json => segmentation.write_json(file, &input.shown()),
         Format::Rle => segmentation.write_rle(file, &name()),
         Format::Geojson => segmentation.write_geojson(file),
-        Format::Npy => match scores {
+        Format::Npy => match scores.filter(|_| style.probs) {
             Some(scores) => scores.write_npy(file),
             None => segmentation.write_npy(file),
         },
@@ -69,19 +65,6 @@ fn finished(written: Result<(), Error>, path: &Path) -> Result<()> {
         }
         written => written.context("cannot write the output"),
     }
-}
-
-/// A format that is a picture of the image's size.
-pub(super) fn picture(segmentation: &Segmentation, format: Format, style: &Style) -> RgbImage {
-    let mut picture = match format {
-        Format::Color => segmentation.colors(),
-        Format::Contours => segmentation.outlines(),
-        _ => segmentation.overlay(style.opacity),
-    };
-    if style.legend {
-        segmentation.draw_legend(&mut picture);
-    }
-    picture
 }
 
 fn png(picture: &RgbImage, to: impl Write) -> io::Result<()> {

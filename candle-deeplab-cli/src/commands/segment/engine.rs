@@ -6,6 +6,7 @@ use candle_deeplab::segment::{MultiScale, Scores, Segmentation, Segmenter, Tiles
 use candle_deeplab::{DeepLab, Labels, Precision};
 use image::DynamicImage;
 
+use super::style;
 use crate::args::SegmentArgs;
 use crate::memory;
 
@@ -16,8 +17,9 @@ pub(super) struct Engine {
     overlap: usize,
     /// Bytes that feature maps may take, where that is known.
     budget: Option<u64>,
-    /// Whether probabilities are wanted.
-    probs: bool,
+    scores: Wanted,
+    /// The colours that the labels get, if others than their own.
+    palette: Option<Vec<[u8; 3]>>,
     /// The classes that are kept, if not all.
     keep: Option<Vec<u8>>,
 }
@@ -25,6 +27,16 @@ pub(super) struct Engine {
 enum Network {
     Once(Segmenter),
     Several(Segmenter<MultiScale>),
+}
+
+/// Whether probabilities are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    No,
+    /// For the edges of cutouts, which are hard without.
+    IfTheyFit,
+    /// To be written.
+    Yes,
 }
 
 /// An image's answer.
@@ -55,14 +67,17 @@ impl Engine {
             scales => Network::Several(Segmenter::multi_scale(MultiScale::new(model, scales, args.flip)?)),
         };
         let tiles = tiles(args)?;
-        Ok(Self { network, scales, tiles, overlap: args.overlap, budget, probs: args.probs, keep })
+        let palette = style::palette(args.style.palette.as_ref(), labels_of(&network))?;
+        let scores = match (args.probs, args.cutout.is_empty()) {
+            (true, _) => Wanted::Yes,
+            (false, false) => Wanted::IfTheyFit,
+            (false, true) => Wanted::No,
+        };
+        Ok(Self { network, scales, tiles, overlap: args.overlap, budget, scores, palette, keep })
     }
 
     pub(super) fn labels(&self) -> &Labels {
-        match &self.network {
-            Network::Once(segmenter) => segmenter.labels(),
-            Network::Several(segmenter) => segmenter.labels(),
-        }
+        labels_of(&self.network)
     }
 
     fn model(&self) -> &DeepLab {
@@ -77,11 +92,13 @@ impl Engine {
         let enough = |budget| memory::tiles(self.model(), size, &self.scales, self.overlap, budget);
         let of_need = if self.tiles.is_none() { self.budget.and_then(enough) } else { None };
         let tiles = self.tiles.or(of_need);
-        if let (true, Some(_), Some(budget)) = (self.probs, tiles, self.budget) {
+        let mut with_scores = self.scores != Wanted::No;
+        if let (true, Some(_), Some(budget)) = (with_scores, tiles, self.budget) {
             // With tiles the probabilities of the whole image are in memory.
             let bytes = (self.labels().names.len() * size_of::<f32>()) as u64 * size.area() as u64;
+            with_scores = bytes <= budget;
             ensure!(
-                bytes <= budget,
+                with_scores || self.scores == Wanted::IfTheyFit,
                 "the probabilities of {} classes at {}×{} pixels take {} MiB, more than there is: leave `--probs` out, \
                  or make the image smaller",
                 self.labels().names.len(),
@@ -90,7 +107,7 @@ impl Engine {
                 bytes >> 20
             );
         }
-        let (segmentation, scores) = match (&self.network, self.probs) {
+        let (segmentation, scores) = match (&self.network, with_scores) {
             (Network::Once(segmenter), false) => (segmenter.clone().with_tiles(tiles).segment(image)?, None),
             (Network::Several(segmenter), false) => (segmenter.clone().with_tiles(tiles).segment(image)?, None),
             (Network::Once(segmenter), true) => {
@@ -104,7 +121,18 @@ impl Engine {
             Some(classes) => segmentation.keep(classes)?,
             None => segmentation,
         };
+        let segmentation = match &self.palette {
+            Some(palette) => segmentation.with_palette(palette.clone())?,
+            None => segmentation,
+        };
         Ok(Answer { segmentation, scores, tiled: of_need.map(|tiles| (tiles, tiles.count(size))) })
+    }
+}
+
+fn labels_of(network: &Network) -> &Labels {
+    match network {
+        Network::Once(segmenter) => segmenter.labels(),
+        Network::Several(segmenter) => segmenter.labels(),
     }
 }
 

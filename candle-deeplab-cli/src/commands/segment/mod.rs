@@ -4,6 +4,7 @@ mod encode;
 mod engine;
 mod plan;
 mod report;
+mod style;
 mod video;
 
 use std::time::{Duration, Instant};
@@ -21,10 +22,10 @@ use crate::output::{Output, Report};
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::resolve;
-use encode::Style;
 use engine::{Answer, Engine};
 use plan::{Job, Target};
 use report::{Batch, Failure, Seconds, Summary};
+use style::Style;
 
 /// Reading and writing are each done by no more threads than this, so that few images are in memory at once.
 const MOST_WORKERS: usize = 4;
@@ -57,12 +58,7 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
 
     let start = Instant::now();
     let engine = Engine::new(resolve::load(&model, &device)?, precision, &args)?;
-    let style = Style {
-        opacity: args.opacity,
-        legend: args.legend,
-        cutout: engine::classes(engine.labels(), &args.cutout)?,
-        replace: args.force,
-    };
+    let style = Style::new(&args, engine.labels())?;
     let wanted = wanted(engine.labels(), &[&args.classes[..], &args.cutout].concat())?;
     let (loaded, device) = (start.elapsed(), name.to_string());
     let run = Run { args: &args, engine: &engine, style: &style, wanted, device, output, loaded };
@@ -88,8 +84,8 @@ fn formats(args: &SegmentArgs) -> Result<Vec<Format>> {
     if args.probs && !formats.contains(&Format::Npy) {
         bail!("`--probs` is about what npy holds: add `--format npy`");
     }
-    if args.legend && !formats.iter().any(|format| format.is_picture()) {
-        bail!("`--legend` is drawn into overlay, color and contours: add one of them to `--format`");
+    if args.style.legend && !formats.iter().any(|format| format.is_picture()) {
+        bail!("`--legend` is a part of overlay, color and contours: add one of them to `--format`");
     }
     Ok(formats)
 }

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use image::RgbImage;
 use tempfile::TempPath;
 
-use super::encode::{Style, picture};
 use super::engine::Engine;
 use super::plan::{Job, Target, already_there};
 use super::report::Film;
+use super::style::Style;
 use crate::ffmpeg::{Reader, Video, Writer};
 use crate::input::Source;
 use crate::interrupt::{self, Unfinished};
@@ -33,11 +33,14 @@ pub(super) fn segment(
 ) -> Result<Film> {
     let source = &job.input.source;
     let video = Video::probe(source, seconds)?;
+    let style = &style.for_film();
+    let mut written = video.clone();
+    written.height = style.film_height(video.width, video.height);
     let is_camera = matches!(source, Source::Camera(_));
     let _recording = is_camera.then(interrupt::recording);
     let mut reader = Reader::new(source, &video, seconds)?;
     let mut outputs =
-        job.targets.iter().map(|target| Output::new(target, &video, source, seconds)).collect::<Result<Vec<_>>>()?;
+        job.targets.iter().map(|target| Output::new(target, &written, source, seconds)).collect::<Result<Vec<_>>>()?;
     let progress = Progress::new(video.frames, "frames", hide_progress)?;
     let start = Instant::now();
     let mut frames = 0;
@@ -65,7 +68,7 @@ pub(super) fn segment(
         let segmenting = (|| {
             for frame in to_segment {
                 let segmentation = engine.segment(&frame.into())?.segmentation;
-                let pictures = job.targets.iter().map(|target| picture(&segmentation, target.format, style)).collect();
+                let pictures = job.targets.iter().map(|target| style.picture(&segmentation, target.format)).collect();
                 if segmented.send(pictures).is_err() {
                     break;
                 }
