@@ -43,6 +43,8 @@ enum Wanted {
 pub(super) struct Answer {
     pub(super) segmentation: Segmentation,
     pub(super) scores: Option<Scores>,
+    /// Whether cutouts have to do without the probabilities, for want of memory.
+    pub(super) hard_edges: bool,
     /// The tiles that the image was cut into for want of memory, and how many they were.
     pub(super) tiled: Option<(Tiles, usize)>,
 }
@@ -125,7 +127,8 @@ impl Engine {
             Some(palette) => segmentation.with_palette(palette.clone())?,
             None => segmentation,
         };
-        Ok(Answer { segmentation, scores, tiled: of_need.map(|tiles| (tiles, tiles.count(size))) })
+        let hard_edges = self.scores == Wanted::IfTheyFit && !with_scores;
+        Ok(Answer { segmentation, scores, hard_edges, tiled: of_need.map(|tiles| (tiles, tiles.count(size))) })
     }
 }
 

@@ -175,7 +175,13 @@ impl Run<'_> {
 
     fn write(&self, job: &Job, segmented: Segmented, many: bool) -> Result<Summary, Failure> {
         let write = || {
-            let (Answer { segmentation, scores, tiled }, mut seconds) = segmented?;
+            let (Answer { segmentation, scores, hard_edges, tiled }, mut seconds) = segmented?;
+            if hard_edges && self.output != Output::Quiet {
+                let image = job.input.shown();
+                exit::say(&format!(
+                    "{image}: its cutout has hard edges, since its probabilities do not fit into memory"
+                ));
+            }
             let start = Instant::now();
             let found = segmentation.found();
             let there = |classes: &[u8]| found.iter().any(|found| classes.contains(&found.class));
