@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::number::{MOST_THREADS, count, output_stride, size};
-use super::{DeviceName, DtypeName, EncodingArgs, ModelArgs};
+use super::{DeviceName, DtypeName, EncodingArgs, ModelArgs, StyleArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,8 +34,8 @@ Examples:
     candle-deeplab segment /dev/video0 --seconds 10 -o me.mp4 --model xception65-voc
     candle-deeplab segment film.mp4 --format mask,json --model xception65-voc
 
-Exit codes: 0 everything was done, 1 some or all inputs failed, 2 wrong usage, nothing was begun, 3 the model could
-not be fetched, 130 interrupted.";
+Exit codes: 0 everything was done, 1 some or all inputs failed or had nothing to cut out, 2 wrong usage, nothing was
+begun, 3 the model could not be fetched, 130 interrupted.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -72,19 +72,17 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) probs: bool,
 
-    /// How much the overlay's colours cover the photograph, from 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.6, value_parser = opacity, help_heading = "Output")]
-    pub(crate) opacity: f32,
-
-    /// Keep only these classes, e.g. person,dog; the rest becomes background
+    /// Keep only these classes, by name or by id, e.g. person,dog or 15,12; the rest becomes background
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', help_heading = "Output")]
     pub(crate) classes: Vec<String>,
 
-    /// Draw the classes' names and colours into overlay, color and contours
-    #[arg(long, help_heading = "Output")]
-    pub(crate) legend: bool,
+    #[command(flatten)]
+    pub(crate) style: StyleArgs,
 
-    /// Write the pixels of these classes before a transparent background, as NAME.cutout.png (of a video NAME.cutout.webm)
+    /// Write the pixels of these classes, by name or by id, before a transparent background, with a soft edge, as
+    /// NAME.cutout.png (of a video NAME.cutout.webm)
+    ///
+    /// An image that has none of them gets no cutout, and counts as one that failed.
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', help_heading = "Output")]
     pub(crate) cutout: Vec<String>,
 
@@ -95,8 +93,10 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) force: bool,
 
-    /// Where the network runs: cpu, cuda, cuda:N or metal
-    #[arg(long, value_name = "NAME", default_value = "cpu", help_heading = "Model")]
+    /// Where the network runs: auto, cpu, cuda, cuda:N or metal
+    ///
+    /// auto is CUDA, else Metal, else the CPU: the first that this program was built for and that works.
+    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Model")]
     pub(crate) device: DeviceName,
 
     /// Run the network at another output stride, 8, 16 or 32: less is finer and slower [default: the model's own]
@@ -111,7 +111,8 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Model")]
     pub(crate) flip: bool,
 
-    /// Cut images into tiles that go through the network at their own size, about that of its training images
+    /// Cut images into tiles that go through the network at their own size, about that of its training images: 513x1025,
+    /// or 513 for a square
     ///
     /// Without it the model's size rule holds: most models see an image scaled to 513 pixels or so. Models that see
     /// images at full size (Cityscapes) get tiles by themselves where memory would not do; it is then said.
@@ -147,7 +148,7 @@ pub(crate) struct SegmentArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Format {
-    /// The photograph with the classes' colours over it
+    /// The photograph with the classes' colours over it, their outlines and names
     Overlay,
     /// An indexed PNG: class ids with the data set's colours as the palette; of a video FFV1 in Matroska, grey
     Mask,
@@ -155,7 +156,7 @@ pub(crate) enum Format {
     Ids,
     /// A picture of the classes' colours alone
     Color,
-    /// The photograph with the classes' outlines
+    /// The photograph with the classes' outlines and names
     Contours,
     /// What is in the image, and how much of it; of a video a line for each frame
     Json,
@@ -197,11 +198,6 @@ impl Format {
     }
 }
 
-fn opacity(text: &str) -> Result<f32, String> {
-    let number = text.parse().ok().filter(|opacity| (0.0..=1.0).contains(opacity));
-    number.ok_or_else(|| "it must be a number from 0 to 1".into())
-}
-
 fn scale(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|scale: &f64| *scale > 0.0 && *scale <= 8.0);
     number.ok_or_else(|| "each must be a number above 0, at most 8".into())
@@ -218,8 +214,6 @@ mod tests {
 
     #[test]
     fn numbers_are_checked() {
-        assert_eq!((opacity("0"), opacity("0.25"), opacity("1")), (Ok(0.0), Ok(0.25), Ok(1.0)));
-        assert!(["-0.1", "1.1", "nan", "60%", ""].into_iter().all(|text| opacity(text).is_err()));
         assert_eq!((scale("0.5"), seconds("1.5")), (Ok(0.5), Ok(1.5)));
         assert!(["0", "-1", "nan", "inf", "9", ""].into_iter().all(|text| scale(text).is_err()));
         assert!(["0", "-1", "nan", "inf", ""].into_iter().all(|text| seconds(text).is_err()));

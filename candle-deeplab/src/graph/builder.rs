@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Activation, Conv, Graph, Node, Op, Padding, Value};
-use crate::config::Normalization;
+use super::{Activation, Conv, Graph, Node, Normalization, Op, Padding, Value};
 use crate::error::{Error, Result};
 
 /// The most channels a node may have: far above any network, far below an overflow.
@@ -13,8 +12,7 @@ const MAX_CHANNELS: usize = 1 << 20;
 /// kept, with the node it is about, and [`finish`](Self::finish) reports it.
 ///
 /// ```
-/// use candle_deeplab::config::Normalization;
-/// use candle_deeplab::graph::{Activation, Builder, Conv};
+/// use candle_deeplab::graph::{Normalization, Activation, Builder, Conv};
 ///
 /// let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
 /// let x = g.scope("stem", |g| g.conv_bn_act("conv1", image, Conv::dense(32, 3).stride(2), Activation::Relu));

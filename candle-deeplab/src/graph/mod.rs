@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 pub use builder::Builder;
 pub use params::{Param, Role};
+use serde::{Deserialize, Serialize};
 pub use shape::Window;
 pub use summary::{LayerSummary, Summary};
 
@@ -27,6 +28,16 @@ impl Value {
     pub fn index(self) -> usize {
         self.0
     }
+}
+
+/// How convolutions are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalization {
+    /// Each convolution is followed by batch normalisation and has no bias of its own.
+    BatchNorm,
+    /// The weights were stored with batch norm folded in (TFLite): each convolution has a bias and no norm.
+    Folded,
 }
 
 /// One step of the network.

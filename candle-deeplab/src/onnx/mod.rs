@@ -10,11 +10,12 @@ use std::path::Path;
 use prost::Message;
 
 use crate::arch::LOGITS;
+use crate::config::CONFIG_FILE;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::exec::fold::Reader;
 use crate::graph::Graph;
-use crate::model::{CONFIG_FILE, DeepLab};
+use crate::model::DeepLab;
 use lower::{Lowering, value_info};
 use proto::{DataType, GraphProto, Model, OperatorSet, Property};
 

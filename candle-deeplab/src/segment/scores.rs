@@ -85,6 +85,49 @@ impl Scores {
         self.read(|logits| label_map(logits, self.image))
     }
 
+    /// The size of the image.
+    pub fn image(&self) -> Size {
+        self.image
+    }
+
+    /// How likely one of `classes` is against the likeliest other class, at each pixel of an image of the size `to`: their
+    /// summed probability over that and the other's. It is above a half where one of them wins, at least.
+    ///
+    /// Log-odds are resized (bilinear, half-pixel), so that edges between the network's pixels are where logits have them.
+    pub(crate) fn probability_of(&self, classes: &[u8], to: Size) -> Result<Vec<f32>> {
+        /// Log-odds beyond are as good as certain.
+        const CERTAIN: f32 = 20.0;
+        let wanted: Vec<bool> =
+            (0..self.classes()).map(|class| classes.iter().any(|c| usize::from(*c) == class)).collect();
+        self.read(|logits| {
+            let width = logits.size.width;
+            let mut odds = vec![0.0; logits.size.area()];
+            odds.par_chunks_exact_mut(width).enumerate().for_each(|(y, odds)| {
+                // Of each pixel the greatest logits of both sides, and the wanted ones' sum, in parts of their greatest.
+                let (mut most, mut other) = (vec![f32::NEG_INFINITY; width], vec![f32::NEG_INFINITY; width]);
+                let row = |class: usize| &logits.data[class * logits.class_stride + y * logits.row_stride..][..width];
+                let score = |value: f32| if self.answer == Answer::Logits { value } else { value.ln() };
+                for (class, &wanted) in wanted.iter().enumerate() {
+                    let side = if wanted { &mut most } else { &mut other };
+                    side.iter_mut().zip(row(class)).for_each(|(most, value)| *most = most.max(score(*value)));
+                }
+                for class in (0..wanted.len()).filter(|class| wanted[*class]) {
+                    for (x, value) in row(class).iter().enumerate() {
+                        odds[x] += (score(*value) - most[x]).exp();
+                    }
+                }
+                for ((odds, most), other) in odds.iter_mut().zip(most).zip(other) {
+                    let value = most + odds.ln() - other;
+                    *odds = if value.is_nan() { -CERTAIN } else { value.clamp(-CERTAIN, CERTAIN) };
+                }
+            });
+            let plane = Logits { data: &odds, classes: 1, class_stride: 0, row_stride: width, ..*logits };
+            let mut values = rows(&plane, to, 0..to.height);
+            values.par_iter_mut().for_each(|value| *value = 1.0 / (1.0 + (-*value).exp()));
+            values
+        })
+    }
+
     /// Writes the probabilities at the image's size as a numpy array: f32 `[height, width, classes]`, so that
     /// `probabilities.argmax(-1)` is the label map, to rounding. Rows are computed as they are written.
     ///

@@ -9,24 +9,14 @@ use candle_deeplab::segment::{Scores, Segmentation};
 use candle_deeplab::{Error, atomic};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
-use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage, RgbaImage};
+use image::{ExtendedColorType, ImageEncoder, ImageError};
 use jpeg_encoder::{EncodingError, SamplingFactor};
 
 use super::plan::already_there;
+use super::style::Style;
 use super::target::{Destination, Encoding, Target};
 use crate::args::{Format, PictureFormat};
 use crate::interrupt;
-
-/// What pictures are to look like, and what is to be kept.
-#[derive(Debug)]
-pub(super) struct Style {
-    pub(super) opacity: f32,
-    pub(super) legend: bool,
-    /// The classes that the cutout shows.
-    pub(super) cutout: Vec<u8>,
-    pub(super) jpeg_quality: u8,
-    pub(super) replace: bool,
-}
 
 /// What files are made of.
 pub(super) struct Subject<'a> {
@@ -105,41 +95,23 @@ fn content(target: &Target, subject: &Subject, style: &Style, to: &mut dyn Write
     };
     match target.format {
         Format::Overlay | Format::Color | Format::Contours => {
-            let picture = rgb(segmentation, target.format, style);
-            encode(&picture, picture.dimensions(), ExtendedColorType::Rgb8, (picture_format, style), to)
+            let picture = style.picture(segmentation, target.format);
+            encode(&picture, picture.dimensions(), ExtendedColorType::Rgb8, (picture_format, style.jpeg_quality), to)
         }
         Format::Cutout => {
-            let picture = cutout(segmentation, style);
-            encode(&picture, picture.dimensions(), ExtendedColorType::Rgba8, (picture_format, style), to)
+            let picture = style.cutout(segmentation, *scores).map_err(io::Error::other)?;
+            encode(&picture, picture.dimensions(), ExtendedColorType::Rgba8, (picture_format, style.jpeg_quality), to)
         }
         Format::Mask => segmentation.write_mask(to),
         Format::Ids => segmentation.write_ids(to),
         Format::Json => segmentation.write_json(to, &subject.shown),
-        Format::Rle => segmentation.write_rle(to, subject.image_id, *scores),
+        Format::Rle => segmentation.write_rle(to, subject.image_id, scores.filter(|_| style.probs)),
         Format::Geojson => segmentation.write_geojson(to),
-        Format::Npy => match scores {
+        Format::Npy => match scores.filter(|_| style.probs) {
             Some(scores) => scores.write_npy(to),
             None => segmentation.write_npy(to),
         },
     }
-}
-
-/// A picture for people, of the image's size.
-pub(super) fn rgb(segmentation: &Segmentation, format: Format, style: &Style) -> RgbImage {
-    let mut picture = match format {
-        Format::Color => segmentation.colors(),
-        Format::Contours => segmentation.outlines(),
-        _ => segmentation.overlay(style.opacity),
-    };
-    if style.legend {
-        segmentation.draw_legend(&mut picture);
-    }
-    picture
-}
-
-/// Some classes before a transparent background.
-pub(super) fn cutout(segmentation: &Segmentation, style: &Style) -> RgbaImage {
-    segmentation.cutout(&style.cutout)
 }
 
 /// Writes 8-bit samples of a picture.
@@ -147,7 +119,7 @@ fn encode(
     samples: &[u8],
     (width, height): (u32, u32),
     color: ExtendedColorType,
-    (format, style): (PictureFormat, &Style),
+    (format, jpeg_quality): (PictureFormat, u8),
     to: &mut dyn Write,
 ) -> io::Result<()> {
     /// The most that a side of a WebP picture can have.
@@ -168,7 +140,7 @@ fn encode(
         PictureFormat::Jpeg => {
             let most = |_| too_large(u16::MAX.into());
             let (width, height) = (u16::try_from(width).map_err(most)?, u16::try_from(height).map_err(most)?);
-            let mut encoder = jpeg_encoder::Encoder::new(to, style.jpeg_quality);
+            let mut encoder = jpeg_encoder::Encoder::new(to, jpeg_quality);
             // Names and outlines are coloured and sharp.
             encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
             let encoded = encoder.encode(samples, width, height, jpeg_encoder::ColorType::Rgb);
@@ -189,10 +161,9 @@ mod tests {
     use super::*;
 
     fn encoded(width: u32, format: PictureFormat) -> io::Result<Vec<u8>> {
-        let style = Style { opacity: 0.6, legend: false, cutout: vec![], jpeg_quality: 92, replace: false };
         let samples: Vec<u8> = (0..width).flat_map(|x| [(x % 251) as u8, 7, 9]).collect();
         let mut bytes = vec![];
-        encode(&samples, (width, 1), ExtendedColorType::Rgb8, (format, &style), &mut bytes).map(|()| bytes)
+        encode(&samples, (width, 1), ExtendedColorType::Rgb8, (format, 92), &mut bytes).map(|()| bytes)
     }
 
     #[test]

@@ -22,6 +22,11 @@ pub(super) struct Summary {
     #[serde(serialize_with = "tiles", skip_serializing_if = "Option::is_none")]
     pub(super) tiled: Option<(Tiles, usize)>,
     pub(super) found: Vec<Found>,
+    /// Classes that were asked for and are not in the image.
+    pub(super) absent: Vec<String>,
+    /// Why the input counts as one that failed, although it was segmented. Standard error has it as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
     pub(super) seconds: Seconds,
     /// It is one of many: a line will do.
     #[serde(skip)]
@@ -85,17 +90,27 @@ impl Report for Summary {
                 tiles.overlap()
             )?;
         }
-        let outputs = self.outputs.iter().map(|output| output.path.as_str()).collect::<Vec<_>>().join(", ");
+        let outputs = match &self.outputs[..] {
+            [] => "wrote nothing".into(),
+            outputs => {
+                format!("wrote {}", outputs.iter().map(|output| output.path.as_str()).collect::<Vec<_>>().join(", "))
+            }
+        };
         if self.brief {
-            return writeln!(to, "{}: {}; wrote {outputs}", self.image, brief(&self.found));
+            let absent = self.absent.iter().map(|name| format!(", no {name}")).collect::<String>();
+            return writeln!(to, "{}: {}{absent}; {outputs}", self.image, brief(&self.found));
         }
         writeln!(to, "{}: {}×{}", self.image, self.width, self.height)?;
-        let widest = self.found.iter().map(|found| found.name.chars().count()).max().unwrap_or(0);
+        let names = self.found.iter().map(|found| &found.name).chain(&self.absent);
+        let widest = names.map(|name| name.chars().count()).max().unwrap_or(0);
         for found in &self.found {
             writeln!(to, "  {:widest$}  {:>7}", found.name, percent(found.share))?;
         }
+        for name in &self.absent {
+            writeln!(to, "  {name:widest$}  not in it")?;
+        }
         let (total, load) = (self.seconds.total(), self.seconds.load);
-        writeln!(to, "wrote {outputs} ({total:.2} s on {}, {load:.2} s to load the model)", self.device)
+        writeln!(to, "{outputs} ({total:.2} s on {}, {load:.2} s to load the model)", self.device)
     }
 }
 
@@ -148,7 +163,8 @@ impl Batch {
         let seconds = self.took.as_secs_f64();
         let rate = *images as f64 / seconds.max(1e-9);
         let failed = if *failed == 0 { String::new() } else { format!(", {failed} failed") };
-        format!("{images} images in {seconds:.1} s, {rate:.1} a second on {device}{failed}")
+        let what = if *images == 1 { "image" } else { "images" };
+        format!("{images} {what} in {seconds:.1} s, {rate:.1} a second on {device}{failed}")
     }
 }
 
@@ -193,6 +209,8 @@ mod tests {
                 found(8, "cat", 1_000_000, 0.25),
                 found(18, "sofa", 1000, 0.00025),
             ],
+            absent: vec![],
+            error: None,
             seconds: Seconds { load: 0.123, read: 0.2, segment: 1.5, write: 0.05 },
             brief: false,
         }
@@ -235,6 +253,18 @@ wrote cat.overlay.png, cat.rle.json (1.75 s on cpu, 0.12 s to load the model)
         assert_eq!(value["outputs"][1], serde_json::json!({"format": "rle", "path": "cat.rle.json"}));
         assert_eq!((&value["found"][1]["name"], &value["found"][1]["pixels"]), (&"cat".into(), &1_000_000.into()));
         assert_eq!((value["seconds"]["segment"].as_f64(), value.get("tiled")), (Some(1.5), None));
+    }
+
+    #[test]
+    fn classes_that_were_asked_for_and_are_not_there_are_said() {
+        let absent = || vec!["diningtable".into(), "dog".into()];
+        let said = text(&Summary { absent: absent(), outputs: vec![], ..summary() });
+        assert!(said.contains("  cat           25.0 %\n"), "{said}");
+        assert!(said.contains("  diningtable  not in it\n  dog          not in it\nwrote nothing (1.50 s"), "{said}");
+        let said = text(&Summary { absent: absent(), brief: true, ..summary() });
+        assert!(said.contains("sofa <0.1 %, no diningtable, no dog; wrote cat.overlay.png"), "{said}");
+        let json = serde_json::to_value(Summary { absent: absent(), ..summary() }).unwrap();
+        assert_eq!((&json["absent"], json.get("error")), (&serde_json::json!(["diningtable", "dog"]), None));
     }
 
     #[test]

@@ -10,9 +10,10 @@ use candle_deeplab::mask::Found;
 use serde::Serialize;
 use tempfile::TempPath;
 
-use super::encode::{self, Style, Subject};
+use super::encode::{self, Subject};
 use super::engine::Answer;
 use super::plan::{Job, already_there};
+use super::style::Style;
 use super::target::{Destination, Encoding, Target, pixels};
 use crate::ffmpeg::{Pixels, Recipe, Video, Writer};
 use crate::interrupt::{self, Unfinished};
@@ -47,7 +48,13 @@ struct Line<'a> {
 
 impl<'a> Sink<'a> {
     /// Begins an output. Whether ffmpeg can write a film of this kind has been seen when this returns.
-    pub(super) fn new(target: &'a Target, job: &Job, video: &Video, seconds: Option<f64>) -> Result<Self> {
+    pub(super) fn new(
+        target: &'a Target,
+        job: &Job,
+        video: &Video,
+        style: &Style,
+        seconds: Option<f64>,
+    ) -> Result<Self> {
         let file = match &target.to {
             Destination::File(path) => Some(Pending::new(path)?),
             Destination::Frames(_) | Destination::Stdout => None,
@@ -57,7 +64,11 @@ impl<'a> Sink<'a> {
             (Encoding::Film(container), _) => {
                 let pixels = pixels(target.format).context("it is no film")?;
                 let sound = video.is_finite.then_some(&job.input.source);
-                let recipe = Recipe::new(container, pixels, video, sound, seconds)?;
+                let mut film = video.clone();
+                if pixels == Pixels::Rgb {
+                    film.height = style.film_height(video.width, video.height);
+                }
+                let recipe = Recipe::new(container, pixels, &film, sound, seconds)?;
                 Kind::Film(recipe.start(file.as_ref().map(Pending::path))?)
             }
             _ => Kind::Lines(match &file {
@@ -80,8 +91,8 @@ impl<'a> Sink<'a> {
         let segmentation = &answer.segmentation;
         match &mut self.kind {
             Kind::Film(writer) => match pixels(self.target.format) {
-                Some(Pixels::Rgb) => writer.frame(&encode::rgb(segmentation, self.target.format, style)),
-                Some(Pixels::Rgba) => writer.frame(&encode::cutout(segmentation, style)),
+                Some(Pixels::Rgb) => writer.frame(&style.picture(segmentation, self.target.format)),
+                Some(Pixels::Rgba) => writer.frame(&style.cutout(segmentation, answer.scores.as_ref())?),
                 Some(Pixels::Gray) => writer.frame(segmentation.ids()),
                 None => bail!("it is no film"),
             },

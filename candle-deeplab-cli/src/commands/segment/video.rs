@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
 
-use super::encode::Style;
-use super::engine::{Answer, Engine};
+use super::engine::{self, Answer, Engine};
 use super::plan::Job;
 use super::report::Film;
 use super::sinks::Sink;
+use super::style::Style;
+use crate::exit;
 use crate::ffmpeg::{Reader, Video};
 use crate::interrupt;
 use crate::progress::Progress;
@@ -29,9 +30,10 @@ pub(super) fn segment(
 ) -> Result<Film> {
     let source = &job.input.source;
     let video = Video::probe(source, seconds)?;
+    let style = &style.for_film();
     // What has no end of its own ends when somebody says so, and is kept.
     let _recording = (!video.is_finite).then(interrupt::recording);
-    let sinks = job.targets.iter().map(|target| Sink::new(target, job, &video, seconds));
+    let sinks = job.targets.iter().map(|target| Sink::new(target, job, &video, style, seconds));
     let mut sinks = sinks.collect::<Result<Vec<_>>>()?;
     let mut reader = Reader::new(source, &video, seconds)?;
     let progress = Progress::new(video.frames, "frames", hide_progress)?;
@@ -58,7 +60,11 @@ pub(super) fn segment(
         });
         let segmenting = (|| {
             for frame in to_segment {
-                if segmented.send(engine.segment(&frame.into())?).is_err() {
+                let answer = engine.segment(&frame.into())?;
+                if answer.hard_edges && frames == 0 && !hide_progress {
+                    exit::say(&format!("{}: {}", job.input.shown(), engine::HARD_EDGES));
+                }
+                if segmented.send(answer).is_err() {
                     break;
                 }
                 frames += 1;
