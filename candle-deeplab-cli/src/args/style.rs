@@ -9,7 +9,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub(crate) struct StyleArgs {
     /// How much the overlay's colours cover the photograph, from 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = opacity, help_heading = "Pictures")]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.6, value_parser = opacity, help_heading = "Pictures")]
     pub(crate) opacity: f32,
 
     /// The classes' colours: vivid, voc, cityscapes, ade20k or a FILE [default: vivid in overlay and contours, the

@@ -13,9 +13,13 @@ pub(super) struct Border {
 /// The borders of a label map, each once, whatever is on its two sides; the image's edge is none.
 ///
 /// They run through the middles of the pixels' edges and are smoothed, so that slanted borders are no stairs. `group`
-/// says which ids are one region.
-pub(super) fn borders(ids: &[u8], width: usize, group: &[u8; 256]) -> Vec<Border> {
+/// says which ids are one region. Where borders meet more than `most` corners of pixels there are none: noise has more
+/// borders than anybody could follow.
+pub(super) fn borders(ids: &[u8], width: usize, group: &[u8; 256], most: usize) -> Vec<Border> {
     let mut corners = Corners::of(ids, width, group);
+    if corners.exits.par_iter().filter(|exits| **exits != 0).count() > most {
+        return vec![];
+    }
     let met = corners.met();
     let mut borders = vec![];
     // Lines between two ends first, so that rings alone are left.
@@ -183,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_border_from_edge_to_edge_is_a_line_with_two_ends() {
-        let borders = borders(&[0, 0, 1, 1].repeat(5), 4, &EACH);
+        let borders = borders(&[0, 0, 1, 1].repeat(5), 4, &EACH, 99);
         assert_eq!(borders.len(), 1);
         let Border { points, closed } = &borders[0];
         assert!(!closed && points.iter().all(|point| (point[0] - 2.0).abs() < 1e-4), "{points:?}");
@@ -195,7 +199,8 @@ mod tests {
         let mut ids = vec![0; 100];
         ids[33..37].fill(1);
         ids[43..47].fill(2);
-        let rings = |group: &[u8; 256]| borders(&ids, 10, group).iter().map(|border| border.closed).collect::<Vec<_>>();
+        let rings =
+            |group: &[u8; 256]| borders(&ids, 10, group, 99).iter().map(|border| border.closed).collect::<Vec<_>>();
         assert_eq!(rings(&EACH), [false; 3]);
         let mut together = EACH;
         together[2] = 1;
@@ -207,13 +212,20 @@ mod tests {
     fn a_slanted_border_is_no_stairs() {
         // One pixel up for three to the right.
         let ids: Vec<u8> = (0..60 * 60).map(|i| u8::from(i / 60 > 10 + i % 60 / 3)).collect();
-        let borders = borders(&ids, 60, &EACH);
+        let borders = borders(&ids, 60, &EACH, 999);
         assert_eq!(borders.len(), 1);
         let points = &borders[0].points;
         let above = |point: &[f32; 2]| 10.0 + point[0] / 3.0 + 0.5 - point[1];
         let offsets: Vec<f32> = points[8..points.len() - 8].iter().map(above).collect();
         let [least, most] = [f32::min, f32::max].map(|pick| offsets.iter().copied().reduce(pick).unwrap());
         assert!(most - least < 0.35, "{least} to {most}, where stairs are 2/3 apart");
+    }
+
+    #[test]
+    fn noise_has_no_borders() {
+        let ids: Vec<u8> = (0..400).map(|i| (i % 2) as u8).collect();
+        assert_eq!(borders(&ids, 20, &EACH, 300).len(), 0);
+        assert!(!borders(&ids, 20, &EACH, 441).is_empty());
     }
 
     proptest! {
@@ -228,7 +240,7 @@ mod tests {
             let across = (0..ids.len()).filter(|i| i % width > 0 && ids[*i] != ids[i - 1]).count();
             let down = (width..ids.len()).filter(|i| ids[*i] != ids[i - width]).count();
             let points = |border: &Border| border.points.len() - if border.closed { 0 } else { 2 };
-            prop_assert_eq!(borders(ids, width, &EACH).iter().map(points).sum::<usize>(), across + down);
+            prop_assert_eq!(borders(ids, width, &EACH, usize::MAX).iter().map(points).sum::<usize>(), across + down);
         }
     }
 }

@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 
 use super::Found;
 use super::style::{Legend, Look};
-use super::text::{CAPITALS, Text, mix, part, size_for};
+use super::text::{CAPITALS, Text, mix, part, size_for, width_of};
 use crate::segment::Segmentation;
 
 const PAPER: [u8; 3] = [255; 3];
@@ -41,18 +41,27 @@ impl Segmentation {
         if matches!(legend, Legend::Rows(_)) {
             found.sort_by_key(|found| found.class);
         }
-        let entry = |found: &Found| Entry {
-            color: Some(look.colors[usize::from(found.class)]),
-            name: found.name.clone(),
-            share: percent(found.share),
+        let entry = |class: u8, share: f64| Entry {
+            color: Some(look.colors[usize::from(class)]),
+            name: self.labels().name(class),
+            share: percent(share),
         };
-        let mut entries: Vec<Entry> = found.iter().map(entry).collect();
-        let columns = layout.columns(&mut entries, picture.width());
+        let mut entries: Vec<Entry> = found.iter().map(|found| entry(found.class, found.share)).collect();
+        let columns = match legend {
+            // Columns that have room for any class are where they were in the last frame.
+            Legend::Rows(_) => {
+                let classes = (0..=u8::MAX).take(self.labels().names.len()).filter(|class| self.draws(*class));
+                layout.columns(&classes.map(|class| entry(class, 1.0)).collect::<Vec<_>>(), picture.width())
+            }
+            _ => layout.columns(&entries, picture.width()),
+        };
         let rows = match legend {
             Legend::Rows(rows) => rows as usize,
-            _ => entries.len().div_ceil(columns.len().max(1)),
+            _ if columns.is_empty() => 0,
+            _ => entries.len().div_ceil(columns.len()),
         };
         shorten(&mut entries, rows * columns.len());
+        entries.iter_mut().for_each(|entry| layout.cut(entry, picture.width()));
         let strip = layout.strip(rows);
         let mut whole = RgbImage::from_pixel(picture.width(), picture.height() + strip, Rgb(PAPER));
         let (above, _) = whole.split_at_mut(picture.as_raw().len());
@@ -106,53 +115,48 @@ impl Layout {
         if rows == 0 { 0 } else { (rows as f32 * self.row + 2.0 * self.margin) as u32 }
     }
 
-    /// Where the columns of a table of these entries begin. Names that are wider than the picture are cut.
-    fn columns(&self, entries: &mut [Entry], width: u32) -> Vec<f32> {
-        let room = width as f32 - 2.0 * self.margin;
-        for entry in entries.iter_mut() {
-            while self.width(entry) > room && entry.name.pop().is_some() {
-                let cut = entry.name.trim_end_matches('…').len();
-                entry.name.truncate(cut);
-                entry.name.pop();
-                entry.name.push('…');
-                if cut == 0 {
-                    break;
-                }
-            }
+    /// Where the columns of a table of these entries begin; none where a picture is too narrow for anything.
+    fn columns(&self, entries: &[Entry], width: u32) -> Vec<f32> {
+        let (room, gap) = (self.room(width), 1.6 * self.size);
+        let widest = entries.iter().map(|entry| self.width(entry)).fold(0.0, f32::max).min(room);
+        let count = if room < 4.0 * self.size { 0 } else { ((room + gap) / (widest + gap)) as usize };
+        (0..count.min(entries.len())).map(|column| self.margin + column as f32 * (widest + gap)).collect()
+    }
+
+    /// How long a row may be.
+    fn room(&self, width: u32) -> f32 {
+        width as f32 - 2.0 * self.margin
+    }
+
+    /// Shortens a name that is wider than a picture.
+    fn cut(&self, entry: &mut Entry, width: u32) {
+        let mut letters: Vec<char> = entry.name.chars().collect();
+        while self.width(entry) > self.room(width) && letters.pop().is_some() {
+            entry.name = letters.iter().chain(&['…']).collect();
         }
-        let gap = 1.6 * self.size;
-        let widest = entries.iter().map(|entry| self.width(entry)).fold(0.0, f32::max);
-        if entries.is_empty() || widest > room {
-            return vec![];
-        }
-        let count = (((room + gap) / (widest + gap)) as usize).clamp(1, entries.len());
-        (0..count).map(|column| self.margin + column as f32 * (widest + gap)).collect()
+    }
+
+    /// Where an entry's name, its share and its end are, from its beginning.
+    fn places(&self, entry: &Entry) -> [f32; 3] {
+        let name = if entry.color.is_some() { 1.5 * self.size } else { 0.0 };
+        let share = name + width_of(&entry.name, self.size) + 0.45 * self.size;
+        [name, share, share + width_of(&entry.share, self.size)]
     }
 
     fn width(&self, entry: &Entry) -> f32 {
-        self.texts(entry, [0.0; 2]).1
-    }
-
-    /// Name and share, of an entry that begins at a place and stands on its height; and how wide it is.
-    fn texts(&self, entry: &Entry, [left, base]: [f32; 2]) -> ([Text; 2], f32) {
-        let swatch = if entry.color.is_some() { 1.5 * self.size } else { 0.0 };
-        let name = Text::new(&entry.name, self.size, [left + swatch, base]);
-        let after = swatch + name.width() + 0.45 * self.size;
-        let share = Text::new(&entry.share, self.size, [left + after, base]);
-        let width = after + share.width();
-        ([name, share], width)
+        self.places(entry)[2]
     }
 
     fn draw(&self, entry: &Entry, [left, top]: [f32; 2], picture: &mut RgbImage) {
         let base = (top + (self.row + CAPITALS * self.size) / 2.0).round();
-        let ([name, share], _) = self.texts(entry, [left, base]);
+        let [name, share, _] = self.places(entry).map(|place| left + place);
         if let Some(color) = entry.color {
             let side = (1.05 * self.size).round();
             let corner = [left.round(), (top + (self.row - side) / 2.0).round()];
             rounded(picture, corner, side, 0.22 * side, color);
         }
-        name.draw(picture, INK, None);
-        share.draw(picture, FAINT, None);
+        Text::new(&entry.name, self.size, [name, base]).draw(picture, INK, None);
+        Text::new(&entry.share, self.size, [share, base]).draw(picture, FAINT, None);
     }
 }
 
@@ -231,12 +235,18 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_too_narrow_for_a_legend_has_none() {
+        assert_eq!(with_legend(vec![15; 30 * 40], 30, Legend::Below).height(), 40);
+    }
+
+    #[test]
     fn long_names_are_cut() {
-        let mut entries = [Entry { color: Some([0; 3]), name: "a very long name ".repeat(9), share: "1.0 %".into() }];
+        let mut entry = Entry { color: Some([0; 3]), name: "a very long name ".repeat(9), share: "1.0 %".into() };
         let layout = Layout::of(300, 200);
-        assert_eq!(layout.columns(&mut entries, 300).len(), 1);
-        assert!(entries[0].name.starts_with("a very long") && entries[0].name.ends_with('…'), "{}", entries[0].name);
-        assert!(layout.width(&entries[0]) <= 300.0 - 2.0 * layout.margin);
+        assert_eq!(layout.columns(std::slice::from_ref(&entry), 300).len(), 1);
+        layout.cut(&mut entry, 300);
+        assert!(entry.name.starts_with("a very long") && entry.name.ends_with('…'), "{}", entry.name);
+        assert!(layout.width(&entry) <= layout.room(300));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use image::RgbImage;
 use super::distance::squared_distances;
 use super::regions::Components;
 use super::style::Look;
-use super::text::{CAPITALS, DESCENT, Halo, Text, size_for};
+use super::text::{CAPITALS, DESCENT, Halo, Text, size_for, width_of};
 use crate::segment::Segmentation;
 
 /// Places are looked for on a grid of at most so many cells to a side.
@@ -27,8 +27,7 @@ impl Segmentation {
     /// Writes the names of the drawn classes into their regions, where there is room.
     pub(super) fn draw_names(&self, look: &Look, picture: &mut RgbImage) {
         for Name { text, size, at } in self.names(look) {
-            let width = Text::new(&text, size, [0.0; 2]).width();
-            let start = [at[0] - width / 2.0, at[1] + size * CAPITALS / 2.0];
+            let start = [at[0] - width_of(&text, size) / 2.0, at[1] + size * CAPITALS / 2.0];
             let halo = Halo { color: [0; 3], width: (0.12 * size).max(1.3), opacity: 0.72 };
             Text::new(&text, size, start).draw(picture, [255; 3], Some(halo));
         }
@@ -47,7 +46,7 @@ impl Segmentation {
         let mut taken = vec![false; grid.components.of.len()];
         for patch in patches.into_iter().take(4 * MOST) {
             let text = self.labels().name(patch.class);
-            let em = Text::new(&text, 1.0, [0.0; 2]).width();
+            let em = width_of(&text, 1.0);
             let room = patch.cells as f32 * (step * step) as f32;
             let smallest = (SMALLEST * size).max(10.0);
             if em * smallest * smallest * CAPITALS > room {
@@ -181,8 +180,7 @@ mod tests {
 
     /// Left, right, top, bottom.
     fn extent(name: &Name) -> [f32; 4] {
-        let width = Text::new(&name.text, name.size, [0.0; 2]).width();
-        let half = [width / 2.0, name.size * CAPITALS / 2.0];
+        let half = [width_of(&name.text, name.size) / 2.0, name.size * CAPITALS / 2.0];
         [name.at[0] - half[0], name.at[0] + half[0], name.at[1] - half[1], name.at[1] + half[1]]
     }
 

@@ -13,6 +13,9 @@ const DARK: f32 = 1.6;
 const BAND: f32 = 4.0;
 const DARKNESS: f32 = 0.62;
 
+/// The part of an image that outlines may cover.
+const MOST: f32 = 0.6;
+
 /// Rows of which one thread at a time measures the distances.
 const ROWS: usize = 32;
 
@@ -42,7 +45,10 @@ impl Outlines {
         let reach = if bands { BAND } else { DARK } * unit + 0.5;
         let undrawn = look.drawn.iter().position(|drawn| !drawn).unwrap_or(0) as u8;
         let group = std::array::from_fn(|id| if look.drawn[id] { id as u8 } else { undrawn });
-        let lines = lines(&borders(segmentation.ids(), width, &group), reach, 12.0 * DARK * unit);
+        // Where outlines would cover most of the image they show nothing.
+        let most = MOST * segmentation.ids().len() as f32 / (2.0 * DARK * unit);
+        let borders = borders(segmentation.ids(), width, &group, most as usize);
+        let lines = lines(&borders, reach, 12.0 * DARK * unit);
         let mut distances = vec![u8::MAX; segmentation.ids().len()];
         distances.par_chunks_mut(ROWS * width).enumerate().for_each(|(chunk, distances)| {
             for line in &lines {
@@ -88,8 +94,8 @@ struct Line {
 
 /// The pieces of all borders but of rings that are shorter than `least`: they would be nothing but outline.
 fn lines(borders: &[Border], reach: f32, least: f32) -> Vec<Line> {
-    // A piece is short against what is drawn around it.
-    let step = (reach / 4.0).max(1.0) as usize;
+    // A piece is short against what is drawn around it, and against what borders were smoothed over.
+    let step = (reach / 4.0).max(2.0) as usize;
     let mut lines = vec![];
     for Border { points, closed } in borders {
         if *closed && (points.len() as f32) < least {

@@ -18,16 +18,26 @@ pub(super) const CAPITALS: f32 = 0.727;
 /// What may be below the line that letters stand on.
 pub(super) const DESCENT: f32 = 0.21;
 
-/// The size of letters that suits a picture, in pixels: about a thirtieth of its side.
+/// The size of letters that suits a picture, in pixels: about a 27th of its side.
 pub(super) fn size_for(width: u32, height: u32) -> f32 {
-    ((f64::from(width) * f64::from(height)).sqrt() as f32 / 30.0).max(11.0)
+    ((f64::from(width) * f64::from(height)).sqrt() as f32 / 27.0).max(11.0)
 }
 
-/// A line of text.
-pub(super) struct Text {
-    glyphs: Vec<OutlinedGlyph>,
-    width: f32,
+/// How wide a text is, from where it begins to where more would begin. The size is that of an em, in pixels.
+pub(super) fn width_of(text: &str, size: f32) -> f32 {
+    let Some(font) = &*FONT else { return 0.0 };
+    let scaled = font.as_scaled(scale(font, size));
+    text.chars().map(|letter| scaled.h_advance(font.glyph_id(letter))).sum()
 }
+
+/// What the font takes for an em of so many pixels.
+fn scale(font: &impl Font, size: f32) -> PxScale {
+    let units = font.units_per_em().unwrap_or(1000.0);
+    PxScale::from(size * font.height_unscaled() / units)
+}
+
+/// A line of text at its place.
+pub(super) struct Text(Vec<OutlinedGlyph>);
 
 /// A line around letters that sets them off from what is behind them.
 #[derive(Clone, Copy)]
@@ -39,30 +49,24 @@ pub(super) struct Halo {
 }
 
 impl Text {
-    /// Text that begins at `at`, where its letters stand. The size is that of an em in pixels.
+    /// Text that begins at `at`, where its letters stand.
     pub(super) fn new(text: &str, size: f32, at: [f32; 2]) -> Self {
-        let Some(font) = &*FONT else { return Self { glyphs: vec![], width: 0.0 } };
-        let units = font.units_per_em().unwrap_or(1000.0);
-        let scale = PxScale::from(size * font.height_unscaled() / units);
+        let Some(font) = &*FONT else { return Self(vec![]) };
+        let scale = scale(font, size);
         let scaled = font.as_scaled(scale);
-        let (mut glyphs, mut x) = (vec![], 0.0);
-        for letter in text.chars() {
+        let mut x = at[0];
+        let place = |letter: char| {
             let glyph = font.glyph_id(letter);
-            let placed = glyph.with_scale_and_position(scale, point(at[0] + x, at[1]));
+            let placed = glyph.with_scale_and_position(scale, point(x, at[1]));
             x += scaled.h_advance(glyph);
-            glyphs.extend(font.outline_glyph(placed));
-        }
-        Self { glyphs, width: x }
-    }
-
-    /// From where it begins to where more text would begin, in pixels.
-    pub(super) fn width(&self) -> f32 {
-        self.width
+            font.outline_glyph(placed)
+        };
+        Self(text.chars().filter_map(place).collect())
     }
 
     /// Draws it as far as it lies in the picture.
     pub(super) fn draw(&self, picture: &mut RgbImage, color: [u8; 3], halo: Option<Halo>) {
-        let bounds = self.glyphs.iter().map(OutlinedGlyph::px_bounds).reduce(|a, b| Rect {
+        let bounds = self.0.iter().map(OutlinedGlyph::px_bounds).reduce(|a, b| Rect {
             min: point(a.min.x.min(b.min.x), a.min.y.min(b.min.y)),
             max: point(a.max.x.max(b.max.x), a.max.y.max(b.max.y)),
         });
@@ -72,7 +76,7 @@ impl Text {
         let width = (bounds.width() + 2.0 * margin) as usize;
         let height = (bounds.height() + 2.0 * margin) as usize;
         let mut ink = vec![0.0f32; width * height];
-        for glyph in &self.glyphs {
+        for glyph in &self.0 {
             let corner = glyph.px_bounds().min;
             let [x0, y0] = [corner.x - left, corner.y - top].map(|offset| offset as usize);
             glyph.draw(|x, y, cover| {
@@ -138,10 +142,9 @@ mod tests {
 
     #[test]
     fn text_is_as_wide_as_its_size_says() {
-        let width = |text: &str, size: f32| Text::new(text, size, [0.0; 2]).width();
-        assert!((width("person", 40.0) - 4.0 * width("person", 10.0)).abs() < 0.1);
-        assert!(width("person", 10.0) > 30.0 && width("person", 10.0) < 45.0);
-        assert_eq!(width("", 10.0), 0.0);
+        assert!((width_of("person", 40.0) - 4.0 * width_of("person", 10.0)).abs() < 0.1);
+        assert!(width_of("person", 10.0) > 30.0 && width_of("person", 10.0) < 45.0);
+        assert_eq!(width_of("", 10.0), 0.0);
     }
 
     #[test]
