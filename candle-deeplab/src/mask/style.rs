@@ -46,7 +46,7 @@ impl Default for Style {
     fn default() -> Self {
         Self {
             palette: Palette::Vivid,
-            opacity: 0.5,
+            opacity: 0.6,
             outlines: true,
             names: true,
             legend: Legend::None,

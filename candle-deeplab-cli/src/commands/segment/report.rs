@@ -260,7 +260,7 @@ wrote cat.overlay.png, cat.rle.json (1.75 s on cpu, 0.12 s to load the model)
         let absent = || vec!["diningtable".into(), "dog".into()];
         let said = text(&Summary { absent: absent(), outputs: vec![], ..summary() });
         assert!(said.contains("  cat           25.0 %\n"), "{said}");
-        assert!(said.contains("  diningtable  not in it\n  dog          not in it\nwrote nothing (1.50 s"), "{said}");
+        assert!(said.contains("  diningtable  not in it\n  dog          not in it\nwrote nothing (1.75 s"), "{said}");
         let said = text(&Summary { absent: absent(), brief: true, ..summary() });
         assert!(said.contains("sofa <0.1 %, no diningtable, no dog; wrote cat.overlay.png"), "{said}");
         let json = serde_json::to_value(Summary { absent: absent(), ..summary() }).unwrap();
