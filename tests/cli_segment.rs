@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -112,9 +113,10 @@ fn json_lines(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_usual_model_is_fetched_where_none_is_named() {
+fn a_model_that_is_named_is_fetched() {
     let dir = place();
-    let output = command(dir.path(), &["photo.png"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    let output =
+        command(dir.path(), &["photo.png", "--model", "xception65-voc"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("deeplabv3_pascal_train_aug") && said.contains("HF_HUB_OFFLINE"), "{said}");
@@ -181,6 +183,7 @@ fn wrong_arguments_are_usage_errors() {
     for args in [
         &["photo.png", "--device", "gpu"][..],
         &["photo.png", "--opacity", "2"],
+        &["photo.png", "--min-share", "101%"],
         &["photo.png", "--output-stride", "4"],
         &["photo.png", "--json", "--quiet"],
         &["photo.png", "--format", "jpeg"],
@@ -225,7 +228,7 @@ fn classes_that_the_model_does_not_know_are_refused_with_those_it_does() {
 fn an_image_becomes_a_file_of_each_format() {
     let dir = place();
     let formats = "overlay,mask,ids,color,contours,json,rle,geojson,npy";
-    let args = ["photo.png", "--format", formats, "--cutout", "background", "--legend", "-o", "out", "--json"];
+    let args = ["photo.png", "--format", formats, "--cutout", "chair", "--legend", "-o", "out", "--json"];
     let lines = json_lines(&success(dir.path(), &args));
     assert_eq!(lines.len(), 1);
     assert_eq!((&lines[0]["width"], &lines[0]["height"]), (&60.into(), &40.into()));
@@ -235,7 +238,8 @@ fn an_image_becomes_a_file_of_each_format() {
     let out = |suffix: &str| dir.path().join("out").join(format!("photo.{suffix}"));
     for name in ["overlay", "mask", "ids", "color", "contours", "cutout"] {
         let picture = image::open(out(&format!("{name}.png"))).unwrap();
-        assert_eq!((picture.width(), picture.height()), (60, 40), "{name}");
+        let has_legend = ["overlay", "color", "contours"].contains(&name);
+        assert_eq!((picture.width(), picture.height() > 40), (60, has_legend), "{name}");
     }
     let ids = image::open(out("ids.png")).unwrap().into_luma8();
     assert_eq!(std::fs::read(out("npy")).unwrap()[128..], ids.as_raw()[..]);
@@ -245,7 +249,58 @@ fn an_image_becomes_a_file_of_each_format() {
         (Some("photo.png"), Some("FeatureCollection"))
     );
     assert!(json("rle.json").is_array());
-    assert_eq!(names(dir.path()).len(), 3 + 10);
+    // And the table of COCO's image ids.
+    assert_eq!(names(dir.path()).len(), 3 + 10 + 1);
+}
+
+#[test]
+fn a_legend_is_below_the_picture_and_leaves_it_as_it_is() {
+    let dir = place();
+    success(dir.path(), &["photo.png", "--min-share", "0"]);
+    success(dir.path(), &["photo.png", "--min-share", "0", "--legend", "-o", "legend.png"]);
+    let [plain, with_legend] =
+        ["photo.overlay.png", "legend.png"].map(|name| image::open(dir.path().join(name)).unwrap().into_rgb8());
+    assert!(with_legend.height() > plain.height());
+    assert_eq!(with_legend.as_raw()[..plain.as_raw().len()], plain.as_raw()[..]);
+}
+
+#[test]
+fn a_palette_changes_colours_and_no_class() {
+    let dir = place();
+    let colors: String = (0..21).map(|class| format!("#{class:02x}80ff\n")).collect();
+    std::fs::write(dir.path().join("palette.txt"), colors).unwrap();
+    let ids = |name: &str| {
+        let mut decoder = png::Decoder::new(BufReader::new(File::open(dir.path().join(name)).unwrap()));
+        decoder.set_transformations(png::Transformations::IDENTITY);
+        let mut reader = decoder.read_info().unwrap();
+        let mut ids = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut ids).unwrap();
+        (ids, reader.info().palette.clone().unwrap().to_vec())
+    };
+    success(dir.path(), &["photo.png", "--format", "mask", "-o", "own.png"]);
+    success(dir.path(), &["photo.png", "--format", "mask", "--palette", "palette.txt", "-o", "other.png"]);
+    let (own, other) = (ids("own.png"), ids("other.png"));
+    assert_eq!(own.0, other.0);
+    assert_eq!((&own.1[45..48], &other.1[45..48]), (&[192, 128, 128][..], &[15, 0x80, 0xff][..]));
+}
+
+#[test]
+fn a_palette_that_cannot_be_used_is_said_before_anything_is_done() {
+    let dir = place();
+    for (palette, reason) in [("cityscapes", "19 colours for 21 classes"), ("none.txt", "none.txt")] {
+        let output = segment(dir.path(), &["photo.png", "--model", model().to_str().unwrap(), "--palette", palette]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains(reason), "{said}");
+        assert!(!dir.path().join("photo.overlay.png").exists());
+    }
+}
+
+/// Probabilities are computed for the cutout's edge, and written only where they were asked for.
+#[test]
+fn a_cutout_does_not_make_probabilities_of_arrays() {
+    let dir = place();
+    success(dir.path(), &["photo.png", "--format", "npy", "--cutout", "chair", "-o", "out"]);
+    assert_eq!(std::fs::read(dir.path().join("out/photo.npy")).unwrap().len(), 128 + 60 * 40);
 }
 
 #[test]
@@ -282,7 +337,7 @@ fn of_a_folder_the_bad_file_is_named_and_the_rest_is_done() {
     assert_eq!(lines.iter().map(name).collect::<Vec<_>>(), ["a.png", "b.jpg", "c.jpg", "d.png"]);
     assert!(lines[1]["error"].as_str().unwrap().contains("cannot read") && lines[0].get("error").is_none());
     let out = names(&dir.path().join("out"));
-    assert_eq!(out, ["a.overlay.png", "c.overlay.png", "sub/d.overlay.png"]);
+    assert_eq!(out, ["a.overlay.png", "c.overlay.jpg", "sub/d.overlay.png"]);
     assert_eq!(image::open(dir.path().join("out/sub/d.overlay.png")).unwrap().width(), 300);
 }
 
@@ -297,7 +352,7 @@ fn several_images_get_a_line_each_and_a_last_one() {
     // The bar is for terminals.
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.starts_with("2 images in ") && told.lines().count() == 1, "{told}");
-    assert_eq!(names(dir.path()), ["a.overlay.png", "c.overlay.png", "in/a.png", "in/c.jpg", "in/sub/d.png"]);
+    assert_eq!(names(dir.path()), ["a.overlay.png", "c.overlay.jpg", "in/a.png", "in/c.jpg", "in/sub/d.png"]);
 }
 
 #[test]
@@ -419,7 +474,8 @@ fn ffmpeg() -> TempDir {
     let scripts = [
         (
             "ffprobe",
-            r#"echo '{"streams": [{"width": 4, "height": 2, "avg_frame_rate": "25/1"}], "format": {"duration": "0.12"}}'"#,
+            r#"echo '{"streams": [{"codec_type": "video", "width": 4, "height": 2, "avg_frame_rate": "25/1"},
+  {"codec_type": "audio", "codec_name": "aac"}], "format": {"duration": "0.12"}}'"#,
         ),
         (
             "ffmpeg",
@@ -464,9 +520,23 @@ fn a_video_goes_through_ffmpeg_frame_by_frame() {
     assert_eq!(frames.len(), 3 * 4 * 2 * 3);
     assert!(frames.chunks_exact(24).all(|frame| frame == &frames[..24]));
     let arguments = std::fs::read_to_string(programs.path().join("arguments")).unwrap();
-    for expected in ["-s 4x2 -r 25/1", "-i file:film.mp4", "-map 1:a? -c:a copy"] {
+    for expected in ["-s 4x2 -r 25/1", "-i file:film.mp4", "-map 1:a? -c:a:0 copy"] {
         assert!(arguments.contains(expected), "{arguments}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn all_frames_of_a_film_are_higher_by_their_legend() {
+    let (dir, programs) = (tempfile::tempdir().unwrap(), ffmpeg());
+    std::fs::write(dir.path().join("film.mp4"), "").unwrap();
+    let output = with_path(dir.path(), &["film.mp4", "--legend"], programs.path());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let bytes = std::fs::read(dir.path().join("film.overlay.mp4")).unwrap().len();
+    let height = bytes / (3 * 4 * 3);
+    assert!(height > 2);
+    let arguments = std::fs::read_to_string(programs.path().join("arguments")).unwrap();
+    assert!(arguments.contains(&format!("-s 4x{height} ")), "{arguments}");
 }
 
 #[cfg(unix)]

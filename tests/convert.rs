@@ -491,6 +491,8 @@ fn labels_of_another_number_of_classes_are_refused() {
     let cityscapes = flags_refused(&["--labels", "cityscapes"]);
     assert!(cityscapes.contains("19 names") && cityscapes.contains("21 classes"), "{cityscapes}");
     assert!(flags_refused(&["--labels", "no/such/file.txt"]).contains("no/such/file.txt"));
+    let misspelt = flags_refused(&["--labels", "vocc"]);
+    assert!(misspelt.contains("`vocc` is neither a file nor one of voc, cityscapes"), "{misspelt}");
 }
 
 #[test]
@@ -600,6 +602,54 @@ fn inspect_lists_names_types_and_shapes() {
     assert_eq!(columns("global_step"), "int64 []");
     assert!(text.ends_with("model.ckpt: TensorFlow V2 checkpoint, 1173 tensors\n"));
     assert_eq!(text.lines().count(), 1174);
+}
+
+/// What `inspect` says of a file with one tensor of this name, as text and as JSON.
+fn inspected(name: &str) -> (String, Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = Tensors::default().add(name, &[1], &[1.0]).write(&dir.path().join("m.safetensors"));
+    let said = |flags: &[&str]| {
+        let output = run([&["inspect", file.to_str().unwrap()], flags].concat());
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    (said(&[]), json(&said(&["--json"])))
+}
+
+#[test]
+fn of_a_long_name_inspect_shows_the_ends_and_json_has_all() {
+    for letters in [121, 200, 65_535, 65_536, 200_000] {
+        let name = "begin/".to_owned() + &"x".repeat(letters - 10) + "/end";
+        let (text, file) = inspected(&name);
+        let row = text.lines().next().unwrap();
+        assert!(row.starts_with("begin/xxx") && row.contains("x…x") && row.contains("xxx/end  float32"), "{row}");
+        assert!(row.chars().count() < 150, "{row}");
+        assert_eq!(file["tensors"][0]["name"], *name);
+    }
+    let name = "x".repeat(120);
+    assert!(inspected(&name).0.starts_with(&format!("{name}  float32")));
+}
+
+#[test]
+fn a_name_does_not_drive_the_terminal() {
+    let (text, file) = inspected("\x1b[2Jit's");
+    assert!(text.starts_with("\\u{1b}[2Jit's  float32"), "{text:?}");
+    assert_eq!(file["tensors"][0]["name"], "\x1b[2Jit's");
+}
+
+#[test]
+fn of_long_names_a_report_shows_the_ends_and_json_has_all() {
+    let long = "unknown/".to_owned() + &"y".repeat(70_000);
+    let dir = tempfile::tempdir().unwrap();
+    let file = narrow_tensors().add(&long, &[1], &[1.0]).write(&dir.path().join("m.safetensors"));
+    let text = Model::of(&file, &["--no-strict"]).report;
+    let row = line(&text, "unexpected");
+    assert!(row.contains("unknown/yyy") && row.contains("y…y") && row.chars().count() < 100, "{row}");
+    let report = json(&Model::of(&file, &["--no-strict", "--json"]).report);
+    assert_eq!(report["unexpected"]["names"][0], *long);
+    // An error names what is wrong, not 70,000 letters of it.
+    let said = refused(&file, &[]);
+    assert!(said.contains("unknown/yyy") && said.chars().count() < 1000, "{}", said.chars().count());
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn geometry(name: &str) {
     };
     let recipe = families::recognise(&Checkpoint::open(&file).unwrap(), &options).unwrap();
     assert_eq!(golden["family"], recipe.config.provenance.family.as_str());
-    let graph = recipe.config.network.graph().unwrap();
+    let graph = candle_deeplab::arch::graph(&recipe.config.network).unwrap();
     let mut convolutions: BTreeMap<String, [usize; 3]> =
         serde_json::from_value(golden["convolutions"].clone()).unwrap();
     for source in recipe.sources.iter().filter(|source| source.param.role == Role::Kernel) {

@@ -6,9 +6,11 @@
 mod converter;
 mod support;
 
-use converter::{convert, run};
+use std::path::{Path, PathBuf};
+
+use converter::{convert, refused, run};
 use serde_json::Value;
-use support::shared::kept;
+use support::shared::{kept, shared};
 
 /// Converts a model, compares it with the network that TensorFlow made of its weights, and gives the report.
 fn is_the_same_network(kind: &str) -> Value {
@@ -43,4 +45,101 @@ fn int8_with_a_scale_for_each_tensor() {
 fn half_precision_behind_dequantize() {
     let report = is_the_same_network("float16");
     assert_eq!((&report["dequantized"]["count"], &report["used"]["count"]), (&0.into(), &110.into()));
+}
+
+/// A decision of a report: its value and the reason.
+fn decision<'a>(report: &'a Value, what: &str) -> [&'a str; 2] {
+    let decisions = report["decisions"].as_array().unwrap();
+    let decision = decisions.iter().find(|decision| decision["what"] == what).unwrap();
+    ["value", "because"].map(|field| decision[field].as_str().unwrap())
+}
+
+/// The report and the recipe of a model.
+fn converted(file: &Path, flags: &[&str]) -> (Value, Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("model");
+    let report = convert(file, &out, &[&["--json"], flags].concat());
+    let config = std::fs::read(out.join("config.json")).unwrap();
+    (serde_json::from_str(&report).unwrap(), serde_json::from_slice(&config).unwrap())
+}
+
+/// A kept model whose only resize has these options, `align_corners` and `half_pixel_centers`, and makes a map out of
+/// one of this side.
+fn resizing(dir: &Path, [align, half]: [bool; 2], side: u8) -> PathBuf {
+    let mut model = std::fs::read(kept("tflite/float16.tflite")).unwrap();
+    let find = |model: &[u8], wanted: &[u8]| {
+        let found: Vec<usize> = (0..model.len()).filter(|&at| model[at..].starts_with(wanted)).collect();
+        assert_eq!(found.len(), 1, "the model is another one");
+        found[0]
+    };
+    // The shape [1, 1, 1, 16] of what image pooling computes.
+    let shape = find(&model, &[[4, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [16, 0, 0, 0]].concat());
+    (model[shape + 8], model[shape + 12]) = (side, side);
+    // The options are a table of 8 bytes behind its vtable, which says that align_corners is the last of them. They get a
+    // new vtable, at the end of the file, that says so of both: align_corners at 7, half_pixel_centers at 6.
+    let vtable = [10, 0, 8, 0, 0, 0, 0, 0, 7, 0];
+    let options = find(&model, &vtable) + vtable.len();
+    (model[options + 7], model[options + 6]) = (align.into(), half.into());
+    let back = options as i32 - model.len() as i32;
+    model[options..options + 4].copy_from_slice(&back.to_le_bytes());
+    model.extend([12, 0, 8, 0, 0, 0, 0, 0, 7, 0, 6, 0]);
+    let path = dir.join("model.tflite");
+    std::fs::write(&path, model).unwrap();
+    path
+}
+
+#[test]
+fn align_corners_is_what_the_resizes_in_the_graph_say() {
+    let dir = tempfile::tempdir().unwrap();
+    for (options, side, aligned) in [([true, false], 2, true), ([false, true], 2, false), ([false, true], 1, false)] {
+        let (report, config) = converted(&resizing(dir.path(), options, side), &[]);
+        assert_eq!(config["network"]["align_corners"], aligned);
+        assert_eq!(decision(&report, "align corners"), [&aligned.to_string(), "the resizes in the file's graph"]);
+    }
+}
+
+#[test]
+fn align_corners_is_what_the_user_says_and_a_contradiction_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = resizing(dir.path(), [true, false], 2);
+    for (told, because) in
+        [("true", "--align-corners"), ("false", "--align-corners; the file's graph resizes in another way")]
+    {
+        let (report, config) = converted(&file, &["--align-corners", told]);
+        assert_eq!(config["network"]["align_corners"].to_string(), told);
+        assert_eq!(decision(&report, "align corners"), [told, because]);
+    }
+}
+
+#[test]
+fn a_graph_that_resizes_as_no_network_here_does_is_refused_until_the_user_chooses() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = resizing(dir.path(), [false, false], 2);
+    let said = refused(&file, &[]);
+    assert!(
+        said.contains("neither align_corners nor half_pixel_centers") && said.contains("--align-corners"),
+        "{said}"
+    );
+    let (report, _) = converted(&file, &["--align-corners", "true"]);
+    assert_eq!(decision(&report, "align corners")[1], "--align-corners; the file's graph resizes in another way");
+}
+
+#[test]
+fn a_float_input_has_the_pixels_of_its_family() {
+    let (report, config) = converted(&kept("tflite/int8.tflite"), &[]);
+    assert_eq!(config["preprocessing"]["mean"], serde_json::json!([127.5, 127.5, 127.5]));
+    assert_eq!(decision(&report, "pixels"), ["RGB / 127.5 − 1", "the family's rule for this backbone"]);
+}
+
+#[test]
+fn the_pixels_of_a_published_quantised_model_are_those_that_its_input_says() {
+    let Some(file) = shared("real/deeplabv3_mnv2_pascal_quant.tflite") else { return };
+    let (report, config) = converted(&file, &[]);
+    for field in ["mean", "std", "pad_value"] {
+        assert_eq!(config["preprocessing"][field], serde_json::json!([128.0, 128.0, 128.0]), "{field}");
+    }
+    let [value, because] = decision(&report, "pixels");
+    assert_eq!(value, "(RGB − 128) / 128");
+    assert!(because.contains("scale 0.0078125 and zero point 128"), "{because}");
+    assert_eq!(decision(&report, "align corners"), ["true", "the resizes in the file's graph"]);
 }

@@ -521,15 +521,15 @@ fn a_branch_has_moved_on_when_its_weights_are_here() {
     let [config, weights] = ["config.json", WEIGHTS].map(|name| std::fs::read(dir.join(name)).unwrap());
     world.server.put("org/narrow", &[("config.json", &config), (WEIGHTS, &weights)]);
     let zoo = Zoo::new(world.settings()).unwrap();
-    let old = zoo.pull("org/narrow").unwrap().dir;
+    let old = zoo.pull("org/narrow").unwrap().files;
     world.server.put("org/narrow", &[("config.json", &[&config[..], b"\n"].concat()), (WEIGHTS, &noise(1000))]);
     world.server.fault("GET cdn", 100, How::CutAt(100));
     zoo.pull("org/narrow").unwrap_err();
-    assert_eq!(zoo.find("org/narrow").unwrap().unwrap().dir, old);
+    assert_eq!(zoo.find("org/narrow").unwrap().unwrap().files, old);
     world.server.reset();
-    let new = zoo.pull("org/narrow").unwrap().dir;
-    assert_eq!(std::fs::read(new.join(WEIGHTS)).unwrap(), noise(1000));
-    assert_eq!(zoo.find("org/narrow").unwrap().unwrap().dir, new);
+    let new = zoo.pull("org/narrow").unwrap().files;
+    assert_eq!(std::fs::read(new.directory().unwrap().join(WEIGHTS)).unwrap(), noise(1000));
+    assert_eq!(zoo.find("org/narrow").unwrap().unwrap().files, new);
 }
 
 // ---- two at once ----

@@ -1,7 +1,8 @@
 //! What there is to segment: from arguments to a list, and from its entries to images.
 
 use std::collections::HashSet;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -9,16 +10,20 @@ use anyhow::{Context, Result, bail, ensure};
 use image::DynamicImage;
 use walkdir::WalkDir;
 
-use crate::args::Format;
+use crate::args::{Format, PictureFormat};
+use crate::ffmpeg::{self, Container};
 
-/// What a folder's images are called.
-const IMAGES: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "dib"];
+/// What images in a folder are called.
+const IMAGES: [&str; 12] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "dib", "gif", "avif", "heic", "heif"];
 
-/// Files that go through ffmpeg.
-const VIDEOS: [&str; 12] = ["mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "wmv", "flv", "ogv", "gif"];
+/// What films in a folder are called. A GIF that moves is one, too.
+const VIDEOS: [&str; 11] = ["mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "wmv", "flv", "ogv"];
 
-/// Pictures that this program writes; they are no inputs of the next run.
-const OURS: [Format; 6] = [Format::Overlay, Format::Mask, Format::Ids, Format::Color, Format::Contours, Format::Cutout];
+/// Lists of the parts of a film, at an address.
+const PLAYLISTS: [&str; 2] = ["m3u8", "mpd"];
+
+/// How addresses of streams begin.
+const STREAMS: [&str; 8] = ["rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt"];
 
 /// The most that is read of standard input or from an address.
 const MAX_BYTES: u64 = 512 << 20;
@@ -31,6 +36,8 @@ pub(crate) enum Source {
     Url(String),
     Video(PathBuf),
     Camera(PathBuf),
+    /// The address of a film or of something live.
+    Stream(String),
 }
 
 /// Something to segment.
@@ -39,16 +46,17 @@ pub(crate) struct Input {
     pub(crate) source: Source,
     /// Where it lies below the folder or the pattern that it was found by; its name alone where it was named itself.
     pub(crate) relative: PathBuf,
+    /// It was named itself, and not found in a folder or by a pattern.
+    pub(crate) named: bool,
 }
 
 impl Input {
-    fn new(source: Source, relative: impl Into<PathBuf>) -> Self {
-        Self { source, relative: relative.into() }
+    fn named(source: Source, relative: impl Into<PathBuf>) -> Self {
+        Self { source, relative: relative.into(), named: true }
     }
 
-    fn file(path: PathBuf, relative: PathBuf) -> Self {
-        let is_video = has_extension(&path, &VIDEOS);
-        Self::new(if is_video { Source::Video(path) } else { Source::File(path) }, relative)
+    fn found(path: PathBuf, relative: PathBuf) -> Self {
+        Self { source: of_file(path), relative, named: false }
     }
 
     /// What it is called in messages.
@@ -56,7 +64,7 @@ impl Input {
         match &self.source {
             Source::File(path) | Source::Video(path) | Source::Camera(path) => path.display().to_string(),
             Source::Stdin => "standard input".into(),
-            Source::Url(url) => url.clone(),
+            Source::Url(url) | Source::Stream(url) => shown_url(url),
         }
     }
 
@@ -64,24 +72,102 @@ impl Input {
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.source {
             Source::File(path) | Source::Video(path) => Some(path),
-            Source::Stdin | Source::Url(_) | Source::Camera(_) => None,
+            Source::Stdin | Source::Url(_) | Source::Camera(_) | Source::Stream(_) => None,
         }
     }
 
     pub(crate) fn is_moving(&self) -> bool {
-        matches!(self.source, Source::Video(_) | Source::Camera(_))
+        matches!(self.source, Source::Video(_) | Source::Camera(_) | Source::Stream(_))
+    }
+
+    /// Whether it is called like a JPEG.
+    pub(crate) fn is_jpeg(&self) -> bool {
+        !self.is_moving() && has_extension(&self.relative, &["jpg", "jpeg"])
     }
 
     /// Reads and decodes an image.
     pub(crate) fn image(&self) -> Result<DynamicImage> {
+        const READABLE: &str =
+            "cannot read the image (JPEG, PNG, WebP, BMP, TIFF and GIF files can be read, and AVIF where ffmpeg is)";
         let image = match &self.source {
-            Source::File(path) => candle_deeplab::image::open(path),
-            Source::Stdin => candle_deeplab::image::from_bytes(&stdin()?, "standard input"),
-            Source::Url(url) => candle_deeplab::image::from_bytes(&fetch(url)?, url),
-            Source::Video(_) | Source::Camera(_) => bail!("it is a video"),
+            Source::File(path) => match iso_image(&beginning(path)) {
+                Some(kind) => return kind.decode(path).context(READABLE),
+                None => candle_deeplab::image::open(path),
+            },
+            Source::Stdin => return decode(&stdin()?, "standard input").context(READABLE),
+            Source::Url(url) => return decode(&fetch(url)?, &shown_url(url)).context(READABLE),
+            Source::Video(_) | Source::Camera(_) | Source::Stream(_) => bail!("it is a video"),
         };
-        image.context("cannot read the image (JPEG, PNG, WebP, BMP and TIFF files can be read)")
+        image.context(READABLE)
     }
+}
+
+/// Decodes what did not come from a file.
+fn decode(bytes: &[u8], name: &str) -> Result<DynamicImage> {
+    if let Some(kind) = iso_image(bytes) {
+        // ffmpeg wants a file that it can go back in.
+        let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+        file.write_all(bytes).context("cannot write a temporary file")?;
+        return kind.decode(file.path());
+    }
+    ensure!(!moves(bytes), "{name}: it is a GIF that moves: save it as a file, which is segmented as a video");
+    Ok(candle_deeplab::image::from_bytes(bytes, name)?)
+}
+
+/// Images in the containers of films, whose codecs are films' codecs, too (ISO/IEC 23008-12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IsoImage {
+    Avif,
+    Heic,
+}
+
+impl IsoImage {
+    fn decode(self, path: &Path) -> Result<DynamicImage> {
+        match self {
+            Self::Avif => Ok(ffmpeg::avif(path)?.into()),
+            // A photograph consists of tiles, the first of which most versions of ffmpeg take for the whole.
+            Self::Heic => bail!(
+                "HEIC images cannot be read: make JPEGs of them, e.g. with `heif-convert photo.heic photo.jpg` (libheif), \
+                 `magick photo.heic photo.jpg` (ImageMagick) or `sips -s format jpeg photo.heic --out photo.jpg` (macOS)"
+            ),
+        }
+    }
+}
+
+/// Which of them a file is that begins so: the box `ftyp`, and in it the brands that the file conforms to.
+fn iso_image(beginning: &[u8]) -> Option<IsoImage> {
+    let (length, rest) = beginning.split_first_chunk::<4>()?;
+    let brands = rest.strip_prefix(b"ftyp")?;
+    let length = (u32::from_be_bytes(*length) as usize).saturating_sub(8).min(brands.len());
+    let has = |known: &[&[u8]]| brands[..length].chunks_exact(4).any(|brand| known.contains(&brand));
+    if has(&[b"avif", b"avis"]) {
+        return Some(IsoImage::Avif);
+    }
+    let is_heic = has(&[b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"]);
+    is_heic.then_some(IsoImage::Heic)
+}
+
+/// The first bytes of a file; none where it cannot be read, which is then said by whoever reads it.
+fn beginning(path: &Path) -> Vec<u8> {
+    let mut bytes = vec![];
+    let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut bytes));
+    if read.is_ok() { bytes } else { vec![] }
+}
+
+/// Whether a GIF has more than one frame.
+fn moves(gif: impl Read) -> bool {
+    let mut options = gif::DecodeOptions::new();
+    options.skip_frame_decoding(true);
+    let Ok(mut frames) = options.read_info(gif) else { return false };
+    let mut more = || matches!(frames.next_frame_info(), Ok(Some(_)));
+    more() && more()
+}
+
+/// What a file is, by its name.
+fn of_file(path: PathBuf) -> Source {
+    let is_video = has_extension(&path, &VIDEOS)
+        || has_extension(&path, &["gif"]) && File::open(&path).is_ok_and(|file| moves(BufReader::new(file)));
+    if is_video { Source::Video(path) } else { Source::File(path) }
 }
 
 fn stdin() -> Result<Vec<u8>> {
@@ -104,43 +190,83 @@ pub(crate) fn fetch(url: &str) -> Result<Vec<u8>> {
     bytes.with_context(|| format!("cannot fetch `{url}`: does it open in a browser?"))
 }
 
+/// What there is to segment, and what was left out of it, to be said.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) left_out: Vec<String>,
+}
+
 /// The inputs that arguments name, in the order of the arguments; within a folder or a pattern by name. What is named
 /// twice is taken once. Nothing is looked for in `except`, the folder for outputs.
-pub(crate) fn expand(arguments: &[PathBuf], except: Option<&Path>) -> Result<Vec<Input>> {
+///
+/// A shell that expands `*.jpg` names this program's own photo.overlay.jpg beside photo.jpg; where both are named, the
+/// former is left out.
+pub(crate) fn expand(arguments: &[PathBuf], except: Option<&Path>) -> Result<Inputs> {
     let except = except.and_then(|dir| dir.canonicalize().ok());
     let (mut inputs, mut known) = (vec![], HashSet::new());
     for argument in arguments {
         let found = expand_one(argument, except.as_deref())?;
         inputs.extend(found.into_iter().filter(|input| known.insert(input.source.clone())));
     }
-    Ok(inputs)
+    let names: HashSet<PathBuf> = inputs
+        .iter()
+        .flat_map(|input| [name_of(&input.relative), name_of(&input.relative.with_extension(""))])
+        .collect();
+    let made_of_another = |input: &Input| {
+        input.path().and_then(original_of_ours).is_some_and(|original| names.contains(Path::new(original)))
+    };
+    let (ours, inputs): (Vec<Input>, Vec<Input>) = inputs.into_iter().partition(made_of_another);
+    let left_out =
+        ours.iter().map(|input| format!("`{}` is left out: this program made it of another input", input.shown()));
+    Ok(Inputs { inputs, left_out: left_out.collect() })
 }
 
 fn expand_one(argument: &Path, except: Option<&Path>) -> Result<Vec<Input>> {
     let text = argument.to_str().unwrap_or_default();
     let shown = argument.display();
     if text == "-" {
-        return Ok(vec![Input::new(Source::Stdin, "stdin")]);
+        return Ok(vec![Input::named(Source::Stdin, "stdin")]);
     }
-    if text.starts_with("http://") || text.starts_with("https://") {
-        return Ok(vec![Input::new(Source::Url(text.into()), name_of_url(text))]);
+    if let Some(source) = of_address(text) {
+        let name = name_of_url(text, if matches!(source, Source::Url(_)) { "image" } else { "stream" });
+        return Ok(vec![Input::named(source, name)]);
     }
     match std::fs::metadata(argument) {
         Ok(found) if found.is_dir() => {
             let inputs = walk(argument, argument, except)?;
-            ensure!(!inputs.is_empty(), "there are no images in `{shown}` ({})", IMAGES.join(", "));
+            ensure!(
+                !inputs.is_empty(),
+                "there are no images and no videos in `{shown}` ({}, {})",
+                IMAGES.join(", "),
+                VIDEOS.join(", ")
+            );
             Ok(inputs)
         }
         Ok(found) if is_camera(argument, &found) => {
-            Ok(vec![Input::new(Source::Camera(argument.into()), name_of(argument))])
+            Ok(vec![Input::named(Source::Camera(argument.into()), name_of(argument))])
         }
-        Ok(_) => Ok(vec![Input::file(argument.into(), name_of(argument))]),
+        Ok(_) => Ok(vec![Input::named(of_file(argument.into()), name_of(argument))]),
         Err(_) if text.contains(['*', '?', '[']) => expand_pattern(text, except),
         Err(error) => Err(error).with_context(|| format!("there is no input `{shown}`")),
     }
 }
 
-/// The images in a folder and the folders in it, as far as they are not hidden.
+/// What is at an address: an image, or a film or something live, which ffmpeg reads.
+fn of_address(text: &str) -> Option<Source> {
+    let (scheme, _) = text.split_once("://")?;
+    if STREAMS.contains(&scheme) {
+        return Some(Source::Stream(text.into()));
+    }
+    if !["http", "https"].contains(&scheme) {
+        return None;
+    }
+    let name = name_of_url(text, "");
+    let is_film = has_extension(&name, &VIDEOS) || has_extension(&name, &PLAYLISTS);
+    Some(if is_film { Source::Stream(text.into()) } else { Source::Url(text.into()) })
+}
+
+/// The images and films in a folder and the folders in it, as far as they are not hidden.
 fn walk(dir: &Path, base: &Path, except: Option<&Path>) -> Result<Vec<Input>> {
     let visible = |entry: &walkdir::DirEntry| {
         let hidden = entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.');
@@ -159,15 +285,16 @@ fn walk(dir: &Path, base: &Path, except: Option<&Path>) -> Result<Vec<Input>> {
                 Some(path) if name_of(path).to_string_lossy().starts_with('.') => continue,
                 Some(path) => {
                     let relative = path.strip_prefix(base).unwrap_or(path).to_owned();
-                    inputs.push(Input::file(path.to_owned(), relative));
+                    inputs.push(Input::found(path.to_owned(), relative));
                     continue;
                 }
                 None => return Err(error).with_context(|| format!("cannot list `{}`", dir.display())),
             },
         };
-        if path.is_file() && has_extension(&path, &IMAGES) && !is_ours(&path) {
+        let is_taken = has_extension(&path, &IMAGES) || has_extension(&path, &VIDEOS);
+        if is_taken && path.is_file() && original_of_ours(&path).is_none() {
             let relative = path.strip_prefix(base).unwrap_or(&path).to_owned();
-            inputs.push(Input::file(path, relative));
+            inputs.push(Input::found(path, relative));
         }
     }
     Ok(inputs)
@@ -187,12 +314,12 @@ fn expand_pattern(pattern: &str, except: Option<&Path>) -> Result<Vec<Input>> {
         let path = path.unwrap_or_else(|unreadable| unreadable.path().to_owned());
         if path.is_dir() {
             inputs.extend(walk(&path, &base, except)?);
-        } else {
+        } else if original_of_ours(&path).is_none() {
             let relative = path.strip_prefix(&base).unwrap_or(&path).to_owned();
-            inputs.push(Input::file(path, relative));
+            inputs.push(Input::found(path, relative));
         }
     }
-    ensure!(!inputs.is_empty(), "nothing matches `{pattern}`");
+    ensure!(!inputs.is_empty(), "nothing matches `{pattern}`, or only what this program has written");
     Ok(inputs)
 }
 
@@ -201,9 +328,14 @@ fn has_extension(path: &Path, known: &[&str]) -> bool {
     known.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-fn is_ours(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    OURS.iter().any(|format| name.strip_suffix(format.suffix()).is_some_and(|stem| stem.ends_with('.')))
+/// Where a picture or a film is called like one that this program has written, the name of what it was made of: `photo` of
+/// `photo.overlay.jpg`. Such files are no inputs of the next run.
+fn original_of_ours(path: &Path) -> Option<&str> {
+    let (rest, extension) = path.file_name()?.to_str()?.rsplit_once('.')?;
+    let (original, format) = rest.rsplit_once('.')?;
+    let is_format = Format::VISIBLE.iter().any(|known| known.name() == format);
+    let is_known = PictureFormat::of_extension(extension).is_some() || Container::of_extension(extension).is_some();
+    (is_format && is_known && !original.is_empty()).then_some(original)
 }
 
 fn is_camera(path: &Path, found: &std::fs::Metadata) -> bool {
@@ -215,12 +347,24 @@ fn name_of(path: &Path) -> PathBuf {
 }
 
 /// The last part of an address's path, as far as it can be a file's name.
-fn name_of_url(url: &str) -> PathBuf {
+fn name_of_url(url: &str, otherwise: &str) -> PathBuf {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let (_, path) = path.split_once("://").unwrap_or(("", path));
     let name: String = path.rsplit('/').next().unwrap_or_default().chars().filter(|c| allowed(*c)).collect();
     let usable = path.contains('/') && !name.trim_matches('.').is_empty();
-    if usable { name.into() } else { "image".into() }
+    if usable { name.into() } else { otherwise.into() }
+}
+
+/// An address without the password in it.
+pub(crate) fn shown_url(url: &str) -> String {
+    let secret = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (user, host) = host.rsplit_once('@')?;
+        let (user, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{user}:***@{host}{path}"))
+    };
+    secret().unwrap_or_else(|| url.to_owned())
 }
 
 fn allowed(c: char) -> bool {
@@ -242,8 +386,12 @@ mod tests {
             ".hidden.jpg",
             ".git/e.jpg",
             "a.overlay.png",
-            "b.cutout.png",
-            "film.mp4",
+            "b.contours.jpg",
+            "b.cutout.webp",
+            "film.MP4",
+            "film.overlay.mp4",
+            "film.mask.mkv",
+            "film.frames/000001.ids.png",
             "out/b.png",
             "overlay.png",
         ] {
@@ -254,19 +402,20 @@ mod tests {
         dir
     }
 
-    fn relative(inputs: &[Input]) -> Vec<String> {
-        inputs.iter().map(|input| input.relative.to_str().unwrap().replace('\\', "/")).collect()
+    fn relative(inputs: &Inputs) -> Vec<String> {
+        inputs.inputs.iter().map(|input| input.relative.to_str().unwrap().replace('\\', "/")).collect()
     }
 
     #[test]
-    fn a_folder_is_its_images_by_name() {
+    fn a_folder_is_its_images_and_films_by_name() {
         let dir = tree();
         let inputs = expand(&[dir.path().into()], Some(&dir.path().join("out"))).unwrap();
-        assert_eq!(relative(&inputs), ["a.PNG", "b.jpg", "overlay.png", "sub/c.webp", "sub/deep/d.tif"]);
-        assert_eq!(inputs[1].source, Source::File(dir.path().join("b.jpg")));
+        assert_eq!(relative(&inputs), ["a.PNG", "b.jpg", "film.MP4", "overlay.png", "sub/c.webp", "sub/deep/d.tif"]);
+        assert_eq!(inputs.inputs[1].source, Source::File(dir.path().join("b.jpg")));
+        assert_eq!(inputs.inputs[2].source, Source::Video(dir.path().join("film.MP4")));
         // Where outputs lie beside their inputs only their names tell.
         let beside = expand(&[dir.path().into()], Some(dir.path())).unwrap();
-        assert_eq!(beside.len(), 6);
+        assert_eq!(beside.inputs.len(), 7);
     }
 
     #[test]
@@ -287,18 +436,18 @@ mod tests {
     fn what_is_named_twice_is_taken_once() {
         let dir = tree();
         let path = dir.path().join("b.jpg");
-        assert_eq!(expand(&[path.clone(), path], None).unwrap().len(), 1);
+        assert_eq!(expand(&[path.clone(), path], None).unwrap().inputs.len(), 1);
     }
 
     #[test]
     fn other_sources_are_told_by_their_looks() {
         let dir = tree();
-        let one = |argument: &str| expand(&[dir.path().join(argument)], None).map(|mut inputs| inputs.remove(0));
-        assert!(matches!(one("film.mp4").unwrap().source, Source::Video(_)));
+        let one = |argument: &str| expand(&[dir.path().join(argument)], None).map(|mut found| found.inputs.remove(0));
+        assert!(matches!(one("film.MP4").unwrap().source, Source::Video(_)));
         assert!(matches!(one("notes.txt").unwrap().source, Source::File(_)));
         assert!(one("missing.jpg").unwrap_err().to_string().contains("there is no input"));
-        let web = expand(&["-".into(), "https://example.org/a/cat.jpg?size=9".into()], None).unwrap();
-        assert_eq!(web[0], Input::new(Source::Stdin, "stdin"));
+        let web = expand(&["-".into(), "https://example.org/a/cat.jpg?size=9".into()], None).unwrap().inputs;
+        assert_eq!(web[0], Input::named(Source::Stdin, "stdin"));
         assert_eq!(web[1].relative, Path::new("cat.jpg"));
         std::fs::create_dir(dir.path().join("empty")).unwrap();
         assert!(one("empty").unwrap_err().to_string().contains("no images"));
@@ -313,7 +462,85 @@ mod tests {
             ("https://example.org/a\\..\\b", "a..b"),
             ("https://example.org/a.jpg#x/y", "a.jpg"),
         ] {
-            assert_eq!(name_of_url(url), Path::new(name), "{url}");
+            assert_eq!(name_of_url(url, "image"), Path::new(name), "{url}");
         }
+    }
+
+    #[test]
+    fn addresses_of_films_and_streams_are_ffmpegs() {
+        for (url, is_film) in [
+            ("rtsp://user:secret@camera.local/door", true),
+            ("udp://127.0.0.1:5000", true),
+            ("https://example.org/film.mp4?x=1", true),
+            ("http://example.org/live/index.m3u8", true),
+            ("http://example.org/film.jpg", false),
+            ("http://example.org/moving.gif", false),
+        ] {
+            assert_eq!(matches!(of_address(url), Some(Source::Stream(_))), is_film, "{url}");
+        }
+        assert_eq!(of_address("file:///etc/passwd"), None);
+        let camera = expand(&["rtsp://user:secret@camera.local/".into()], None).unwrap().inputs.remove(0);
+        assert_eq!((camera.relative.to_str(), camera.is_moving()), (Some("stream"), true));
+        assert_eq!(camera.shown(), "rtsp://user:***@camera.local/");
+        assert_eq!(shown_url("http://a.org/b:c@d"), "http://a.org/b:c@d");
+    }
+
+    /// What a shell makes of `*.jpg` in a folder where the program has been before.
+    #[test]
+    fn what_was_made_of_another_input_is_left_out() {
+        let dir = tree();
+        let both: Vec<PathBuf> = ["b.jpg", "b.contours.jpg"].map(|name| dir.path().join(name)).into();
+        let found = expand(&both, None).unwrap();
+        assert_eq!(relative(&found), ["b.jpg"]);
+        assert!(found.left_out.len() == 1 && found.left_out[0].contains("b.contours.jpg"), "{:?}", found.left_out);
+        // Alone it is what somebody wants.
+        assert_eq!(relative(&expand(&both[1..], None).unwrap()), ["b.contours.jpg"]);
+        assert_eq!(relative(&expand(&[dir.path().join("b*")], None).unwrap()), ["b.jpg"]);
+    }
+
+    #[test]
+    fn a_gif_is_a_film_if_it_moves() {
+        let gif = |frames: usize| {
+            let mut bytes = vec![];
+            let mut encoder = gif::Encoder::new(&mut bytes, 2, 2, &[0, 0, 0, 255, 255, 255]).unwrap();
+            for _ in 0..frames {
+                encoder
+                    .write_frame(&gif::Frame {
+                        width: 2,
+                        height: 2,
+                        buffer: vec![0u8, 1, 1, 0].into(),
+                        ..Default::default()
+                    })
+                    .unwrap();
+            }
+            drop(encoder);
+            bytes
+        };
+        let dir = tempfile::tempdir().unwrap();
+        for (frames, is_film) in [(1, false), (2, true), (5, true)] {
+            let path = dir.path().join(format!("{frames}.gif"));
+            std::fs::write(&path, gif(frames)).unwrap();
+            assert_eq!(matches!(of_file(path), Source::Video(_)), is_film, "{frames}");
+        }
+        assert_eq!(decode(&gif(1), "x").unwrap().width(), 2);
+        assert!(decode(&gif(2), "x").unwrap_err().to_string().contains("moves"));
+        assert!(!moves(&gif(2)[..30]) && !moves(&b"GIF89a"[..]) && !moves(&b""[..]));
+    }
+
+    #[test]
+    fn images_in_the_containers_of_films_are_told_by_their_brands() {
+        let file =
+            |brands: &str| [&(brands.len() as u32 + 8).to_be_bytes()[..], b"ftyp", brands.as_bytes(), b"mif1"].concat();
+        assert_eq!(iso_image(&file("avif\0\0\0\0mif1miaf")), Some(IsoImage::Avif));
+        assert_eq!(iso_image(&file("mif1\0\0\0\0avifmiaf")), Some(IsoImage::Avif));
+        assert_eq!(iso_image(&file("heic\0\0\0\0mif1heic")), Some(IsoImage::Heic));
+        // What follows the box is no brand.
+        assert_eq!(iso_image(&file("isom\0\0\0\0mp42")), None);
+        assert_eq!(
+            (iso_image(b""), iso_image(b"\0\0\0\x20ftyp"), iso_image(b"\xff\xff\xff\xffftypheic")),
+            (None, None, Some(IsoImage::Heic))
+        );
+        let said = IsoImage::Heic.decode(Path::new("x.heic")).unwrap_err().to_string();
+        assert!(said.contains("heif-convert"), "{said}");
     }
 }

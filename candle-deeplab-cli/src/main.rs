@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod device;
 mod exit;
 mod ffmpeg;
 mod input;
@@ -22,7 +23,15 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let hint = args::hint(&error, |path| std::path::Path::new(path).exists());
+            let Some(hint) = hint else { error.exit() };
+            exit::say(&format!("{}\n{hint}", error.to_string().trim_end()));
+            return exit::Exit::Failure.into();
+        }
+    };
     match commands::run(args.command) {
         Ok(exit) => exit.into(),
         Err(error) => exit::report(&error).into(),

@@ -35,9 +35,13 @@ impl Output {
     }
 
     pub(crate) fn print(self, report: &impl Report) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        self.render(report, &mut stdout)?;
-        stdout.flush()
+        self.print_to(report, &mut io::stdout().lock())
+    }
+
+    /// Where standard output has something else to carry.
+    pub(crate) fn print_to(self, report: &impl Report, to: &mut dyn Write) -> io::Result<()> {
+        self.render(report, to)?;
+        to.flush()
     }
 
     fn render(self, report: &impl Report, to: &mut dyn Write) -> io::Result<()> {

@@ -4,11 +4,11 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
 use candle_deeplab::exec::{Isa, Unavailable};
 use candle_deeplab::zoo::hub::Settings;
-use candle_deeplab::zoo::{Resolved, Zoo};
-use candle_deeplab::{Executor, Precision};
+use candle_deeplab::zoo::{BUNDLED, Resolved, Zoo};
+use candle_deeplab::{DeepLab, Executor, Precision};
 use weights_convert::WeightsConvert;
 
-use crate::args::{DeviceName, DtypeName, ExecutorName, ModelArgs, ZooArgs};
+use crate::args::{DtypeName, ExecutorName, ModelArgs, ZooArgs};
 use crate::transfer;
 
 /// The zoo, which converts what is foreign.
@@ -24,7 +24,22 @@ pub(crate) fn zoo(args: &ZooArgs, show_progress: bool) -> Result<Zoo<'static>> {
 
 /// The model that was asked for, which is fetched and converted if it is not there yet.
 pub(crate) fn model(args: &ModelArgs, show_progress: bool) -> Result<Resolved> {
-    Ok(zoo(&args.zoo, show_progress)?.resolve(&args.model)?)
+    let found = zoo(&args.zoo, show_progress)?.resolve(args.name());
+    found.map_err(|error| {
+        let unreachable = matches!(&error, candle_deeplab::Error::Zoo(error) if error.is_remote());
+        match unreachable {
+            true => anyhow!(error).context(format!(
+                "cannot fetch the model `{}`: `--model {BUNDLED}` works without a network",
+                args.name()
+            )),
+            false => error.into(),
+        }
+    })
+}
+
+/// Loads a model onto a device.
+pub(crate) fn load(found: &Resolved, device: &Device) -> Result<DeepLab> {
+    found.files.load(device).with_context(|| format!("cannot load the model in `{}`", found.files))
 }
 
 /// Starts as many threads as were asked for.
@@ -78,27 +93,4 @@ pub(crate) fn executor(name: ExecutorName, dtype: DtypeName) -> Result<(Executor
         };
         anyhow!("{reason}: {way_out}")
     })
-}
-
-/// A device that this program was built for.
-pub(crate) fn device(name: DeviceName) -> Result<Device> {
-    let built_with = |available: bool, feature: &str| {
-        ensure!(
-            available,
-            "this program was built without {feature}: run `cargo run --release --features {feature} -- …`, \
-             or leave `--device` out"
-        );
-        Ok(())
-    };
-    match name {
-        DeviceName::Cpu => Ok(Device::Cpu),
-        DeviceName::Cuda(ordinal) => {
-            built_with(candle_core::utils::cuda_is_available(), "cuda")?;
-            Device::new_cuda(ordinal).with_context(|| format!("cannot use `{name}`: `nvidia-smi` lists the GPUs"))
-        }
-        DeviceName::Metal(ordinal) => {
-            built_with(candle_core::utils::metal_is_available(), "metal")?;
-            Device::new_metal(ordinal).with_context(|| format!("cannot use `{name}`"))
-        }
-    }
 }

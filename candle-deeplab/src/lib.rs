@@ -2,6 +2,8 @@
 
 pub mod arch;
 pub mod atomic;
+#[cfg(feature = "bundled")]
+mod bundled;
 pub mod config;
 mod error;
 pub mod exec;
@@ -15,13 +17,16 @@ mod model;
 pub mod onnx;
 pub mod ops;
 pub mod segment;
+mod suggest;
 mod upsample;
 mod weights;
 pub mod zoo;
 
-pub use config::Config;
+#[cfg(feature = "bundled")]
+pub use bundled::bundled;
+pub use config::{CONFIG_FILE, Config, WEIGHTS_FILE};
 pub use error::{Error, Result};
 pub use exec::{Executor, Precision};
 pub use labels::Labels;
-pub use model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
+pub use model::DeepLab;
 pub use segment::{Segmentation, Segmenter};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
 
-use crate::config::Config;
+use crate::arch;
+use crate::config::{CONFIG_FILE, Config, WEIGHTS_FILE};
 use crate::error::{Error, Result};
 use crate::exec::cpu::Cpu;
 use crate::exec::eager::Eager;
@@ -15,11 +16,6 @@ use crate::exec::{Executor, Isa, Precision, Unavailable};
 use crate::graph::{Graph, Param, Role, Value};
 use crate::lazy::{Lazy, apart};
 use crate::weights::{Values, Weights, WeightsFile};
-
-/// The recipe's file in a model directory.
-pub const CONFIG_FILE: &str = "config.json";
-/// The weights' file in a model directory.
-pub const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// A DeepLab network with its weights: preprocessed pixels `[N, 3, H, W]` in, logits `[N, classes, H, W]` out.
 ///
@@ -68,8 +64,29 @@ impl DeepLab {
     /// are not exactly those that the network wants.
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let config = Config::from_file(&dir.as_ref().join(CONFIG_FILE))?;
-        let graph = config.network.graph()?;
-        let weights = Weights::File(WeightsFile::open(&dir.as_ref().join(WEIGHTS_FILE), &graph)?);
+        let open = |graph: &Graph| WeightsFile::open(&dir.as_ref().join(WEIGHTS_FILE), graph);
+        Self::from_file(config, open, device)
+    }
+
+    /// Loads a model that is part of the program: the text of its `config.json` and the content of its
+    /// `model.safetensors`. Errors call it `name`.
+    ///
+    /// ```ignore
+    /// let weights = include_bytes!("../model/model.safetensors");
+    /// let model = DeepLab::from_embedded("our model", include_str!("../model/config.json"), weights, &Device::Cpu)?;
+    /// ```
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_embedded(name: &str, config: &str, weights: &'static [u8], device: &Device) -> Result<Self> {
+        let config = Config::parse(config, &Path::new(name).join(CONFIG_FILE))?;
+        let open = |graph: &Graph| WeightsFile::embedded(&Path::new(name).join(WEIGHTS_FILE), weights, graph);
+        Self::from_file(config, open, device)
+    }
+
+    fn from_file(config: Config, open: impl FnOnce(&Graph) -> Result<WeightsFile>, device: &Device) -> Result<Self> {
+        let graph = arch::graph(&config.network)?;
+        let weights = Weights::File(open(&graph)?);
         let model = Self::from_parts(config, graph, weights, device.clone());
         if !device.is_cpu() {
             model.eager()?;
@@ -85,7 +102,7 @@ impl DeepLab {
     pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
         let from_code = Path::new("config");
         config.validate().map_err(|reason| Error::config(from_code, reason))?;
-        let graph = config.network.graph()?;
+        let graph = arch::graph(&config.network)?;
         let tensor = |param: Param| Ok((vb.get(param.shape.as_slice(), &param.name)?, param.name));
         let tensors = graph.params().into_iter().map(tensor).map(|found| found.map(|(tensor, name)| (name, tensor)));
         let weights = Weights::Tensors(tensors.collect::<Result<_>>()?);
@@ -106,7 +123,7 @@ impl DeepLab {
     /// [`Error::OutputStride`] where the network has no such form.
     pub fn at_output_stride(&self, output_stride: usize) -> Result<Self> {
         let network = self.config.network.at_output_stride(output_stride)?;
-        let graph = Arc::new(network.graph()?);
+        let graph = Arc::new(arch::graph(&network)?);
         let config = Config { network, ..self.config.clone() };
         Ok(Self { config, graph, eager: Lazy::default(), cpu: Lazy::default(), ..self.clone() })
     }

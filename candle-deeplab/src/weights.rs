@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,10 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
+use crate::config::CONFIG_FILE;
 use crate::error::{Error, Result};
 use crate::file::read_exact_at;
 use crate::graph::{Graph, Param};
-use crate::model::CONFIG_FILE;
 
 /// The length of the header, before it.
 const PREFIX: u64 = 8;
@@ -61,13 +61,42 @@ impl Weights {
     }
 }
 
+/// The content of a file of weights.
+#[derive(Debug)]
+enum Bytes {
+    File(File),
+    Embedded(&'static [u8]),
+}
+
+impl Bytes {
+    fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Embedded(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    fn read_exact_at(&self, to: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::File(file) => read_exact_at(file, to, offset),
+            Self::Embedded(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let from = bytes.get(start..).and_then(|rest| rest.get(..to.len()));
+                to.copy_from_slice(from.ok_or(ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// A `model.safetensors` whose header has been read. The file stays open, so it stays the same file when another is
 /// renamed into its place. It is read, not mapped: of a mapped file, all pages that were touched count as the process's
 /// memory beside the packed copy, and a file that somebody cuts short ends the process.
 #[derive(Debug)]
 pub(crate) struct WeightsFile {
+    /// What errors call it.
     path: PathBuf,
-    file: File,
+    bytes: Bytes,
     header: Metadata,
     /// Where the tensors begin.
     data: u64,
@@ -77,8 +106,16 @@ impl WeightsFile {
     /// Opens a file that has exactly the graph's parameters: a tensor too few, too many, of another shape or no float
     /// is an error.
     pub(crate) fn open(path: &Path, graph: &Graph) -> Result<Self> {
-        let file = crate::file::open(path)?;
-        let len = file.metadata().map_err(Error::io(path))?.len();
+        Self::new(path, Bytes::File(crate::file::open(path)?), graph)
+    }
+
+    /// As [`open`](Self::open), for a file that is part of the program.
+    pub(crate) fn embedded(name: &Path, bytes: &'static [u8], graph: &Graph) -> Result<Self> {
+        Self::new(name, Bytes::Embedded(bytes), graph)
+    }
+
+    fn new(path: &Path, bytes: Bytes, graph: &Graph) -> Result<Self> {
+        let len = bytes.len().map_err(Error::io(path))?;
         if len == 0 {
             return Err(Error::weights(path, "the file is empty: convert or download the model again"));
         }
@@ -87,16 +124,16 @@ impl WeightsFile {
             Error::weights(path, reason)
         };
         let mut prefix = [0; PREFIX as usize];
-        (&file).read_exact(&mut prefix).map_err(|_| damaged(format!("it has {len} bytes")))?;
+        bytes.read_exact_at(&mut prefix, 0).map_err(|_| damaged(format!("it has {len} bytes")))?;
         let header_len = u64::from_le_bytes(prefix);
         if header_len > MAX_HEADER.min(len - PREFIX) {
             return Err(damaged(format!("its header claims {header_len} bytes, and it has {len}")));
         }
-        let mut header = Vec::new();
-        (&file).take(header_len).read_to_end(&mut header).map_err(Error::io(path))?;
+        let mut header = vec![0; header_len as usize];
+        bytes.read_exact_at(&mut header, PREFIX).map_err(Error::io(path))?;
         // This checks that types and shapes fit the offsets, and that nothing overlaps.
         let header: Metadata = serde_json::from_slice(&header).map_err(|e| damaged(e.to_string()))?;
-        let this = Self { path: path.to_owned(), data: PREFIX + header_len, header, file };
+        let this = Self { path: path.to_owned(), data: PREFIX + header_len, header, bytes };
         let wanted = this.data.saturating_add(this.header.data_len() as u64);
         if wanted != len {
             return Err(damaged(format!("its header describes {wanted} bytes, and it has {len}")));
@@ -187,7 +224,7 @@ impl Stored<'_> {
 
     /// As [`Values::range`], widened or narrowed to f32.
     fn range(&self, range: Range<usize>) -> Result<Vec<f32>> {
-        let WeightsFile { path, file, data, .. } = self.file;
+        let WeightsFile { path, bytes: file, data, .. } = self.file;
         // `check` has found no other type.
         let size = match self.info.dtype {
             Dtype::F16 | Dtype::BF16 => 2,
@@ -204,7 +241,7 @@ impl Stored<'_> {
                 Ok(left) if left < CHUNK => &mut buffer[..left],
                 _ => &mut buffer[..],
             };
-            read_exact_at(file, bytes, start).map_err(|e| match e.kind() {
+            file.read_exact_at(bytes, start).map_err(|e| match e.kind() {
                 ErrorKind::UnexpectedEof => {
                     Error::weights(path, format!("`{}` has gone: the file was changed in use", self.name))
                 }

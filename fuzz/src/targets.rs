@@ -74,7 +74,7 @@ pub fn safetensors(data: &[u8]) {
 pub fn config(data: &[u8]) {
     with_file("config.json", data, |path| {
         if let Ok(config) = candle_deeplab::Config::from_file(path)
-            && let Ok(graph) = config.network.graph()
+            && let Ok(graph) = candle_deeplab::arch::graph(&config.network)
         {
             let (height, width) = config.preprocessing.size.network_size();
             let _ = graph.summary(height, width);

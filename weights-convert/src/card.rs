@@ -5,17 +5,18 @@ use std::fmt::{self, Write as _};
 use candle_deeplab::Config;
 use candle_deeplab::config::{Normalization, Preprocessing};
 
-use crate::families::{Card, Recipe, Source};
+use crate::families::{Card, Options, Recipe, Source, WeightType};
 
 /// The model card's file in a model directory.
 pub const CARD_FILE: &str = "README.md";
 
 /// The card's text: YAML front matter, then what the network is, where it comes from, and how to use it. What nobody
 /// said, such as a licence, is left out.
-pub(crate) fn text(recipe: &Recipe, card: &Card) -> String {
+pub(crate) fn text(recipe: &Recipe, options: &Options) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = front_matter(&mut text, &recipe.config, card).and_then(|()| body(&mut text, recipe));
+    let _ =
+        front_matter(&mut text, &recipe.config, &options.card).and_then(|()| body(&mut text, recipe, options.dtype));
     text
 }
 
@@ -60,7 +61,7 @@ fn architecture(config: &Config) -> &'static str {
     }
 }
 
-fn body(f: &mut String, recipe: &Recipe) -> fmt::Result {
+fn body(f: &mut String, recipe: &Recipe, dtype: WeightType) -> fmt::Result {
     let config = &recipe.config;
     let (network, provenance) = (&config.network, &config.provenance);
     let parameters: usize = recipe.sources.iter().map(Source::elements).sum();
@@ -103,7 +104,11 @@ fn body(f: &mut String, recipe: &Recipe) -> fmt::Result {
     let aligned = if network.align_corners { "with" } else { "without" };
     let resizes =
         network.aspp.as_ref().map_or(String::new(), |_| format!(" Bilinear resizes {aligned} aligned corners."));
-    writeln!(f, "f32. {norms}.{resizes} Pixels are")?;
+    let stored = match dtype {
+        WeightType::F32 => "f32",
+        WeightType::F16 => "f16 (depthwise kernels and biases f32), computed in f32",
+    };
+    writeln!(f, "{stored}. {norms}.{resizes} Pixels are")?;
     let Preprocessing { mean, std, .. } = &config.preprocessing;
     writeln!(
         f,

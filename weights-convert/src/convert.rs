@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use candle_deeplab::graph::Param;
 use candle_deeplab::{CONFIG_FILE, WEIGHTS_FILE, atomic};
+use half::f16;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use crate::card::{self, CARD_FILE};
 use crate::error::{Error, Result};
-use crate::families::{self, Options, Recipe, Source};
+use crate::families::{self, Options, Recipe, Source, WeightType};
 use crate::read::Checkpoint;
 use crate::report::Report;
 
@@ -42,12 +44,20 @@ pub fn convert_checkpoint(checkpoint: &Checkpoint, out: &Path, options: &Options
     }
     checkpoint.check()?;
     let report = Report::new(checkpoint, &recipe, out.display().to_string());
-    write(checkpoint, &recipe, &card::text(&recipe, &options.card), out, force)?;
+    let card = card::text(&recipe, options);
+    write(checkpoint, &recipe, options.dtype, &card, out, force)?;
     Ok(report)
 }
 
 /// Writes the recipe last: a folder with a `config.json` is then a whole model.
-fn write(checkpoint: &Checkpoint, recipe: &Recipe, card_text: &str, out: &Path, force: bool) -> Result<()> {
+fn write(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    dtype: WeightType,
+    card_text: &str,
+    out: &Path,
+    force: bool,
+) -> Result<()> {
     let [weights, card, config] = [WEIGHTS_FILE, CARD_FILE, CONFIG_FILE].map(|name| out.join(name));
     for target in [&weights, &card, &config] {
         match target.symlink_metadata() {
@@ -80,7 +90,7 @@ fn write(checkpoint: &Checkpoint, recipe: &Recipe, card_text: &str, out: &Path, 
         written.push(path.to_owned());
         Ok::<(), candle_deeplab::Error>(())
     };
-    let result = write(&weights, &mut |file| write_weights(file, checkpoint, &recipe.sources))
+    let result = write(&weights, &mut |file| write_weights(file, checkpoint, &recipe.sources, dtype))
         .and_then(|()| write(&card, &mut |file| file.write_all(card_text.as_bytes())))
         .and_then(|()| write(&config, &mut |file| writeln!(file, "{recipe_text}")));
     if let Err(error) = result {
@@ -125,13 +135,30 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
+/// The type that a parameter is stored as. See [`WeightType::F16`].
+fn stored_as(param: &Param, dtype: WeightType) -> Dtype {
+    /// Products in a sum from which on their rounding averages out.
+    const MANY: usize = 32;
+    let products: usize = param.shape.iter().skip(1).product();
+    match dtype {
+        WeightType::F16 if products >= MANY => Dtype::F16,
+        _ => Dtype::F32,
+    }
+}
+
 /// Streams a safetensors file: its header is known from the network, so no tensor waits in memory for another.
-fn write_weights(file: &mut impl Write, checkpoint: &Checkpoint, sources: &[Source]) -> io::Result<()> {
+fn write_weights(
+    file: &mut impl Write,
+    checkpoint: &Checkpoint,
+    sources: &[Source],
+    dtype: WeightType,
+) -> io::Result<()> {
     let mut infos = Vec::with_capacity(sources.len());
     let mut offset = 0;
     for source in sources {
-        let (param, end) = (&source.param, offset + source.elements() * size_of::<f32>());
-        let info = TensorInfo { dtype: Dtype::F32, shape: param.shape.clone(), data_offsets: (offset, end) };
+        let (param, stored) = (&source.param, stored_as(&source.param, dtype));
+        let end = offset + source.elements() * stored.bitsize() / 8;
+        let info = TensorInfo { dtype: stored, shape: param.shape.clone(), data_offsets: (offset, end) };
         infos.push((param.name.clone(), info));
         offset = end;
     }
@@ -145,7 +172,19 @@ fn write_weights(file: &mut impl Write, checkpoint: &Checkpoint, sources: &[Sour
     for Source { param, name, layout } in sources {
         let tensor = checkpoint.read(name).and_then(|raw| raw.to_f32()).map_err(io::Error::other)?;
         let values = layout.to_ours(tensor, &param.shape);
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = match stored_as(param, dtype) {
+            Dtype::F16 => {
+                let halves: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
+                if let Some(lost) =
+                    values.iter().zip(&halves).find(|(value, half)| value.is_finite() && !half.is_finite())
+                {
+                    let reason = format!("`{}` holds {}, which is too large for f16: store f32", param.name, lost.0);
+                    return Err(io::Error::other(reason));
+                }
+                halves.iter().flat_map(|half| half.to_le_bytes()).collect()
+            }
+            _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        };
         file.write_all(&bytes)?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::read::DType;
+use crate::shown::shown;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -286,16 +287,19 @@ fn listed(names: &[String]) -> String {
 /// Names what is missing and what is unexpected, on one line of bounded length.
 fn tensors(missing: &[Missing], unexpected: &[String]) -> String {
     const LISTED: usize = 12;
+    const WIDEST_NAME: usize = 200;
     let more = |all: usize| if all > LISTED { format!(", and {} more", all - LISTED) } else { String::new() };
     let mut said = Vec::new();
     if !missing.is_empty() {
         let one = |Missing { tensor, shape, param }: &Missing| {
+            let tensor = shown(tensor, WIDEST_NAME);
             format!("tensor `{tensor}` of shape {shape:?} is missing; the network needs it as `{param}`")
         };
         said.push(missing.iter().take(LISTED).map(one).collect::<Vec<_>>().join(", ") + &more(missing.len()));
     }
     if !unexpected.is_empty() {
-        let names: Vec<String> = unexpected.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
+        let names: Vec<String> =
+            unexpected.iter().take(LISTED).map(|name| format!("`{}`", shown(name, WIDEST_NAME))).collect();
         let count = unexpected.len();
         let (names, more) = (names.join(", "), more(count));
         said.push(format!(

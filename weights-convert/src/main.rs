@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use weights_convert::{Card, Checkpoint, Options};
+use weights_convert::{Card, Checkpoint, Options, WeightType, shown};
 
 /// Exit code for a model that is not the reference's.
 const DIFFERENT: u8 = 1;
 /// Exit code for bad usage and bad input.
 const BAD_INPUT: u8 = 2;
+/// Letters of a name that `inspect` shows: all of TensorFlow's variables have fewer, while TFLite names a tensor after all
+/// operations that were fused into it. JSON has every name whole.
+const WIDEST_NAME: usize = 120;
 
 /// Convert DeepLab checkpoints of other programs into a directory that candle-deeplab loads.
 #[derive(Parser)]
@@ -58,7 +61,7 @@ struct ConvertArgs {
     /// or the folder of a transformers model (config.json, preprocessor_config.json and its weights)
     file: PathBuf,
     /// The model directory to write
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, visible_alias = "output", value_name = "DIR")]
     out: PathBuf,
     /// The weights to take from a PyTorch file that holds several, e.g. model_ema
     #[arg(long, value_name = "NAME")]
@@ -84,6 +87,9 @@ struct ConvertArgs {
     /// The network's input size, where it is not the family's usual one
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     input_size: Option<(usize, usize)>,
+    /// What to store the weights as: f32, or f16 at half the size (depthwise kernels, biases and norms stay f32)
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = parse_dtype)]
+    dtype: WeightType,
     /// Keep the auxiliary head of torchvision's and mmsegmentation's networks; the answer does not depend on it
     #[arg(long)]
     keep_auxiliary: bool,
@@ -116,6 +122,14 @@ fn parse_tolerance(text: &str) -> Result<f64, String> {
 fn parse_multi_grid(text: &str) -> Result<[usize; 3], String> {
     let factors: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     factors.and_then(|f| f.try_into().ok()).ok_or_else(|| "three numbers, such as 1,2,4".into())
+}
+
+fn parse_dtype(text: &str) -> Result<WeightType, String> {
+    match text {
+        "f32" => Ok(WeightType::F32),
+        "f16" => Ok(WeightType::F16),
+        _ => Err("f32 or f16".into()),
+    }
 }
 
 fn parse_size(text: &str) -> Result<(usize, usize), String> {
@@ -160,6 +174,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 labels: args.labels,
                 input_size: args.input_size,
                 keep_auxiliary: args.keep_auxiliary,
+                dtype: args.dtype,
                 card: Card { license: args.license, datasets: args.datasets, miou: None },
                 ignore_unexpected: args.no_strict && !args.strict,
             };
@@ -207,15 +222,15 @@ fn inspect(out: &mut impl Write, checkpoint: &Checkpoint, json: bool) -> anyhow:
         writeln!(out, "{file}")?;
         return Ok(());
     }
-    let shown = |name: &str| name.escape_debug().to_string();
-    let width = checkpoint.tensors().map(|(name, _)| shown(name).chars().count()).max().unwrap_or(0);
+    let width = checkpoint.tensors().map(|(name, _)| shown(name, WIDEST_NAME).chars().count()).max().unwrap_or(0);
     for (name, info) in checkpoint.tensors() {
-        let name = shown(name);
+        let name = shown(name, WIDEST_NAME);
         let quantized = if info.quantized { "  quantized" } else { "" };
         writeln!(out, "{name:width$}  {:10}  {:?}{quantized}", info.dtype.to_string(), info.shape)?;
     }
     for decision in checkpoint.decisions() {
-        writeln!(out, "{}: {} ({})", decision.what, decision.value, decision.because)?;
+        let [value, because] = [&decision.value, &decision.because].map(|text| shown(text, WIDEST_NAME));
+        writeln!(out, "{}: {value} ({because})", decision.what)?;
     }
     writeln!(
         out,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::families::{Decision, Recipe, Source};
 use crate::layout::Layout;
 use crate::read::Checkpoint;
+use crate::shown::shown;
 
 /// What a conversion did, as text or JSON. Names are those in the file unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,9 +66,25 @@ impl<T> FromIterator<T> for Listed<T> {
     }
 }
 
-impl fmt::Display for Renamed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} → {}", self.from, self.to)
+/// Letters of a name that the table shows.
+const WIDEST_NAME: usize = 60;
+/// Letters of the reason for a decision.
+const WIDEST_REASON: usize = 300;
+
+/// A name in the table.
+trait Named {
+    fn shown(&self) -> String;
+}
+
+impl Named for String {
+    fn shown(&self) -> String {
+        shown(self, WIDEST_NAME)
+    }
+}
+
+impl Named for Renamed {
+    fn shown(&self) -> String {
+        format!("{} → {}", self.from.shown(), self.to.shown())
     }
 }
 
@@ -104,8 +121,8 @@ impl Report {
     fn rows(&self) -> Vec<(String, usize, Vec<String>)> {
         const SOME: usize = 2;
         const MOST: usize = 16;
-        fn row<T: fmt::Display>(what: &str, list: &Listed<T>, shown: usize) -> (String, usize, Vec<String>) {
-            (what.to_owned(), list.count, list.names.iter().take(shown).map(ToString::to_string).collect())
+        fn row<T: Named>(what: &str, list: &Listed<T>, most: usize) -> (String, usize, Vec<String>) {
+            (what.to_owned(), list.count, list.names.iter().take(most).map(Named::shown).collect())
         }
         let unused = self.unexpected.count + self.left_out.values().map(|list| list.count).sum::<usize>();
         let left_out = self.left_out.iter().map(|(kind, list)| row(&format!("  {kind}"), list, SOME));
@@ -129,12 +146,12 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.source.escape_debug(), self.format)?;
-        // What a file holds must not drive a terminal.
-        let plain = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
-        let width = |column: fn(&Decision) -> &str| self.decisions.iter().map(|d| column(d).chars().count()).max();
-        let (what, value) = (width(|d| d.what).unwrap_or(0), width(|d| &d.value).unwrap_or(0));
-        for d in &self.decisions {
-            writeln!(f, "  {:what$}  {:value$}  {}", d.what, plain(&d.value), plain(&d.because))?;
+        let cells = |d: &Decision| [d.what.to_owned(), d.value.shown(), shown(&d.because, WIDEST_REASON)];
+        let decisions: Vec<[String; 3]> = self.decisions.iter().map(cells).collect();
+        let width = |column: usize| decisions.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
+        let (wide, wider) = (width(0), width(1));
+        for [what, value, because] in &decisions {
+            writeln!(f, "  {what:wide$}  {value:wider$}  {because}")?;
         }
         let rows = self.rows();
         let width = rows.iter().map(|(what, ..)| what.chars().count()).max().unwrap_or(0);
@@ -143,7 +160,7 @@ impl fmt::Display for Report {
         for (what, count, names) in &rows {
             write!(f, "  {what:width$}  {count:>6}")?;
             if !names.is_empty() {
-                write!(f, "  {}", plain(&names.join(", ")))?;
+                write!(f, "  {}", names.join(", "))?;
                 if *count > names.len() {
                     elided = true;
                     write!(f, ", … and {} more", count - names.len())?;

@@ -20,7 +20,7 @@ use crate::{Checkpoint, Options, convert_checkpoint};
 pub struct WeightsConvert;
 
 /// To be counted up whenever a published file converts to something else than before.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 impl Importer for WeightsConvert {
     fn name(&self) -> String {

@@ -116,7 +116,9 @@ fn damaged_graphs_do_not_panic() {
 fn damaged_tflite_models_do_not_panic() {
     let one = flat::Quantization { scales: vec![0.5], zero_points: vec![3], axis: 0 };
     let weights = flat::Model { weights_type: 9, weights_data: vec![1, 2, 3], ..Default::default() };
-    let model = flat::Model { quantization: Some(one), ..weights };
+    let image = flat::Model { image_type: 3, image_quantization: Some(one.clone()), before: Some(34), ..weights };
+    let resizes = vec![flat::Resize { from: [5, 5], to: [33, 33], options: Some([true, false]) }];
+    let model = flat::Model { quantization: Some(one), resizes, custom: Some("other"), ..image };
     Victim::file("m.tflite", &model.bytes()).mutate("m.tflite", 1);
 }
 

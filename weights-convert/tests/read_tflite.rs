@@ -4,9 +4,9 @@
 
 mod read_support;
 
-use read_support::flat::{Model, Quantization, Value, file};
+use read_support::flat::{Model, Quantization, Resize, Value, file};
 use read_support::{error_of, open_bytes, read_all};
-use weights_convert::{ConvGeometry, DType, Error, Format};
+use weights_convert::{ConvGeometry, Corners, DType, Error, Format, Geometry};
 
 fn error(model: &Model) -> Error {
     error_of("model.tflite", &model.bytes())
@@ -70,6 +70,93 @@ fn scales_that_do_not_fit_their_tensor_are_refused() {
         let err = error(&integers(9, vec![1, 2, 3], Some(Quantization { scales, zero_points, axis })));
         assert!(matches!(&err, Error::BadTensor { tensor, .. } if tensor == "conv/weights"), "{err}");
     }
+}
+
+fn geometry(model: &Model) -> Geometry {
+    open_bytes("m.tflite", &model.bytes()).unwrap().geometry().clone()
+}
+
+/// A model whose image has this type and this scale, with this operator between it and the convolution.
+fn image(image_type: u8, (scale, zero): (f32, i64), before: Option<i32>) -> Model {
+    let image_quantization = Some(Quantization { scales: vec![scale], zero_points: vec![zero], axis: 0 });
+    Model { image_type, image_quantization, before, ..Model::default() }
+}
+
+#[test]
+fn the_scale_of_an_integer_image_tells_what_its_pixels_stand_for() {
+    const UINT8: u8 = 3;
+    const INT8: u8 = 9;
+    for (kind, zero, mean) in [(UINT8, 128, 128.0), (UINT8, 0, 0.0), (INT8, -1, 127.0), (INT8, -128, 0.0)] {
+        let told = geometry(&image(kind, (0.0078125, zero), None)).input_scale.unwrap();
+        assert_eq!((told.mean(), told.std()), (mean, 128.0), "{kind} {zero}");
+    }
+    // What is not integers has no scale to tell, nor have integers without one.
+    let without = Model { image_quantization: None, ..image(UINT8, (1.0, 0), None) };
+    assert!([image(0, (0.5, 0), None), without, Model::default()].iter().all(|m| geometry(m).input_scale.is_none()));
+}
+
+#[test]
+fn the_scale_of_an_image_that_the_graph_computes_with_tells_nothing() {
+    const PAD: i32 = 34;
+    const QUANTIZE: i32 = 114;
+    const MUL: i32 = 18;
+    for (before, told) in [(PAD, true), (QUANTIZE, true), (MUL, false)] {
+        assert_eq!(geometry(&image(3, (0.5, 7), Some(before))).input_scale.is_some(), told, "{before}");
+    }
+}
+
+#[test]
+fn a_scale_of_an_image_that_is_none_is_refused() {
+    for (kind, scale, zero) in
+        [(3, 0.0, 0), (3, f32::NAN, 0), (3, -1.0, 0), (3, 1e-45, 0), (3, 1.0, 256), (3, 1.0, -1), (9, 1.0, 128)]
+    {
+        let err = error(&image(kind, (scale, zero), None));
+        assert!(matches!(err, Error::Malformed { .. }), "{scale} {zero}: {err}");
+    }
+    let scales = Some(Quantization { scales: vec![1.0; 3], zero_points: vec![0; 3], axis: 3 });
+    let err = error(&Model { image_quantization: scales, ..image(3, (1.0, 0), None) });
+    assert!(err.to_string().contains("a scale for each channel"), "{err}");
+}
+
+#[test]
+fn the_graph_tells_how_it_resizes() {
+    let resize = |from, to, options| Resize { from, to, options };
+    let ways = |resizes: &[Resize]| {
+        let model = Model { resizes: resizes.to_vec(), ..Model::default() };
+        geometry(&model).resizes.into_iter().collect::<Vec<_>>()
+    };
+    let aligned = resize([5, 5], [33, 33], Some([true, false]));
+    let half_pixel = resize([5, 5], [33, 33], Some([false, true]));
+    assert_eq!(ways(&[]), []);
+    assert_eq!(ways(&[aligned, aligned]), [Corners::Aligned]);
+    assert_eq!(ways(&[half_pixel]), [Corners::HalfPixel]);
+    for defaults in [Some([false, false]), None] {
+        assert_eq!(ways(&[resize([5, 5], [33, 33], defaults)]), [Corners::UpperLeft]);
+    }
+    assert_eq!(ways(&[half_pixel, aligned]), [Corners::Aligned, Corners::HalfPixel]);
+    // One pixel has nothing to be aligned, and what keeps its size is not resized: others are believed first.
+    let idle = |options| [resize([1, 1], [33, 65], options), resize([33, 7], [33, 7], options)];
+    for options in [None, Some([false, true])] {
+        assert_eq!(ways(&[&idle(options)[..], &[aligned]].concat()), [Corners::Aligned]);
+    }
+    assert_eq!(ways(&idle(Some([false, true]))), [Corners::HalfPixel]);
+    assert_eq!(ways(&idle(None)), []);
+}
+
+#[test]
+fn a_resize_in_two_ways_at_once_is_refused() {
+    let resizes = vec![Resize { from: [5, 5], to: [33, 33], options: Some([true, true]) }];
+    let err = error(&Model { resizes, ..Model::default() });
+    assert!(err.to_string().contains("both align_corners and half_pixel_centers"), "{err}");
+}
+
+#[test]
+fn a_model_compiled_for_the_edge_tpu_is_refused_by_that_name() {
+    let err = error(&Model { custom: Some("edgetpu-custom-op"), ..Model::default() });
+    let said = err.to_string();
+    assert!(said.contains("compiled for the Edge TPU") && said.contains("without `_edgetpu`"), "{said}");
+    // Other operators that TFLite does not know hide no weights.
+    open_bytes("m.tflite", &Model { custom: Some("Convolution2DTransposeBias"), ..Model::default() }.bytes()).unwrap();
 }
 
 #[test]
@@ -151,7 +238,8 @@ fn offsets_and_lengths_that_claim_too_much_are_refused() {
         std::fs::write(&path, bytes).unwrap();
         drop(read_all(&path));
     };
-    let good = Model::default().bytes();
+    let resizes = vec![Resize { from: [5, 5], to: [33, 33], options: Some([true, false]) }];
+    let good = Model { resizes, ..image(3, (0.5, 3), None) }.bytes();
     for at in (0..good.len() - 4).filter(|at| !(4..8).contains(at)) {
         for claim in [[0xff; 4], [0xff, 0xff, 0xff, 0x7f], [0, 0, 0, 0x80]] {
             let mut bad = good.clone();

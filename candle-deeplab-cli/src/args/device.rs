@@ -3,9 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A device by name: `cpu`, `cuda`, `cuda:1`, `metal`, `metal:1`.
+/// A device by name: `auto`, `cpu`, `cuda`, `cuda:1`, `metal`, `metal:1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeviceName {
+    /// The fastest one that this program was built for and that works.
+    Auto,
     Cpu,
     Cuda(usize),
     Metal(usize),
@@ -20,10 +22,11 @@ impl FromStr for DeviceName {
             None => (text, Some(0)),
         };
         match (kind, ordinal) {
+            ("auto", Some(_)) if text == "auto" => Ok(Self::Auto),
             ("cpu", Some(_)) if text == "cpu" => Ok(Self::Cpu),
             ("cuda", Some(ordinal)) => Ok(Self::Cuda(ordinal)),
             ("metal", Some(ordinal)) => Ok(Self::Metal(ordinal)),
-            _ => Err("choose `cpu`, `cuda`, `metal`, or a numbered one such as `cuda:1`".into()),
+            _ => Err("choose `auto`, `cpu`, `cuda`, `metal`, or a numbered one such as `cuda:1`".into()),
         }
     }
 }
@@ -31,6 +34,7 @@ impl FromStr for DeviceName {
 impl fmt::Display for DeviceName {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
+            Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
             Self::Metal(ordinal) => write!(f, "metal:{ordinal}"),
@@ -45,6 +49,7 @@ mod tests {
     #[test]
     fn names_are_read() {
         for (text, device) in [
+            ("auto", DeviceName::Auto),
             ("cpu", DeviceName::Cpu),
             ("cuda", DeviceName::Cuda(0)),
             ("cuda:3", DeviceName::Cuda(3)),
@@ -53,7 +58,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(device));
             assert_eq!(device.to_string().parse(), Ok(device));
         }
-        for text in ["", "gpu", "cpu:0", "cpu:", "cuda:", "cuda:x", "cuda:-1", "CUDA"] {
+        for text in ["", "gpu", "auto:0", "cpu:0", "cpu:", "cuda:", "cuda:x", "cuda:-1", "CUDA"] {
             assert!(text.parse::<DeviceName>().unwrap_err().contains("choose"), "{text}");
         }
     }

@@ -1,24 +1,31 @@
 //! What can be said on the command line. Nothing here touches the world outside.
 
 mod bench;
+mod demo;
 mod device;
 mod docs;
 mod dtype;
+mod encoding;
 mod export;
 mod model;
 mod number;
 mod segment;
+mod style;
 mod zoo;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Error, Parser, Subcommand};
 
 pub(crate) use bench::{BenchArgs, ExecutorName};
+pub(crate) use demo::DemoArgs;
 pub(crate) use device::DeviceName;
 pub(crate) use docs::{CompletionsArgs, ManArgs};
 pub(crate) use dtype::DtypeName;
+pub(crate) use encoding::{EncodingArgs, PictureFormat};
 pub(crate) use export::{ExportArgs, ExportFormat, HeadName, OnnxArgs};
 pub(crate) use model::{ModelArgs, ZooArgs};
 pub(crate) use segment::{Format, SegmentArgs};
+pub(crate) use style::{PaletteName, StyleArgs};
 pub(crate) use zoo::{
     CacheArgs, CacheCommand, CacheListArgs, CacheRemoveArgs, DoctorArgs, InfoArgs, ModelsArgs, OutputArgs, PublishArgs,
     PullArgs,
@@ -42,6 +49,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Say what is in images or videos, and draw where
     Segment(SegmentArgs),
+    /// Segment a photograph that this program brings along, to see that it works
+    Demo(DemoArgs),
     /// Measure how fast a network runs on this machine's CPU
     Bench(BenchArgs),
     /// Write a model as a file for another runtime
@@ -64,6 +73,12 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
+/// What to say to somebody who gives a file where a command is wanted.
+pub(crate) fn hint(error: &Error, exists: impl Fn(&str) -> bool) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    exists(given).then(|| format!("`{NAME} segment {given}` says what is in it"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -75,6 +90,16 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_command_is_met_with_the_command_for_it() {
+        let hint = |args: &[&str], there| hint(&Args::try_parse_from(args).unwrap_err(), |_| there);
+        let said = hint(&[NAME, "cat.jpg"], true).unwrap();
+        assert!(said.contains("`candle-deeplab segment cat.jpg`"), "{said}");
+        assert_eq!(hint(&[NAME, "cat.jpg"], false), None);
+        assert_eq!(hint(&[NAME, "segment", "--no-such-option"], true), None);
+        assert_eq!(hint(&[NAME, "--help"], true), None);
     }
 
     /// `UPDATE_DOCS=1 cargo test -p candle-deeplab-cli docs_cli` writes the page anew.

@@ -1,15 +1,24 @@
 //! Which model, for every command that runs one.
 
+use candle_deeplab::zoo::BUNDLED;
 use clap::Args;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
     /// The model: a name that `candle-deeplab models` lists, ORG/NAME[@REVISION][:FILE] on the Hub, an address, or a path
-    #[arg(long, alias = "weights", value_name = "MODEL", default_value = "deeplabv3plus-xception65-voc")]
-    pub(crate) model: String,
+    /// [default: bundled, a small one that is part of this program]
+    #[arg(short, long, alias = "weights", value_name = "MODEL")]
+    pub(crate) model: Option<String>,
 
     #[command(flatten)]
     pub(crate) zoo: ZooArgs,
+}
+
+impl ModelArgs {
+    /// The model that is meant, said or not.
+    pub(crate) fn name(&self) -> &str {
+        self.model.as_deref().unwrap_or(BUNDLED)
+    }
 }
 
 #[derive(Debug, Clone, Args)]

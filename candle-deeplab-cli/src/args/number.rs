@@ -3,11 +3,14 @@
 /// The longest side of what a network looks at.
 const MAX_SIDE: usize = 1 << 14;
 
-/// `513x1025`: height and width.
+/// `513x1025`: height and width; `513`: both.
 pub(super) fn size(text: &str) -> Result<(usize, usize), String> {
-    let sides = text.split_once(['x', '×']).and_then(|(h, w)| Some((h.parse().ok()?, w.parse().ok()?)));
+    let (height, width) = text.split_once(['x', 'X', '×']).unwrap_or((text, text));
+    let sides = height.parse().ok().zip(width.parse().ok());
     let possible = sides.filter(|(h, w)| (1..=MAX_SIDE).contains(h) && (1..=MAX_SIDE).contains(w));
-    possible.ok_or_else(|| format!("it must be HEIGHTxWIDTH, e.g. 513x513, of at most {MAX_SIDE} a side"))
+    possible.ok_or_else(|| {
+        format!("it must be HEIGHTxWIDTH, e.g. 513x1025, or a square's side, e.g. 513, of at most {MAX_SIDE}")
+    })
 }
 
 /// A number from 1 to `MOST`.
@@ -32,10 +35,11 @@ mod tests {
     #[test]
     fn numbers_are_checked() {
         assert_eq!((size("513x1025"), size("5×7"), count::<3>("3")), (Ok((513, 1025)), Ok((5, 7)), Ok(3)));
+        assert_eq!((size("257"), size("3X5")), (Ok((257, 257)), Ok((3, 5))));
         assert_eq!(output_stride("8"), Ok(8));
         assert!(["4", "0", "x", "-8"].into_iter().all(|text| output_stride(text).is_err()));
         assert!(
-            ["", "513", "0x5", "5x0", "axb", "-1x3", "16385x5", "4294967297x600"]
+            ["", "0", "0x5", "5x0", "5x", "x", "axb", "-1x3", "16385x5", "16385", "4294967297x600"]
                 .into_iter()
                 .all(|text| size(text).is_err())
         );

@@ -6,12 +6,12 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::number::{MOST_THREADS, count, output_stride, size};
-use super::{DeviceName, DtypeName, ModelArgs};
+use super::{DeviceName, DtypeName, EncodingArgs, ModelArgs, StyleArgs};
 
 const EXAMPLES: &str = "\
 Examples:
 
-    # One photograph; writes photo.overlay.png here
+    # One photograph; writes photo.overlay.jpg here
     candle-deeplab segment photo.jpg --model xception65-voc
 
     # A folder, with all in it, into another
@@ -26,34 +26,40 @@ Examples:
     # As good as it gets, and slow
     candle-deeplab segment photo.jpg --output-stride 8 --scales 0.5,0.75,1,1.25,1.5,1.75 --flip --model xception65-voc
 
-    # A film, and a webcam for ten seconds (both need the program ffmpeg)
+    # The picture to another program
+    candle-deeplab segment photo.jpg -o - --model xception65-voc | display
+
+    # A film, a webcam for ten seconds, and what is in a film frame by frame (all need the program ffmpeg)
     candle-deeplab segment film.mp4 --model xception65-voc
     candle-deeplab segment /dev/video0 --seconds 10 -o me.mp4 --model xception65-voc
+    candle-deeplab segment film.mp4 --format mask,json --model xception65-voc
 
-Exit codes: 0 everything was done, 1 some or all inputs failed, 2 wrong usage, nothing was begun, 3 the model could
-not be fetched, 130 interrupted.";
+Exit codes: 0 everything was done, 1 some or all inputs failed or had nothing to cut out, 2 wrong usage, nothing was
+begun, 3 the model could not be fetched, 130 interrupted.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SegmentArgs {
-    /// Images, folders, patterns such as 'trip/*.jpg', http(s) addresses, videos, a camera (/dev/video0); - reads one
-    /// image from standard input
+    /// Images, folders, patterns such as 'trip/*.jpg', http(s) addresses, videos, streams (rtsp://...), a camera
+    /// (/dev/video0); - reads one image from standard input
     ///
-    /// Images are JPEG, PNG, WebP, BMP or TIFF, and are turned upright as their EXIF data say. Of a folder all images
-    /// are taken, also in folders within it, except pictures that this program has written (NAME.overlay.png and so
-    /// on) and hidden files. A video keeps its frame rate and its sound; odd sides get a row or column more, since
-    /// players want even ones.
+    /// Images are JPEG, PNG, WebP, BMP, TIFF or GIF, AVIF where ffmpeg is installed, and are turned upright as their EXIF
+    /// data say. Of a folder all images and videos are taken, also in folders within it, except what this program has
+    /// written (NAME.overlay.png and so on) and hidden files. A GIF that moves is a video. A video keeps its frame rate and
+    /// its sound; odd sides get a row or column more, since players want even ones.
     #[arg(required = true, value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
 
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// The file to write, or the folder for all files [default: the current directory]
+    /// The file to write, or the folder for all files [default: the current directory]; - writes to standard output
     ///
-    /// A file is called after its input and its format: photo.jpg becomes photo.overlay.png. What lies in folders within
+    /// A file is called after its input and its format: photo.jpg becomes photo.overlay.jpg. What lies in folders within
     /// an input folder goes into folders of the same names. Where two inputs would give one file (a.jpg and a.png), both
-    /// keep their extension: a.jpg.overlay.png.
+    /// keep their extension: a.jpg.overlay.png. Where two have the same name (a/x.jpg and b/x.jpg), all inputs go into
+    /// folders of the same names below the folder that holds them all. To standard output goes the one output of one
+    /// input, and what is said about it to standard error.
     #[arg(short, long, value_name = "PATH", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
 
@@ -61,32 +67,36 @@ pub(crate) struct SegmentArgs {
     #[arg(long, value_name = "FORMAT", value_enum, value_delimiter = ',', help_heading = "Output")]
     pub(crate) format: Vec<Format>,
 
-    /// Let npy hold the probability of each class at each pixel, f32 [height, width, classes]
+    /// Let npy hold the probability of each class at each pixel, f32 [height, width, classes], and rle's score be the mean
+    /// probability of the class over its pixels
     #[arg(long, help_heading = "Output")]
     pub(crate) probs: bool,
 
-    /// How much the overlay's colours cover the photograph, from 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.6, value_parser = opacity, help_heading = "Output")]
-    pub(crate) opacity: f32,
-
-    /// Keep only these classes, e.g. person,dog; the rest becomes background
+    /// Keep only these classes, by name or by id, e.g. person,dog or 15,12; the rest becomes background
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', help_heading = "Output")]
     pub(crate) classes: Vec<String>,
 
-    /// Draw the classes' names and colours into overlay, color and contours
-    #[arg(long, help_heading = "Output")]
-    pub(crate) legend: bool,
+    #[command(flatten)]
+    pub(crate) style: StyleArgs,
 
-    /// Write the pixels of these classes before a transparent background, as NAME.cutout.png
+    /// Write the pixels of these classes, by name or by id, before a transparent background, with a soft edge, as
+    /// NAME.cutout.png (of a video NAME.cutout.webm)
+    ///
+    /// An image that has none of them gets no cutout, and counts as one that failed.
     #[arg(long, value_name = "CLASSES", value_delimiter = ',', help_heading = "Output")]
     pub(crate) cutout: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) encoding: EncodingArgs,
 
     /// Replace outputs that are there already
     #[arg(long, help_heading = "Output")]
     pub(crate) force: bool,
 
-    /// Where the network runs: cpu, cuda, cuda:N or metal
-    #[arg(long, value_name = "NAME", default_value = "cpu", help_heading = "Model")]
+    /// Where the network runs: auto, cpu, cuda, cuda:N or metal
+    ///
+    /// auto is CUDA, else Metal, else the CPU: the first that this program was built for and that works.
+    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Model")]
     pub(crate) device: DeviceName,
 
     /// Run the network at another output stride, 8, 16 or 32: less is finer and slower [default: the model's own]
@@ -101,7 +111,8 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Model")]
     pub(crate) flip: bool,
 
-    /// Cut images into tiles that go through the network at their own size, about that of its training images
+    /// Cut images into tiles that go through the network at their own size, about that of its training images: 513x1025,
+    /// or 513 for a square
     ///
     /// Without it the model's size rule holds: most models see an image scaled to 513 pixels or so. Models that see
     /// images at full size (Cityscapes) get tiles by themselves where memory would not do; it is then said.
@@ -120,7 +131,7 @@ pub(crate) struct SegmentArgs {
     #[arg(long, value_enum, default_value_t = DtypeName::F32, help_heading = "Model")]
     pub(crate) dtype: DtypeName,
 
-    /// Stop a video or a camera after so many seconds
+    /// Stop a video, a stream or a camera after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = "Video")]
     pub(crate) seconds: Option<f64>,
 
@@ -137,17 +148,17 @@ pub(crate) struct SegmentArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Format {
-    /// The photograph with the classes' colours over it
+    /// The photograph with the classes' colours over it, their outlines and names
     Overlay,
-    /// An indexed PNG: class ids with the data set's colours as the palette
+    /// An indexed PNG: class ids with the data set's colours as the palette; of a video FFV1 in Matroska, grey
     Mask,
-    /// A grey PNG: class ids as grey values, for other programs
+    /// A grey PNG: class ids as grey values, for other programs; of a video as mask
     Ids,
-    /// A PNG of the classes' colours alone
+    /// A picture of the classes' colours alone
     Color,
-    /// The photograph with the classes' outlines
+    /// The photograph with the classes' outlines and names
     Contours,
-    /// What is in the image, and how much of it
+    /// What is in the image, and how much of it; of a video a line for each frame
     Json,
     /// COCO results: compressed run lengths, as pycocotools reads them
     Rle,
@@ -161,37 +172,30 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// What an output is called after its input's name.
-    pub(crate) fn suffix(self) -> &'static str {
+    /// Those that can be looked at.
+    pub(crate) const VISIBLE: [Self; 6] =
+        [Self::Overlay, Self::Mask, Self::Ids, Self::Color, Self::Contours, Self::Cutout];
+
+    /// What it is called on the command line, and in the output's name.
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Overlay => "overlay.png",
-            Self::Mask => "mask.png",
-            Self::Ids => "ids.png",
-            Self::Color => "color.png",
-            Self::Contours => "contours.png",
+            Self::Overlay => "overlay",
+            Self::Mask => "mask",
+            Self::Ids => "ids",
+            Self::Color => "color",
+            Self::Contours => "contours",
             Self::Json => "json",
-            Self::Rle => "rle.json",
+            Self::Rle => "rle",
             Self::Geojson => "geojson",
             Self::Npy => "npy",
-            Self::Cutout => "cutout.png",
+            Self::Cutout => "cutout",
         }
     }
 
-    /// The extension that such a file must have.
-    pub(crate) fn extension(self) -> &'static str {
-        let suffix = self.suffix();
-        suffix.rsplit_once('.').map_or(suffix, |(_, extension)| extension)
-    }
-
-    /// What the frames of a video can be made of.
+    /// A picture for people.
     pub(crate) fn is_picture(self) -> bool {
         matches!(self, Self::Overlay | Self::Color | Self::Contours)
     }
-}
-
-fn opacity(text: &str) -> Result<f32, String> {
-    let number = text.parse().ok().filter(|opacity| (0.0..=1.0).contains(opacity));
-    number.ok_or_else(|| "it must be a number from 0 to 1".into())
 }
 
 fn scale(text: &str) -> Result<f64, String> {
@@ -210,16 +214,8 @@ mod tests {
 
     #[test]
     fn numbers_are_checked() {
-        assert_eq!((opacity("0"), opacity("0.25"), opacity("1")), (Ok(0.0), Ok(0.25), Ok(1.0)));
-        assert!(["-0.1", "1.1", "nan", "60%", ""].into_iter().all(|text| opacity(text).is_err()));
         assert_eq!((scale("0.5"), seconds("1.5")), (Ok(0.5), Ok(1.5)));
         assert!(["0", "-1", "nan", "inf", "9", ""].into_iter().all(|text| scale(text).is_err()));
         assert!(["0", "-1", "nan", "inf", ""].into_iter().all(|text| seconds(text).is_err()));
-    }
-
-    #[test]
-    fn extensions_are_the_last_part_of_suffixes() {
-        assert_eq!(Format::Overlay.extension(), "png");
-        assert_eq!((Format::Rle.extension(), Format::Geojson.extension()), ("json", "geojson"));
     }
 }

@@ -8,15 +8,15 @@ use super::model::ZooArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelsArgs {
-    /// Only those trained for this data set, e.g. voc, cityscapes, ade20k or imagenet
+    /// Only those trained for this data set, e.g. voc, cityscapes, ade20k or imagenet; the beginning of its name will do
     #[arg(long, value_name = "SET")]
     pub(crate) dataset: Option<String>,
 
-    /// Only those with this backbone, e.g. xception65, resnet101 or mobilenetv2
+    /// Only those with this backbone, e.g. xception65, or with one of a family, e.g. mobilenet
     #[arg(long, value_name = "NAME")]
     pub(crate) backbone: Option<String>,
 
-    /// Only those that are on this machine
+    /// What is on this machine, as `cache list` says it: files that were converted are there, too
     #[arg(long)]
     pub(crate) cached: bool,
 
@@ -89,8 +89,10 @@ pub(crate) struct CacheArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
     /// List the models on this machine, and where they are
+    #[command(visible_alias = "ls")]
     List(CacheListArgs),
     /// Remove models from this machine
+    #[command(visible_alias = "rm")]
     Remove(CacheRemoveArgs),
     /// Read all models on this machine, and compare them with their digests
     Verify(CacheListArgs),
@@ -107,7 +109,7 @@ pub(crate) struct CacheListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CacheRemoveArgs {
-    /// The models, by any of their names
+    /// The models, by any of their names, by their paths, or by those of the files that were converted
     #[arg(required = true)]
     pub(crate) models: Vec<String>,
 

@@ -45,8 +45,7 @@ fn measure(
     mask: Option<Target>,
     start: Instant,
 ) -> Result<Measured> {
-    let mut model = DeepLab::load(&found.dir, &Device::Cpu)
-        .with_context(|| format!("cannot load the model in `{}`", found.dir.display()))?;
+    let mut model = resolve::load(found, &Device::Cpu)?;
     if let Some(stride) = args.output_stride {
         model = model.at_output_stride(stride)?;
     }
@@ -72,7 +71,7 @@ fn measure(
     let quantile = |share: f64| milliseconds(times[((times.len() - 1) as f64 * share).round() as usize]);
     let gmac = model.graph().summary(size.0, size.1)?.macs as f64 * args.batch as f64 / 1e9;
     Ok(Measured {
-        model: args.model.model.clone(),
+        model: args.model.name().to_owned(),
         output_stride: model.config().network.output_stride,
         executor: isa.map_or("eager".into(), |isa| isa.to_string()),
         dtype: precision.to_string(),

@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use candle_deeplab::zoo::{Cached, Verified};
+use candle_deeplab::zoo::{self, Cached, Files, Model, Verified, Zoo};
 use serde::Serialize;
 
+use super::models::Filter;
 use super::table;
 use crate::args::{CacheArgs, CacheCommand, CacheListArgs, CacheRemoveArgs};
 use crate::exit::{self, Exit};
@@ -21,9 +22,8 @@ pub(crate) fn run(args: CacheArgs) -> Result<Exit> {
 }
 
 fn list(args: &CacheListArgs) -> Result<Exit> {
-    let models = resolve::zoo(&args.zoo, false)?.cache_list()?;
-    let bytes = models.iter().map(|model| model.bytes).sum();
-    Output::of(args.output).print(&Listed { models, bytes }).context("cannot print the list")?;
+    let zoo = resolve::zoo(&args.zoo, false)?;
+    Output::of(args.output).print(&Listed::new(&zoo, &Filter::default())?).context("cannot print the list")?;
     Ok(Exit::Success)
 }
 
@@ -53,19 +53,71 @@ fn verify(args: &CacheListArgs) -> Result<Exit> {
     Ok(if bad { Exit::SomeFailed } else { Exit::Success })
 }
 
+/// The models on this machine: what `cache list` and `models --cached` say.
 #[derive(Debug, Serialize)]
-struct Listed {
-    models: Vec<Cached>,
+pub(super) struct Listed {
+    models: Vec<Here>,
     bytes: u64,
+    /// How many there are that the filter keeps back.
+    #[serde(skip)]
+    others: usize,
+}
+
+/// A model on this machine, with its row of the registry.
+#[derive(Debug, Serialize)]
+struct Here {
+    #[serde(flatten)]
+    model: Cached,
+    #[serde(flatten)]
+    published: Option<&'static Model>,
+    /// As `models` has it for each row of the registry.
+    cached: bool,
+}
+
+impl Listed {
+    pub(super) fn new(zoo: &Zoo, filter: &Filter) -> Result<Self> {
+        let all = zoo.cache_list()?;
+        let (mut models, count) = (vec![], all.len());
+        for model in all {
+            let published = model.model.map(zoo::get).transpose()?;
+            if passes(zoo, filter, &model, published) {
+                models.push(Here { model, published, cached: true });
+            }
+        }
+        let bytes = models.iter().map(|here| here.model.bytes).sum();
+        Ok(Self { others: count - models.len(), models, bytes })
+    }
+}
+
+/// Whether a model passes a filter; the registry knows what it is, or its recipe does.
+fn passes(zoo: &Zoo, filter: &Filter, model: &Cached, published: Option<&Model>) -> bool {
+    if filter.is_empty() {
+        return true;
+    }
+    if let Some(published) = published {
+        return filter.passes(published.dataset, published.backbone);
+    }
+    let files = match model.converted {
+        Some(_) => Some(Files::Directory(model.path.clone())),
+        None => zoo.find(&model.name).ok().flatten().map(|found| found.files),
+    };
+    let recipe = files.and_then(|files| files.config().ok());
+    recipe.is_some_and(|recipe| filter.passes(&recipe.labels.dataset, recipe.network.backbone.name()))
 }
 
 impl Report for Listed {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        if self.models.is_empty() {
-            return writeln!(to, "no models are here yet");
+        match (self.models.is_empty(), self.others) {
+            (false, _) => {}
+            (true, 0) => return writeln!(to, "no models are here yet"),
+            (true, others) => return writeln!(to, "none of the {others} models here is one of those"),
         }
-        let row = |model: &Cached| {
-            let kind = if model.converted.is_some() { "converted" } else { "from the Hub" };
+        let row = |Here { model, .. }: &Here| {
+            let kind = match (&model.converted, model.current) {
+                (None, _) => "from the Hub",
+                (Some(_), true) => "converted",
+                (Some(_), false) => "converted by another version",
+            };
             vec![model.name.clone(), table::bytes(model.bytes), kind.into(), model.path.display().to_string()]
         };
         let rows: Vec<_> = self.models.iter().map(row).collect();

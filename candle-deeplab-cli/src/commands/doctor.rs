@@ -8,7 +8,8 @@ use candle_deeplab::exec::{Isa, Unavailable};
 use serde::Serialize;
 
 use super::table;
-use crate::args::{DeviceName, DoctorArgs, ZooArgs};
+use crate::args::{DeviceName, DoctorArgs, DtypeName, ZooArgs};
+use crate::device;
 use crate::exit::Exit;
 use crate::output::{Output, Report};
 use crate::resolve;
@@ -38,6 +39,7 @@ pub(crate) fn run(args: DoctorArgs) -> Result<Exit> {
     let found = Found {
         version: env!("CARGO_PKG_VERSION"),
         devices: devices.to_vec(),
+        auto: device::choose(DeviceName::Auto, DtypeName::F32, |_| ())?.name.to_string(),
         features: features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect(),
         instructions: Isa::detect().to_string(),
         bf16: Isa::detect_for(Precision::Bf16).ok().map(|isa| isa.to_string()),
@@ -58,7 +60,7 @@ pub(crate) fn run(args: DoctorArgs) -> Result<Exit> {
 }
 
 fn device(name: DeviceName) -> DeviceFound {
-    let state = match resolve::device(name) {
+    let state = match device::choose(name, DtypeName::F32, |_| ()) {
         Ok(_) => "works".into(),
         Err(error) => error.to_string(),
     };
@@ -83,6 +85,8 @@ enum Network {
 struct Found {
     version: &'static str,
     devices: Vec<DeviceFound>,
+    /// What `--device auto`, the default, chooses.
+    auto: String,
     features: Vec<&'static str>,
     instructions: String,
     /// The instructions that are fast with it.
@@ -110,6 +114,7 @@ impl Report for Found {
         for DeviceFound { name, state } in &self.devices {
             line(name, state.clone())?;
         }
+        line("auto", format!("{}: what `segment` runs on unless `--device` says otherwise", self.auto))?;
         line("features", listed(&self.features))?;
         line("instructions", self.instructions.clone())?;
         let bf16 = self.bf16.as_ref().map(|isa| format!("works (`--dtype bf16`, with {isa})"));

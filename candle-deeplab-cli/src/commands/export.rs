@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use candle_deeplab::DeepLab;
 use candle_deeplab::onnx::{self, Head};
 use serde::Serialize;
 
@@ -26,9 +25,8 @@ pub(crate) fn run(args: ExportArgs) -> Result<Exit> {
 fn onnx(args: OnnxArgs) -> Result<Exported> {
     let target = Target::new(&args.output, args.force, "-o")?;
     // Last: it may have to be fetched.
-    let weights = resolve::model(&args.model, !args.json)?.dir;
-    let mut model = DeepLab::load(&weights, &Device::Cpu)
-        .with_context(|| format!("cannot load the model in `{}`", weights.display()))?;
+    let found = resolve::model(&args.model, !args.json)?;
+    let mut model = resolve::load(&found, &Device::Cpu)?;
     if let Some(stride) = args.output_stride {
         model = model.at_output_stride(stride)?;
     }
@@ -39,7 +37,7 @@ fn onnx(args: OnnxArgs) -> Result<Exported> {
     };
     let bytes = onnx::export(&model, size, head).context("cannot export the model")?;
     target.write(&bytes)?;
-    let (model, output_stride) = (args.model.model, model.config().network.output_stride);
+    let (model, output_stride) = (args.model.name().to_owned(), model.config().network.output_stride);
     Ok(Exported { model, path: args.output, bytes: bytes.len(), size, output_stride, output })
 }
 

@@ -1,13 +1,12 @@
 //! `candle-deeplab info`: what a model is.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use anyhow::{Context, Result};
-use candle_deeplab::config::{Config, Network, Preprocessing, Provenance, SizeRule};
+use candle_deeplab::config::{Config, Network, Normalization, Preprocessing, Provenance, SizeRule};
 use candle_deeplab::graph::Summary;
-use candle_deeplab::zoo::{Manifest, Model, Name, Zoo};
-use candle_deeplab::{CONFIG_FILE, Labels, arch};
+use candle_deeplab::zoo::{Files, Manifest, Model, Name, Zoo};
+use candle_deeplab::{Labels, arch};
 use serde::Serialize;
 
 use crate::args::InfoArgs;
@@ -21,7 +20,7 @@ pub(crate) fn run(args: InfoArgs) -> Result<Exit> {
         Name::Model(model) => Some(model),
         _ => None,
     };
-    let here = zoo.find(&args.model)?.map(|found| here(&zoo, &found.dir, &args)).transpose()?;
+    let here = zoo.find(&args.model)?.map(|found| here(&zoo, &found.files, &args)).transpose()?;
     let known = published.is_some() || here.is_some();
     anyhow::ensure!(known, "`{}` is not in the cache: `candle-deeplab pull {0}` fetches it", args.model);
     let info = Info { name: args.model, published, here, layers: args.layers };
@@ -29,17 +28,12 @@ pub(crate) fn run(args: InfoArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn here(zoo: &Zoo, dir: &Path, args: &InfoArgs) -> Result<Here> {
-    let config = Config::from_file(&dir.join(CONFIG_FILE))?;
+fn here(zoo: &Zoo, files: &Files, args: &InfoArgs) -> Result<Here> {
+    let config = files.config()?;
     let (height, width) = args.size.unwrap_or_else(|| config.preprocessing.size.network_size());
-    let summary = config.network.graph()?.summary(height, width)?;
-    let converted = zoo.cache_list()?.into_iter().find(|cached| cached.path == dir);
-    Ok(Here {
-        dir: dir.display().to_string(),
-        converted: converted.and_then(|cached| cached.converted),
-        config,
-        summary,
-    })
+    let summary = arch::graph(&config.network)?.summary(height, width)?;
+    let converted = zoo.cache_list()?.into_iter().find(|cached| Some(cached.path.as_path()) == files.directory());
+    Ok(Here { place: files.to_string(), converted: converted.and_then(|cached| cached.converted), config, summary })
 }
 
 #[derive(Debug, Serialize)]
@@ -55,7 +49,8 @@ struct Info {
 
 #[derive(Debug, Serialize)]
 struct Here {
-    dir: String,
+    #[serde(rename = "dir")]
+    place: String,
     converted: Option<Manifest>,
     config: Config,
     summary: Summary,
@@ -63,7 +58,10 @@ struct Here {
 
 impl Report for Info {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        writeln!(to, "{}", self.name)?;
+        match self.published {
+            Some(model) if model.id != self.name => writeln!(to, "{} ({})", self.name, model.id)?,
+            _ => writeln!(to, "{}", self.name)?,
+        }
         if let Some(model) = self.published {
             published(to, model)?;
         }
@@ -80,6 +78,9 @@ fn line(to: &mut dyn Write, what: &str, value: impl std::fmt::Display) -> io::Re
 
 fn published(to: &mut dyn Write, model: &Model) -> io::Result<()> {
     line(to, "description", model.description)?;
+    if !model.aliases.is_empty() {
+        line(to, "also called", model.aliases.join(", "))?;
+    }
     for e in model.evaluations {
         let scales = if e.scales.len() > 1 { format!(", {} scales", e.scales.len()) } else { String::new() };
         let flip = if e.flip { " and mirror images" } else { "" };
@@ -99,7 +100,7 @@ fn published(to: &mut dyn Write, model: &Model) -> io::Result<()> {
 impl Here {
     fn text(&self, to: &mut dyn Write, layers: bool) -> io::Result<()> {
         let Config { network, preprocessing, labels, provenance, .. } = &self.config;
-        line(to, "directory", &self.dir)?;
+        line(to, "place", &self.place)?;
         recipe(to, network, labels)?;
         numerics(to, network, preprocessing)?;
         self::provenance(to, provenance, self.converted.as_ref())?;
@@ -137,7 +138,11 @@ fn recipe(to: &mut dyn Write, network: &Network, labels: &Labels) -> io::Result<
 fn numerics(to: &mut dyn Write, network: &Network, preprocessing: &Preprocessing) -> io::Result<()> {
     line(to, "align corners", if network.align_corners { "yes" } else { "no" })?;
     let head = network.aspp.as_ref().map_or(String::new(), |aspp| format!(", {:e} in the head", aspp.batch_norm_eps));
-    line(to, "batch norm", format!("epsilon {:e} in the backbone{head}", network.backbone.batch_norm_eps()))?;
+    let norms = match network.normalization {
+        Normalization::BatchNorm => format!("epsilon {:e} in the backbone{head}", network.backbone.batch_norm_eps()),
+        Normalization::Folded => "folded into the convolutions".into(),
+    };
+    line(to, "batch norm", norms)?;
     let Preprocessing { mean, std, size, .. } = preprocessing;
     line(to, "pixels", format!("(RGB − {mean:?}) / {std:?}"))?;
     let (height, width) = size.network_size();

@@ -3,6 +3,7 @@
 mod bench;
 mod cache;
 mod completions;
+mod demo;
 mod doctor;
 mod export;
 mod info;
@@ -21,6 +22,7 @@ use crate::exit::Exit;
 pub(crate) fn run(command: Command) -> Result<Exit> {
     match command {
         Command::Segment(args) => segment::run(args),
+        Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Export(args) => export::run(args),
         Command::Models(args) => models::run(args),

@@ -1,11 +1,13 @@
 //! `candle-deeplab models`: what is known by name.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result, bail};
 use candle_deeplab::zoo::{self, Kind, Model};
 use serde::Serialize;
 
+use super::cache::Listed;
 use super::table;
 use crate::args::ModelsArgs;
 use crate::exit::Exit;
@@ -14,33 +16,78 @@ use crate::resolve;
 
 pub(crate) fn run(args: ModelsArgs) -> Result<Exit> {
     let zoo = resolve::zoo(&args.zoo, false)?;
-    let same = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
-    check("--dataset", &args.dataset, |model| model.dataset)?;
-    check("--backbone", &args.backbone, |model| model.backbone)?;
-    let mut models = vec![];
-    for model in zoo::list() {
-        if !same(&args.dataset, model.dataset) || !same(&args.backbone, model.backbone) {
-            continue;
-        }
-        let cached = zoo.find_model(model)?.is_some();
-        if cached || !args.cached {
-            models.push(Row { model, cached });
-        }
+    let output = Output::of(args.output);
+    let filter = Filter { dataset: args.dataset, backbone: args.backbone };
+    if args.cached {
+        output.print(&Listed::new(&zoo, &filter)?).context("cannot print the models")?;
+        return Ok(Exit::Success);
     }
-    Output::of(args.output).print(&Models { models }).context("cannot print the models")?;
+    filter.check()?;
+    let mut models = vec![];
+    for model in zoo::list().iter().filter(|model| filter.passes(model.dataset, model.backbone)) {
+        models.push(Row { model, cached: zoo.find_model(model)?.is_some() });
+    }
+    output.print(&Models { models }).context("cannot print the models")?;
     Ok(Exit::Success)
 }
 
-/// A filter that no model could pass is a slip of the hand.
-fn check(flag: &str, wanted: &Option<String>, value: fn(&Model) -> &'static str) -> Result<()> {
-    let Some(wanted) = wanted else { return Ok(()) };
-    let mut known: Vec<&str> = zoo::list().iter().map(value).collect();
-    known.sort_unstable();
-    known.dedup();
-    if !known.contains(&wanted.as_str()) {
-        bail!("`{flag} {wanted}`: choose one of {}", known.join(", "));
+/// The models that somebody wants to see, by the beginning of what they are called.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    dataset: Option<String>,
+    backbone: Option<String>,
+}
+
+impl Filter {
+    pub(super) fn is_empty(&self) -> bool {
+        self.dataset.is_none() && self.backbone.is_none()
     }
-    Ok(())
+
+    pub(super) fn passes(&self, dataset: &str, backbone: &str) -> bool {
+        let begins = |wanted: &Option<String>, value: &str| {
+            wanted.as_ref().is_none_or(|wanted| plain(value).starts_with(&plain(wanted)))
+        };
+        begins(&self.dataset, dataset) && begins(&self.backbone, backbone)
+    }
+
+    /// A filter that no model passes is a slip of the hand.
+    fn check(&self) -> Result<()> {
+        let (datasets, backbones): (Field, Field) = (|model| model.dataset, |model| model.backbone);
+        let all = Self::default();
+        let of_dataset = Self { dataset: self.dataset.clone(), backbone: None };
+        let of_backbone = Self { dataset: None, backbone: self.backbone.clone() };
+        for (flag, wanted, filter, field) in [
+            ("--dataset", &self.dataset, &of_dataset, datasets),
+            ("--backbone", &self.backbone, &of_backbone, backbones),
+        ] {
+            if let (Some(wanted), true) = (wanted, filter.values(field).is_empty()) {
+                bail!("`{flag} {wanted}`: choose one of {}", all.values(field).join(", "));
+            }
+        }
+        if let (Some(dataset), Some(backbone), true) = (&self.dataset, &self.backbone, self.values(datasets).is_empty())
+        {
+            bail!(
+                "no model has both `--dataset {dataset}` and `--backbone {backbone}`: with that data set choose one of {}, \
+                 with that backbone one of {}",
+                of_dataset.values(backbones).join(", "),
+                of_backbone.values(datasets).join(", ")
+            );
+        }
+        Ok(())
+    }
+
+    /// What the models that pass have in a field, each once.
+    fn values(&self, field: Field) -> Vec<&'static str> {
+        let passing = zoo::list().iter().filter(|model| self.passes(model.dataset, model.backbone));
+        passing.map(field).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+type Field = fn(&Model) -> &'static str;
+
+/// A name without what people write in different ways: `mobilenet_v2` is `mobilenetv2`.
+fn plain(name: &str) -> String {
+    name.to_lowercase().replace(['_', '-', ' '], "")
 }
 
 #[derive(Debug, Serialize)]
@@ -57,17 +104,14 @@ struct Row {
 
 impl Report for Models {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        if self.models.is_empty() {
-            return writeln!(to, "none; without `--cached`, all that can be fetched are listed");
-        }
         let rows: Vec<Vec<String>> = self.models.iter().map(Row::cells).collect();
-        table::write(to, &["name", "data set", "mIoU", "parameters", "GMAC", "licence", "here"], &rows)
+        table::write(to, &["name", "data set", "mIoU", "parameters", "GMAC", "licence", "here", "also called"], &rows)
     }
 }
 
 impl Row {
     fn cells(&self) -> Vec<String> {
-        let Model { id, dataset, evaluations, params, macs, licence, kind, .. } = self.model;
+        let Model { id, aliases, dataset, evaluations, params, macs, licence, kind, .. } = self.model;
         let miou = match (kind, evaluations.first()) {
             (Kind::Backbone, _) => "backbone".into(),
             (_, Some(e)) => format!("{} {}", e.miou, e.split),
@@ -79,6 +123,7 @@ impl Row {
             None => "–".into(),
         };
         let here = if self.cached { "yes" } else { "" };
-        vec![(*id).into(), (*dataset).into(), miou, millions, number(macs, 1e9), (*licence).into(), here.into()]
+        let (id, dataset, licence) = ((*id).into(), (*dataset).into(), (*licence).into());
+        vec![id, dataset, miou, millions, number(macs, 1e9), licence, here.into(), aliases.join(", ")]
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(args: PullArgs) -> Result<Exit> {
         match zoo.pull(name) {
             Ok(found) => {
                 done += 1;
-                let pulled = Pulled { name, source: found.source, dir: found.dir.display().to_string() };
+                let pulled = Pulled { name, source: found.source, place: found.files.to_string() };
                 output.print(&pulled).context("cannot print the result")?;
             }
             Err(error) => failed = Some(exit::report(&error.into())),
@@ -36,11 +36,15 @@ pub(crate) fn run(args: PullArgs) -> Result<Exit> {
 struct Pulled<'a> {
     name: &'a str,
     source: String,
-    dir: String,
+    #[serde(rename = "dir")]
+    place: String,
 }
 
 impl Report for Pulled<'_> {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
-        writeln!(to, "{}: from {}, in {}", self.name, self.source, self.dir)
+        match self.source == self.place {
+            true => writeln!(to, "{}: {}", self.name, self.place),
+            false => writeln!(to, "{}: from {}, in {}", self.name, self.source, self.place),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Atrous spatial pyramid pooling (Chen et al. 2017, section 3.3; separable as in Chen et al. 2018, section 3.1).
 
-use super::head_conv;
+use super::head::head_conv;
 use crate::config::{Aspp, ImagePooling};
 use crate::graph::{Activation, Builder, Conv, Value};
 

@@ -1,6 +1,6 @@
 //! The auxiliary head (Zhao et al. 2017, section 4).
 
-use super::head_conv;
+use super::head::head_conv;
 use crate::config::{Auxiliary, Convolution};
 use crate::graph::{Builder, Conv, Value};
 
@@ -15,8 +15,8 @@ pub(super) fn auxiliary(g: &mut Builder, features: Value, config: &Auxiliary, cl
 
 #[cfg(test)]
 mod tests {
-    use crate::arch::{AUXILIARY, ResNet};
-    use crate::config::{Aspp, Auxiliary, Backbone, Convolution, ImagePooling, Network, Normalization};
+    use crate::arch::{AUXILIARY, graph};
+    use crate::config::{Aspp, Auxiliary, Backbone, Convolution, ImagePooling, Network, Normalization, ResNet};
     use crate::graph::{Graph, Size};
 
     fn network(auxiliary: Option<Auxiliary>) -> Graph {
@@ -40,7 +40,7 @@ mod tests {
             auxiliary,
             classes: 21,
         };
-        network.graph().unwrap()
+        graph(&network).unwrap()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The DeepLabv3+ decoder (Chen et al. 2018, section 3.1).
 
-use super::head_conv;
+use super::head::head_conv;
 use crate::config::{ConcatOrder, Decoder};
 use crate::graph::{Activation, Builder, Conv, Value};
 

@@ -6,21 +6,16 @@
 mod aspp;
 mod auxiliary;
 mod decoder;
+mod head;
 mod mobilenet_v2;
 mod mobilenet_v3;
 mod resnet;
 mod stride;
 mod xception;
 
-pub use mobilenet_v2::{BlockPadding, InvertedResidual, MobileNetV2};
-pub use mobilenet_v3::{MobileNetV3, SqueezedResidual};
-pub use resnet::{MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit};
-pub use stride::DilationStart;
-pub use xception::{EntryBlock, Xception};
-
-use crate::config::{Aspp, Backbone, Convolution, Network};
+use crate::config::{Aspp, Backbone, Network};
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Builder, Conv, Graph, Size, Value};
+use crate::graph::{Builder, Conv, Graph, Size, Value};
 
 /// The tap of the backbone's features.
 pub const BACKBONE: &str = "backbone";
@@ -38,147 +33,108 @@ const MAX_RATE: usize = 1024;
 /// No ASPP has more atrous branches.
 const MAX_BRANCHES: usize = 16;
 
-impl Network {
-    /// The network as data. Its output is logits at the input's size; see [`LOGITS`] for the head's own resolution. That of
-    /// a backbone without a head is its features, [`BACKBONE`].
-    ///
-    /// # Errors
-    /// [`Error::Graph`] or [`Error::NoSuchTap`] where the config describes no possible network.
-    pub fn graph(&self) -> Result<Graph> {
-        self.check_numbers()?;
-        let (mut g, image) = Builder::new(3, self.normalization);
-        let features = g.scope(BACKBONE, |g| match &self.backbone {
-            Backbone::Xception(layout) => xception::xception(g, image, layout, self),
-            Backbone::MobilenetV2(layout) => mobilenet_v2::mobilenet_v2(g, image, layout, self),
-            Backbone::MobilenetV3(layout) => mobilenet_v3::mobilenet_v3(g, image, layout, self),
-            Backbone::Resnet(layout) => resnet::resnet(g, image, layout, self),
-        });
-        let output = match &self.aspp {
-            Some(aspp) => self.head(&mut g, image, features, aspp),
-            None => features,
-        };
-        let graph = g.finish(output)?;
-        self.check_output_stride(&graph, features)?;
-        Ok(graph)
-    }
-
-    fn head(&self, g: &mut Builder, image: Value, features: Value, aspp: &Aspp) -> Value {
-        g.batch_norm_eps(aspp.batch_norm_eps);
-        let mut x = g.scope(ASPP, |g| aspp::aspp(g, features, aspp, self.align_corners));
-        if let Some(config) = &self.decoder {
-            let low_level = g.tap(&format!("{BACKBONE}.{}", config.low_level));
-            x = g.scope(DECODER, |g| decoder::decoder(g, x, low_level, config, self.align_corners));
-        }
-        let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(self.classes).with_bias()));
-        let full = g.resize(logits, image, self.align_corners);
-        if let Some(config) = &self.auxiliary {
-            // Behind the output, which it is no part of: executors compute what their answer needs.
-            let features = g.tap(&format!("{BACKBONE}.{}", config.tap));
-            g.scope(AUXILIARY, |g| auxiliary::auxiliary(g, features, config, self.classes));
-        }
-        full
-    }
-
-    /// A backbone whose own strides step over the output stride, or never reach it, would quietly be another network.
-    fn check_output_stride(&self, graph: &Graph, features: Value) -> Result<()> {
-        const INPUT: usize = 513;
-        let Size { height, width } = graph.sizes(INPUT, INPUT)?[features.index()];
-        // A stem without padding loses a row.
-        let wanted = [INPUT.div_ceil(self.output_stride), INPUT / self.output_stride];
-        if height == width && wanted.contains(&height) {
-            return Ok(());
-        }
-        let reason = format!(
-            "its strides lead to {height}×{width} features of a {INPUT}×{INPUT} input, not to output stride {}",
-            self.output_stride
-        );
-        Err(Error::Graph { node: BACKBONE.into(), reason })
-    }
-
-    fn check_numbers(&self) -> Result<()> {
-        let fail = |node: &str, reason: String| Err(Error::Graph { node: node.into(), reason });
-        if ![8, 16, 32].contains(&self.output_stride) {
-            return fail(BACKBONE, format!("output stride {} must be 8, 16 or 32", self.output_stride));
-        }
-        let rates = self.aspp.iter().flat_map(|aspp| &aspp.rates).chain(&self.multi_grid);
-        if let Some(rate) = rates.into_iter().find(|rate| !(1..=MAX_RATE).contains(*rate)) {
-            return fail(ASPP, format!("atrous rate {rate} must be between 1 and {MAX_RATE}"));
-        }
-        let convolutions = self.auxiliary.as_ref().map_or(0, |auxiliary| auxiliary.widths.len());
-        if convolutions > MAX_BRANCHES {
-            return fail(AUXILIARY, format!("{convolutions} convolutions; it must have at most {MAX_BRANCHES}"));
-        }
-        if !self.backbone.has_multi_grid() && self.multi_grid != [1, 1, 1] {
-            return fail(BACKBONE, format!("multi-grid {:?}: a MobileNet has none", self.multi_grid));
-        }
-        if let Backbone::MobilenetV3(layout) = &self.backbone
-            && let Some(block) = layout.blocks.iter().find(|block| ![3, 5].contains(&block.kernel))
-        {
-            return fail(BACKBONE, format!("kernel {} must be 3 or 5", block.kernel));
-        }
-        let eps = self.aspp.iter().map(|aspp| aspp.batch_norm_eps).chain([self.backbone.batch_norm_eps()]);
-        if let Some(eps) = eps.into_iter().find(|eps| !eps.is_finite() || *eps <= 0.0) {
-            return fail(BACKBONE, format!("batch norm epsilon {eps} must be positive"));
-        }
-        match &self.aspp {
-            None if self.decoder.is_some() || self.classes > 0 => {
-                fail(BACKBONE, "a backbone without an ASPP has no decoder and no classes".into())
-            }
-            Some(aspp) if aspp.rates.len() > MAX_BRANCHES => {
-                fail(ASPP, format!("{} atrous branches; it must have at most {MAX_BRANCHES}", aspp.rates.len()))
-            }
-            Some(aspp) if ![1, 3].contains(&aspp.projection_kernel) => {
-                fail(ASPP, format!("projection kernel {} must be 1 or 3", aspp.projection_kernel))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Backbone {
-    /// The variant's name where it is a published one, e.g. `xception65`; otherwise the family's.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Xception(layout) => layout.name(),
-            Self::MobilenetV2(_) => "mobilenet_v2",
-            Self::MobilenetV3(layout) => layout.name(),
-            Self::Resnet(layout) => layout.name(),
-        }
-    }
-
-    /// Epsilon of its batch norms.
-    pub fn batch_norm_eps(&self) -> f64 {
-        match self {
-            Self::Xception(layout) => layout.batch_norm_eps,
-            Self::MobilenetV2(layout) => layout.batch_norm_eps,
-            Self::MobilenetV3(layout) => layout.batch_norm_eps,
-            Self::Resnet(layout) => layout.batch_norm_eps,
-        }
-    }
-
-    /// Whether its last block has units that a multi-grid is about.
-    pub fn has_multi_grid(&self) -> bool {
-        matches!(self, Self::Xception(_) | Self::Resnet(_))
-    }
-}
-
-/// A 3×3 convolution of the head.
-fn head_conv(g: &mut Builder, x: Value, width: usize, rate: usize, convolution: Convolution) -> Value {
-    let depthwise = Conv::depthwise(g.channels(x)).dilation(rate);
-    let x = match convolution {
-        Convolution::Dense => {
-            return g.conv_bn_act("conv", x, Conv::dense(width, 3).dilation(rate), Activation::Relu);
-        }
-        Convolution::Separable => g.conv_bn_act("depthwise", x, depthwise, Activation::Relu),
-        Convolution::PlainSeparable => g.conv("depthwise", x, depthwise),
+/// The network as data. Its output is logits at the input's size; see [`LOGITS`] for the head's own resolution. That of
+/// a backbone without a head is its features, [`BACKBONE`].
+///
+/// # Errors
+/// [`Error::Graph`] or [`Error::NoSuchTap`] where the config describes no possible network.
+pub fn graph(network: &Network) -> Result<Graph> {
+    check_numbers(network)?;
+    let (mut g, image) = Builder::new(3, network.normalization);
+    let features = g.scope(BACKBONE, |g| match &network.backbone {
+        Backbone::Xception(layout) => xception::xception(g, image, layout, network),
+        Backbone::MobilenetV2(layout) => mobilenet_v2::mobilenet_v2(g, image, layout, network),
+        Backbone::MobilenetV3(layout) => mobilenet_v3::mobilenet_v3(g, image, layout, network),
+        Backbone::Resnet(layout) => resnet::resnet(g, image, layout, network),
+    });
+    let output = match &network.aspp {
+        Some(aspp) => head(&mut g, image, features, aspp, network),
+        None => features,
     };
-    g.conv_bn_act("pointwise", x, Conv::pointwise(width), Activation::Relu)
+    let graph = g.finish(output)?;
+    check_output_stride(network, &graph, features)?;
+    Ok(graph)
+}
+
+fn head(g: &mut Builder, image: Value, features: Value, aspp: &Aspp, network: &Network) -> Value {
+    g.batch_norm_eps(aspp.batch_norm_eps);
+    let mut x = g.scope(ASPP, |g| aspp::aspp(g, features, aspp, network.align_corners));
+    if let Some(config) = &network.decoder {
+        let low_level = g.tap(&format!("{BACKBONE}.{}", config.low_level));
+        x = g.scope(DECODER, |g| decoder::decoder(g, x, low_level, config, network.align_corners));
+    }
+    let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(network.classes).with_bias()));
+    let full = g.resize(logits, image, network.align_corners);
+    if let Some(config) = &network.auxiliary {
+        // Behind the output, which it is no part of: executors compute what their answer needs.
+        let features = g.tap(&format!("{BACKBONE}.{}", config.tap));
+        g.scope(AUXILIARY, |g| auxiliary::auxiliary(g, features, config, network.classes));
+    }
+    full
+}
+
+/// A backbone whose own strides step over the output stride, or never reach it, would quietly be another network.
+fn check_output_stride(network: &Network, graph: &Graph, features: Value) -> Result<()> {
+    const INPUT: usize = 513;
+    let Size { height, width } = graph.sizes(INPUT, INPUT)?[features.index()];
+    // A stem without padding loses a row.
+    let wanted = [INPUT.div_ceil(network.output_stride), INPUT / network.output_stride];
+    if height == width && wanted.contains(&height) {
+        return Ok(());
+    }
+    let reason = format!(
+        "its strides lead to {height}×{width} features of a {INPUT}×{INPUT} input, not to output stride {}",
+        network.output_stride
+    );
+    Err(Error::Graph { node: BACKBONE.into(), reason })
+}
+
+fn check_numbers(network: &Network) -> Result<()> {
+    let fail = |node: &str, reason: String| Err(Error::Graph { node: node.into(), reason });
+    if ![8, 16, 32].contains(&network.output_stride) {
+        return fail(BACKBONE, format!("output stride {} must be 8, 16 or 32", network.output_stride));
+    }
+    let rates = network.aspp.iter().flat_map(|aspp| &aspp.rates).chain(&network.multi_grid);
+    if let Some(rate) = rates.into_iter().find(|rate| !(1..=MAX_RATE).contains(*rate)) {
+        return fail(ASPP, format!("atrous rate {rate} must be between 1 and {MAX_RATE}"));
+    }
+    let convolutions = network.auxiliary.as_ref().map_or(0, |auxiliary| auxiliary.widths.len());
+    if convolutions > MAX_BRANCHES {
+        return fail(AUXILIARY, format!("{convolutions} convolutions; it must have at most {MAX_BRANCHES}"));
+    }
+    if !network.backbone.has_multi_grid() && network.multi_grid != [1, 1, 1] {
+        return fail(BACKBONE, format!("multi-grid {:?}: a MobileNet has none", network.multi_grid));
+    }
+    if let Backbone::MobilenetV3(layout) = &network.backbone
+        && let Some(block) = layout.blocks.iter().find(|block| ![3, 5].contains(&block.kernel))
+    {
+        return fail(BACKBONE, format!("kernel {} must be 3 or 5", block.kernel));
+    }
+    let eps = network.aspp.iter().map(|aspp| aspp.batch_norm_eps).chain([network.backbone.batch_norm_eps()]);
+    if let Some(eps) = eps.into_iter().find(|eps| !eps.is_finite() || *eps <= 0.0) {
+        return fail(BACKBONE, format!("batch norm epsilon {eps} must be positive"));
+    }
+    match &network.aspp {
+        None if network.decoder.is_some() || network.classes > 0 => {
+            fail(BACKBONE, "a backbone without an ASPP has no decoder and no classes".into())
+        }
+        Some(aspp) if aspp.rates.len() > MAX_BRANCHES => {
+            fail(ASPP, format!("{} atrous branches; it must have at most {MAX_BRANCHES}", aspp.rates.len()))
+        }
+        Some(aspp) if ![1, 3].contains(&aspp.projection_kernel) => {
+            fail(ASPP, format!("projection kernel {} must be 1 or 3", aspp.projection_kernel))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BlockPadding, DilationStart, MobileNetV2, MobileNetV3};
-    use crate::config::{Aspp, Backbone, Convolution, ImagePooling, Network, Normalization};
+    use super::graph;
+    use crate::config::{
+        Aspp, Backbone, BlockPadding, Convolution, DilationStart, ImagePooling, MobileNetV2, MobileNetV3, Network,
+        Normalization,
+    };
     use crate::graph::{Node, Op, Padding, Size};
 
     fn mobilenet_v2() -> Network {
@@ -205,12 +161,12 @@ mod tests {
 
     #[test]
     fn strides_that_step_over_the_output_stride_are_no_network() {
-        assert!(mobilenet_v2().graph().is_ok());
+        assert!(graph(&mobilenet_v2()).is_ok());
         for stride in [3, 100_000, usize::MAX] {
             let mut network = mobilenet_v2();
             let Backbone::MobilenetV2(layout) = &mut network.backbone else { unreachable!() };
             layout.blocks[1].stride = stride;
-            let error = network.graph().unwrap_err().to_string();
+            let error = graph(&network).unwrap_err().to_string();
             assert!(error.contains("not to output stride 16"), "{error}");
         }
     }
@@ -224,7 +180,7 @@ mod tests {
             Op::Conv(conv) if conv.groups > 1 => Some((conv.padding, conv.dilation)),
             _ => None,
         };
-        network.graph().unwrap().nodes().iter().filter_map(depthwise).skip(6).collect()
+        graph(&network).unwrap().nodes().iter().filter_map(depthwise).skip(6).collect()
     }
 
     /// `network/backbone/mobilenetv2.py` of VainF, `modeling/backbone/mobilenet.py` of jfzhang95.
@@ -248,7 +204,7 @@ mod tests {
         let mut network = mobilenet_v2();
         let Backbone::MobilenetV2(layout) = &mut network.backbone else { unreachable!() };
         (layout.padding, layout.padded_stem) = (BlockPadding::BeforeExpansion, false);
-        let graph = network.graph().unwrap();
+        let graph = graph(&network).unwrap();
         let sizes = graph.sizes(129, 129).unwrap();
         let size = |tap: &str| sizes[graph.tap(tap).unwrap().index()];
         assert_eq!(size("backbone.stem"), Size::new(64, 64));
@@ -267,7 +223,7 @@ mod tests {
             Op::Conv(conv) if conv.groups > 1 => Some((conv.kernel, conv.stride, conv.dilation, conv.padding)),
             _ => None,
         };
-        let graph = mobilenet_v3().graph().unwrap();
+        let graph = graph(&mobilenet_v3()).unwrap();
         let depthwise: Vec<_> = graph.nodes().iter().filter_map(depthwise).collect();
         assert_eq!(depthwise[3], (5, 2, 1, Padding::Symmetric(2)));
         assert_eq!(depthwise[11], (3, 1, 1, Padding::Symmetric(1)));
@@ -280,22 +236,22 @@ mod tests {
             let mut network = mobilenet_v3();
             let Backbone::MobilenetV3(layout) = &mut network.backbone else { unreachable!() };
             layout.blocks[3].kernel = kernel;
-            assert!(network.graph().unwrap_err().to_string().contains("must be 3 or 5"));
+            assert!(graph(&network).unwrap_err().to_string().contains("must be 3 or 5"));
         }
     }
 
     #[test]
     fn a_backbone_without_a_head_ends_in_its_features() {
         let headless = Network { aspp: None, classes: 0, ..mobilenet_v2() };
-        let graph = headless.graph().unwrap();
-        assert_eq!(graph.output(), graph.tap(super::BACKBONE).unwrap());
+        let features = graph(&headless).unwrap();
+        assert_eq!(features.output(), features.tap(super::BACKBONE).unwrap());
         let of_nothing = Network { classes: 21, ..headless };
-        assert!(of_nothing.graph().unwrap_err().to_string().contains("no decoder and no classes"));
+        assert!(graph(&of_nothing).unwrap_err().to_string().contains("no decoder and no classes"));
     }
 
     #[test]
     fn a_multi_grid_that_nothing_would_use_is_refused() {
         let network = Network { multi_grid: [1, 2, 4], ..mobilenet_v2() };
-        assert!(network.graph().unwrap_err().to_string().contains("a MobileNet has none"));
+        assert!(graph(&network).unwrap_err().to_string().contains("a MobileNet has none"));
     }
 }

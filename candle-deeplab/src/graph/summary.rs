@@ -114,8 +114,9 @@ impl fmt::Display for Summary {
 
 #[cfg(test)]
 mod tests {
-    use crate::arch::{MobileNetV2, ResNet, Xception};
+    use crate::arch;
     use crate::config::{Aspp, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization};
+    use crate::config::{MobileNetV2, ResNet, Xception};
     use crate::graph::Size;
 
     fn voc(backbone: Backbone, rates: &[usize], low_level: Option<&str>) -> Network {
@@ -154,14 +155,14 @@ mod tests {
 
     #[test]
     fn xception_65_costs_what_tensorflow_counts() {
-        let summary = xception_65().graph().unwrap().summary(513, 513).unwrap();
+        let summary = arch::graph(&xception_65()).unwrap().summary(513, 513).unwrap();
         assert_eq!(summary.params, 41_258_213);
         assert_eq!(format!("{:.3}", summary.macs as f64 / 1e9), "54.035");
     }
 
     #[test]
     fn other_networks_have_tensorflows_number_of_parameters() {
-        let params = |network: Network| network.graph().unwrap().summary(129, 129).unwrap().params;
+        let params = |network: Network| arch::graph(&network).unwrap().summary(129, 129).unwrap().params;
         let mobilenet = |multiplier| voc(Backbone::MobilenetV2(MobileNetV2::tensorflow(multiplier)), &[], None);
         assert_eq!(params(mobilenet(1.0)), 2_146_645);
         assert_eq!(params(mobilenet(0.5)), 714_325);
@@ -177,16 +178,16 @@ mod tests {
     fn the_output_stride_changes_sizes_but_no_parameters() {
         for (stride, side) in [(8, 65), (16, 33), (32, 17)] {
             let network = xception_65().at_output_stride(stride).unwrap();
-            let graph = network.graph().unwrap();
+            let graph = arch::graph(&network).unwrap();
             let features = graph.tap(crate::arch::BACKBONE).unwrap();
             assert_eq!(graph.sizes(513, 513).unwrap()[features.index()], Size::new(side, side));
-            assert_eq!(graph.params(), xception_65().graph().unwrap().params());
+            assert_eq!(graph.params(), arch::graph(&xception_65()).unwrap().params());
         }
     }
 
     #[test]
     fn the_text_has_a_row_a_layer_and_the_totals() {
-        let text = xception_65().graph().unwrap().summary(513, 513).unwrap().to_string();
+        let text = arch::graph(&xception_65()).unwrap().summary(513, 513).unwrap().to_string();
         assert!(text.contains("backbone.exit_flow.block2.sepconv1.depthwise"));
         assert!(text.ends_with("input 513×513: 41258213 parameters, 54.035 GMAC"), "{text}");
     }

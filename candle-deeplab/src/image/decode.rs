@@ -14,8 +14,8 @@ const MAX_SIDE: u32 = 1 << 16;
 /// The most memory that a decoder may ask for, in bytes: 350 megapixels of 8-bit RGB.
 const MAX_ALLOC: u64 = 1 << 30;
 
-/// Reads an image file: JPEG, PNG, WebP, BMP or TIFF, told apart by content and not by name, turned upright as its
-/// EXIF orientation says. The colour type is the file's.
+/// Reads an image file: JPEG, PNG, WebP, BMP, TIFF or GIF (its first frame), told apart by content and not by name, turned
+/// upright as its EXIF orientation says. The colour type is the file's.
 ///
 /// # Errors
 /// [`Error::Io`] where the file cannot be opened, [`Error::Image`] where it is none of these, is damaged, or is larger
@@ -188,7 +188,8 @@ mod tests {
     #[test]
     fn the_content_decides_the_format_and_the_name_does_not() {
         let image = DynamicImage::from(quarters());
-        for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff] {
+        let formats = [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::Gif];
+        for format in formats {
             let decoded = from_bytes(&encode(&image, format), "photo.jpg").unwrap();
             assert_eq!(decoded.to_rgb8(), quarters(), "{format:?}");
         }

@@ -3,9 +3,15 @@
 mod ade20k;
 mod cityscapes;
 mod file;
+mod palette;
+mod vivid;
 mod voc;
 
 use serde::{Deserialize, Serialize};
+
+pub use palette::read_palette;
+
+use crate::suggest;
 
 /// Label maps are 8-bit, so no network has more classes than this.
 pub const MAX_CLASSES: usize = 256;
@@ -106,6 +112,37 @@ impl Labels {
     pub fn classes_named(&self, name: &str) -> Vec<u8> {
         let same = |(_, known): &(u8, &String)| known.to_lowercase() == name.to_lowercase();
         (0..=u8::MAX).zip(&self.names).filter(same).map(|(class, _)| class).collect()
+    }
+
+    /// The classes that a user means, by name or by id: `person` or `15`.
+    ///
+    /// # Errors
+    /// A sentence that says which names come closest, and what there is.
+    ///
+    /// ```
+    /// use candle_deeplab::Labels;
+    ///
+    /// let voc = Labels::voc();
+    /// assert_eq!((voc.find("Person"), voc.find("15")), (Ok(vec![15]), Ok(vec![15])));
+    /// assert!(voc.find("persn").unwrap_err().contains("did you mean person?"));
+    /// ```
+    pub fn find(&self, class: &str) -> Result<Vec<u8>, String> {
+        let class = class.trim();
+        let named = self.classes_named(class);
+        if !named.is_empty() {
+            return Ok(named);
+        }
+        let ids = self.names.len();
+        match class.parse::<usize>() {
+            Ok(id) if id < ids => Ok(u8::try_from(id).into_iter().collect()),
+            Ok(_) => Err(format!("the model knows no class `{class}`: its ids are 0 to {}", ids.saturating_sub(1))),
+            Err(_) => {
+                let near = suggest::closest(class, self.names.iter().map(|name| vec![name.as_str()]));
+                let question = if near.is_empty() { ".".into() } else { suggest::question(&near) };
+                let (dataset, names) = (&self.dataset, self.names.join(", "));
+                Err(format!("the model knows no class `{class}`{question} The classes of `{dataset}` are {names}"))
+            }
+        }
     }
 
     /// How the class is drawn: black where it has no colour.
@@ -213,6 +250,26 @@ mod tests {
     fn classes_are_found_by_name() {
         let voc = Labels::voc();
         assert_eq!((voc.classes_named("Person"), voc.classes_named("tree")), (vec![15], vec![]));
+    }
+
+    #[test]
+    fn classes_are_found_by_name_or_by_id() {
+        let voc = Labels::voc();
+        assert_eq!((voc.find(" Cat "), voc.find("8"), voc.find("0")), (Ok(vec![8]), Ok(vec![8]), Ok(vec![0])));
+        for (class, says) in [
+            ("persn", "no class `persn`; did you mean person? The classes of `voc` are background, aeroplane"),
+            ("dogs", "did you mean dog?"),
+            ("tree", "no class `tree`. The classes of"),
+            ("21", "its ids are 0 to 20"),
+            ("-1", "no class `-1`. The classes"),
+            ("99999999999999999999999", "no class `99999999999999999999999`. The"),
+        ] {
+            let said = voc.find(class).unwrap_err();
+            assert!(said.contains(says), "{said}");
+        }
+        // A name that is a number is a name first.
+        let digits = Labels { names: vec!["1".into(), "0".into()], ..Labels::numbered(2) };
+        assert_eq!((digits.find("1"), digits.find("0")), (Ok(vec![0]), Ok(vec![1])));
     }
 
     #[test]

@@ -2,16 +2,20 @@
 
 use image::{Rgb, RgbImage};
 
+use super::style::{Palette, Style};
 use crate::segment::Segmentation;
 
 impl Segmentation {
-    /// Each pixel in the colour of its class, the background and ignored pixels too: what VOC's and Cityscapes' coloured
-    /// masks look like. For a file that other programs read back, [`Segmentation::write_mask`] is the better one.
-    pub fn colors(&self) -> RgbImage {
+    /// Each pixel in the colour that the labels give its class, the background and ignored pixels too: what VOC's and
+    /// Cityscapes' coloured masks look like. Of the style it is the legend that counts. For a file that other programs
+    /// read back, [`Segmentation::write_mask`] is the better one.
+    pub fn colors(&self, style: &Style) -> RgbImage {
         let palette = self.labels().png_palette();
         let width = self.width() as usize;
         let id_at = |x: u32, y: u32| usize::from(self.ids()[y as usize * width + x as usize]);
-        RgbImage::from_fn(self.width(), self.height(), |x, y| Rgb(palette[id_at(x, y)]))
+        let colors = RgbImage::from_fn(self.width(), self.height(), |x, y| Rgb(palette[id_at(x, y)]));
+        let look = self.look(&Style { palette: Palette::Labels, ..style.clone() });
+        self.with_legend(&look, style.legend, colors)
     }
 }
 
@@ -23,7 +27,7 @@ mod tests {
     #[test]
     fn every_pixel_has_its_classes_colour() {
         let ids = vec![0, 15, 255, 1];
-        let colors = Segmentation::new(ids, Labels::voc(), RgbImage::new(2, 2)).unwrap().colors();
+        let colors = Segmentation::new(ids, Labels::voc(), RgbImage::new(2, 2)).unwrap().colors(&Style::default());
         let expected = [[0, 0, 0], [192, 128, 128], [224, 224, 192], [128, 0, 0]];
         assert_eq!(colors.pixels().map(|pixel| pixel.0).collect::<Vec<_>>(), expected);
     }

@@ -38,6 +38,9 @@ pub(super) fn write_png(
     let mut encoder = png::Encoder::new(to, size.width(), size.height());
     encoder.set_color(color);
     encoder.set_depth(png::BitDepth::Eight);
+    // Ids repeat along rows and down columns: no filter helps, and the thorough way gains little.
+    encoder.set_compression(png::Compression::Fast);
+    encoder.set_filter(png::Filter::Up);
     if let Some(palette) = palette {
         encoder.set_palette(palette);
     }

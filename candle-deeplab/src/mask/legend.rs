@@ -1,38 +1,86 @@
 //! Which colour is which class.
 
-use std::convert::Infallible;
-
-use embedded_graphics::Pixel;
-use embedded_graphics::mono_font::iso_8859_1::{FONT_6X10, FONT_10X20};
-use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
-use embedded_graphics::pixelcolor::BinaryColor;
-use embedded_graphics::prelude::{DrawTarget, Drawable, OriginDimensions, Point, Size};
-use embedded_graphics::text::{Baseline, Text};
 use image::{Rgb, RgbImage};
 
 use super::Found;
+use super::style::{Legend, Look};
+use super::text::{CAPITALS, Text, mix, part, size_for, width_of};
 use crate::segment::Segmentation;
 
-/// How much of the photograph the panel hides.
-const PANEL_OPACITY: f32 = 0.65;
+const PAPER: [u8; 3] = [255; 3];
+const INK: [u8; 3] = [32, 35, 41];
+const FAINT: [u8; 3] = [106, 112, 122];
+
+/// Sizes in pixels, and what follows from them.
+struct Layout {
+    /// Of letters.
+    size: f32,
+    /// From a row's top to the next one's.
+    row: f32,
+    /// Around the rows.
+    margin: f32,
+}
+
+/// A class in a legend, or what stands for several.
+struct Entry {
+    color: Option<[u8; 3]>,
+    name: String,
+    share: String,
+}
 
 impl Segmentation {
-    /// Draws a panel with colour, name and share of the drawn classes ([`Segmentation::draws`]), the largest first, into
-    /// the lower left corner of a picture. Where there is no room for all, the last line says how many are missing; where
-    /// there are none, nothing is drawn. Letters beyond Latin-1 are shown as question marks.
-    pub fn draw_legend(&self, picture: &mut RgbImage) {
-        let found: Vec<Found> = self.found().into_iter().filter(|found| self.draws(found.class)).collect();
-        let palette = self.labels().png_palette();
-        let widest = found.iter().map(|found| found.name.chars().count()).max().unwrap_or(0);
-        let line = |found: &Found| Line {
-            color: Some(palette[usize::from(found.class)]),
-            text: format!("{:widest$} {:>7}", found.name, percent(found.share)),
+    /// The picture with its legend below it.
+    pub(super) fn with_legend(&self, look: &Look, legend: Legend, picture: RgbImage) -> RgbImage {
+        if legend == Legend::None {
+            return picture;
+        }
+        let layout = Layout::of(picture.width(), picture.height());
+        let mut found: Vec<Found> =
+            self.found().into_iter().filter(|found| look.drawn[usize::from(found.class)]).collect();
+        // The largest are first; in films that would change from frame to frame.
+        if matches!(legend, Legend::Rows(_)) {
+            found.sort_by_key(|found| found.class);
+        }
+        let entry = |class: u8, share: f64| Entry {
+            color: Some(look.colors[usize::from(class)]),
+            name: self.labels().name(class),
+            share: percent(share),
         };
-        let mut lines: Vec<Line> = found.iter().map(line).collect();
-        let layout = Layout::of(picture);
-        layout.shorten(&mut lines, picture.height());
-        if !lines.is_empty() {
-            layout.draw(&lines, picture);
+        let mut entries: Vec<Entry> = found.iter().map(|found| entry(found.class, found.share)).collect();
+        let columns = match legend {
+            // Columns that have room for any class are where they were in the last frame.
+            Legend::Rows(_) => {
+                let classes = (0..=u8::MAX).take(self.labels().names.len()).filter(|class| self.draws(*class));
+                layout.columns(&classes.map(|class| entry(class, 1.0)).collect::<Vec<_>>(), picture.width())
+            }
+            _ => layout.columns(&entries, picture.width()),
+        };
+        let rows = match legend {
+            Legend::Rows(rows) => rows as usize,
+            _ if columns.is_empty() => 0,
+            _ => entries.len().div_ceil(columns.len()),
+        };
+        shorten(&mut entries, rows * columns.len());
+        entries.iter_mut().for_each(|entry| layout.cut(entry, picture.width()));
+        let strip = layout.strip(rows);
+        let mut whole = RgbImage::from_pixel(picture.width(), picture.height() + strip, Rgb(PAPER));
+        let (above, _) = whole.split_at_mut(picture.as_raw().len());
+        above.copy_from_slice(&picture);
+        for (index, entry) in entries.iter().enumerate() {
+            let (row, column) = (index / columns.len(), index % columns.len());
+            let top = picture.height() as f32 + layout.margin + row as f32 * layout.row;
+            layout.draw(entry, [columns[column], top], &mut whole);
+        }
+        whole
+    }
+}
+
+impl Legend {
+    /// How much higher a picture of a size gets by a legend of so many rows; 0 where what is in the picture decides.
+    pub fn height(self, width: u32, height: u32) -> u32 {
+        match self {
+            Self::Rows(rows) => Layout::of(width, height).strip(rows as usize),
+            Self::None | Self::Below => 0,
         }
     }
 }
@@ -45,105 +93,83 @@ fn percent(share: f64) -> String {
     }
 }
 
-struct Line {
-    /// `None` for a line about lines.
-    color: Option<[u8; 3]>,
-    text: String,
-}
-
-/// Sizes in pixels of the picture.
-struct Layout {
-    font: &'static MonoFont<'static>,
-    /// Each of the font's pixels is a square of so many.
-    scale: u32,
-    /// From a line to the next.
-    line: u32,
-    /// Between the panel and the picture's edge, and between the panel's edge and its lines.
-    margin: u32,
+/// Leaves as many entries as there is room for; the last says how many are missing.
+fn shorten(entries: &mut Vec<Entry>, room: usize) {
+    if entries.len() > room {
+        let missing = entries.len() + 1 - room.max(1);
+        entries.truncate(room.saturating_sub(1));
+        if room > 0 {
+            entries.push(Entry { color: None, name: format!("and {missing} more"), share: String::new() });
+        }
+    }
 }
 
 impl Layout {
-    /// Letters are about a thirtieth of the picture's shorter side.
-    fn of(picture: &RgbImage) -> Self {
-        let shorter = picture.width().min(picture.height());
-        let font = if shorter < 300 { &FONT_6X10 } else { &FONT_10X20 };
-        let scale = (shorter / 500).max(1);
-        let height = scale * font.character_size.height;
-        Self { font, scale, line: height + height / 4, margin: height / 2 }
+    fn of(width: u32, height: u32) -> Self {
+        let size = 0.9 * size_for(width, height).max(12.0);
+        Self { size, row: (1.75 * size).round(), margin: (0.6 * size).round() }
     }
 
-    fn shorten(&self, lines: &mut Vec<Line>, height: u32) {
-        let room = (height.saturating_sub(4 * self.margin) / self.line) as usize;
-        if lines.len() > room {
-            let missing = lines.len() + 1 - room.max(1);
-            lines.truncate(room.saturating_sub(1));
-            if room > 0 {
-                lines.push(Line { color: None, text: format!("and {missing} more") });
+    /// How high the strip is.
+    fn strip(&self, rows: usize) -> u32 {
+        if rows == 0 { 0 } else { (rows as f32 * self.row + 2.0 * self.margin) as u32 }
+    }
+
+    /// Where the columns of a table of these entries begin; none where a picture is too narrow for anything.
+    fn columns(&self, entries: &[Entry], width: u32) -> Vec<f32> {
+        let (room, gap) = (self.room(width), 1.6 * self.size);
+        let widest = entries.iter().map(|entry| self.width(entry)).fold(0.0, f32::max).min(room);
+        let count = if room < 4.0 * self.size { 0 } else { ((room + gap) / (widest + gap)) as usize };
+        (0..count.min(entries.len())).map(|column| self.margin + column as f32 * (widest + gap)).collect()
+    }
+
+    /// How long a row may be.
+    fn room(&self, width: u32) -> f32 {
+        width as f32 - 2.0 * self.margin
+    }
+
+    /// Shortens a name that is wider than a picture.
+    fn cut(&self, entry: &mut Entry, width: u32) {
+        let mut letters: Vec<char> = entry.name.chars().collect();
+        while self.width(entry) > self.room(width) && letters.pop().is_some() {
+            entry.name = letters.iter().chain(&['…']).collect();
+        }
+    }
+
+    /// Where an entry's name, its share and its end are, from its beginning.
+    fn places(&self, entry: &Entry) -> [f32; 3] {
+        let name = if entry.color.is_some() { 1.5 * self.size } else { 0.0 };
+        let share = name + width_of(&entry.name, self.size) + 0.45 * self.size;
+        [name, share, share + width_of(&entry.share, self.size)]
+    }
+
+    fn width(&self, entry: &Entry) -> f32 {
+        self.places(entry)[2]
+    }
+
+    fn draw(&self, entry: &Entry, [left, top]: [f32; 2], picture: &mut RgbImage) {
+        let base = (top + (self.row + CAPITALS * self.size) / 2.0).round();
+        let [name, share, _] = self.places(entry).map(|place| left + place);
+        if let Some(color) = entry.color {
+            let side = (1.05 * self.size).round();
+            let corner = [left.round(), (top + (self.row - side) / 2.0).round()];
+            rounded(picture, corner, side, 0.22 * side, color);
+        }
+        Text::new(&entry.name, self.size, [name, base]).draw(picture, INK, None);
+        Text::new(&entry.share, self.size, [share, base]).draw(picture, FAINT, None);
+    }
+}
+
+/// Draws a square with round corners.
+fn rounded(picture: &mut RgbImage, [left, top]: [f32; 2], side: f32, radius: f32, color: [u8; 3]) {
+    for y in 0..side as u32 {
+        for x in 0..side as u32 {
+            let away = |at: u32| (f32::abs(at as f32 + 0.5 - side / 2.0) - (side / 2.0 - radius)).max(0.0);
+            let cover = (radius + 0.5 - away(x).hypot(away(y))).clamp(0.0, 1.0);
+            if let Some(pixel) = picture.get_pixel_mut_checked(left as u32 + x, top as u32 + y) {
+                mix(&mut pixel.0, color, part(cover));
             }
         }
-    }
-
-    fn draw(&self, lines: &[Line], picture: &mut RgbImage) {
-        let Self { line, margin, scale, .. } = *self;
-        let letter = scale * self.font.character_size.width;
-        let widest = lines.iter().map(|line| line.text.chars().count()).max().unwrap_or(0) as u32;
-        let swatch = scale * self.font.character_size.height;
-        let (width, height) = (3 * margin + swatch + widest * letter, 2 * margin + lines.len() as u32 * line);
-        let (left, top) = (margin, picture.height().saturating_sub(margin + height));
-        each(picture, [left, top], [width, height], |pixel| {
-            pixel.0 = pixel.0.map(|value| (f32::from(value) * (1.0 - PANEL_OPACITY)).round() as u8);
-        });
-        for (index, Line { color, text }) in lines.iter().enumerate() {
-            let (x, y) = (left + margin, top + margin + index as u32 * line);
-            if let Some(color) = color {
-                let [rim, inside] = [0, scale.max(swatch / 12)];
-                for (inset, color) in [(rim, [255; 3]), (inside, *color)] {
-                    let side = swatch - 2 * inset;
-                    each(picture, [x + inset, y + inset], [side; 2], |pixel| *pixel = Rgb(color));
-                }
-            }
-            let mut pen = Pen { picture, origin: [x + swatch + margin, y], scale };
-            let style = MonoTextStyle::new(self.font, BinaryColor::On);
-            // A pen writes on memory, which does not fail.
-            let Ok(_) = Text::with_baseline(text, Point::zero(), style, Baseline::Top).draw(&mut pen);
-        }
-    }
-}
-
-/// Changes the pixels of a rectangle, as far as it lies in the picture.
-fn each(picture: &mut RgbImage, [left, top]: [u32; 2], size: [u32; 2], change: impl Fn(&mut Rgb<u8>)) {
-    for y in top..(top + size[1]).min(picture.height()) {
-        for x in left..(left + size[0]).min(picture.width()) {
-            change(picture.get_pixel_mut(x, y));
-        }
-    }
-}
-
-/// Writes in white, enlarged.
-struct Pen<'a> {
-    picture: &'a mut RgbImage,
-    origin: [u32; 2],
-    scale: u32,
-}
-
-impl OriginDimensions for Pen<'_> {
-    fn size(&self) -> Size {
-        Size::new(self.picture.width() / self.scale, self.picture.height() / self.scale)
-    }
-}
-
-impl DrawTarget for Pen<'_> {
-    type Color = BinaryColor;
-    type Error = Infallible;
-
-    fn draw_iter<I: IntoIterator<Item = Pixel<BinaryColor>>>(&mut self, pixels: I) -> Result<(), Infallible> {
-        for Pixel(Point { x, y }, color) in pixels {
-            if let (BinaryColor::On, Ok(x), Ok(y)) = (color, u32::try_from(x), u32::try_from(y)) {
-                let corner = [self.origin[0] + x * self.scale, self.origin[1] + y * self.scale];
-                each(self.picture, corner, [self.scale; 2], |pixel| *pixel = Rgb([255; 3]));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -151,52 +177,85 @@ impl DrawTarget for Pen<'_> {
 mod tests {
     use super::*;
     use crate::labels::Labels;
+    use crate::mask::Style;
 
-    fn with_legend(ids: Vec<u8>, width: u32) -> (RgbImage, RgbImage) {
+    fn with_legend(ids: Vec<u8>, width: u32, legend: Legend) -> RgbImage {
         let photo = RgbImage::from_pixel(width, ids.len() as u32 / width, Rgb([100, 150, 200]));
         let segmentation = Segmentation::new(ids, Labels::voc(), photo).unwrap();
-        let mut picture = segmentation.image().clone();
-        segmentation.draw_legend(&mut picture);
-        (segmentation.image().clone(), picture)
+        let style = Style { min_share: 0.0, ..Style::default() };
+        segmentation.with_legend(&segmentation.look(&style), legend, segmentation.image().clone())
     }
 
     #[test]
-    fn the_panel_lies_in_the_lower_left_corner() {
-        let (photo, picture) = with_legend([vec![15; 90_000], vec![8; 70_000]].concat(), 400);
-        let count = |color| picture.pixels().filter(|pixel| pixel.0 == color).count();
-        // A swatch of 20×20 with a rim of one pixel for each class, and white letters.
-        assert_eq!((count([192, 128, 128]), count([64, 0, 0])), (18 * 18, 18 * 18));
-        assert!(count([255; 3]) > 500);
-        for (x, y, pixel) in picture.enumerate_pixels() {
-            let outside = !(10..250).contains(&x) || !(300..390).contains(&y);
-            assert!(!outside || pixel == photo.get_pixel(x, y), "{x} {y}");
+    fn the_picture_stays_and_a_strip_is_below_it() {
+        let picture = with_legend([vec![15; 90_000], vec![8; 70_000]].concat(), 400, Legend::Below);
+        assert!((420..470).contains(&picture.height()));
+        let colors = Labels::voc().vivid();
+        let count = |color: [u8; 3]| picture.pixels().filter(|pixel| pixel.0 == color).count();
+        for class in [15, 8] {
+            assert!(count(colors[class]) > 100, "a square of each class's color");
         }
+        assert!(picture.enumerate_pixels().all(|(_, y, pixel)| (y < 400) == (pixel.0 == [100, 150, 200])));
+        assert!(picture.enumerate_pixels().any(|(_, y, pixel)| y > 400 && pixel.0 == INK), "there are letters");
+    }
+
+    #[test]
+    fn classes_wrap_into_rows() {
+        let height = |classes: u8| {
+            let ids = (0..160_000).map(|i| (i % u32::from(classes) + 1) as u8).collect();
+            with_legend(ids, 400, Legend::Below).height() - 400
+        };
+        let (one, two, three) = (height(2), height(4), height(7));
+        assert!(one < two && two < three, "{one} {two} {three}");
     }
 
     #[test]
     fn the_background_needs_no_legend() {
-        let (photo, picture) = with_legend(vec![0; 160_000], 400);
-        assert_eq!(photo, picture);
+        assert_eq!(with_legend(vec![0; 160_000], 400, Legend::Below).height(), 400);
+        assert_eq!(with_legend(vec![15; 160_000], 400, Legend::None).height(), 400);
     }
 
     #[test]
-    fn pictures_of_any_size_have_room() {
-        for (width, height) in [(1, 1), (1, 90), (90, 1), (17, 33), (60, 60), (3000, 20)] {
-            let ids = (0..width * height).map(|i| (i % 20 + 1) as u8).collect();
-            with_legend(ids, width as u32);
+    fn a_films_legend_has_the_same_size_in_every_frame() {
+        let legend = Legend::Rows(2);
+        for ids in [vec![0; 160_000], vec![15; 160_000], (0..160_000).map(|i| (i % 21) as u8).collect()] {
+            let picture = with_legend(ids, 400, legend);
+            assert_eq!(picture.height(), 400 + legend.height(400, 400));
         }
     }
 
     #[test]
+    fn pictures_of_any_size_have_legends() {
+        for (width, height) in [(1, 1), (1, 90), (90, 1), (17, 33), (60, 60), (3000, 20)] {
+            for legend in [Legend::Below, Legend::Rows(1), Legend::Rows(0)] {
+                let ids = (0..width * height).map(|i| (i % 20 + 1) as u8).collect();
+                assert_eq!(with_legend(ids, width as u32, legend).width(), width as u32);
+            }
+        }
+    }
+
+    #[test]
+    fn a_picture_too_narrow_for_a_legend_has_none() {
+        assert_eq!(with_legend(vec![15; 30 * 40], 30, Legend::Below).height(), 40);
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let mut entry = Entry { color: Some([0; 3]), name: "a very long name ".repeat(9), share: "1.0 %".into() };
+        let layout = Layout::of(300, 200);
+        assert_eq!(layout.columns(std::slice::from_ref(&entry), 300).len(), 1);
+        layout.cut(&mut entry, 300);
+        assert!(entry.name.starts_with("a very long") && entry.name.ends_with('…'), "{}", entry.name);
+        assert!(layout.width(&entry) <= layout.room(300));
+    }
+
+    #[test]
     fn what_has_no_room_is_counted() {
-        let line = |index: u32| Line { color: Some([0; 3]), text: index.to_string() };
-        let layout = Layout { font: &FONT_6X10, scale: 1, line: 12, margin: 5 };
-        for (height, expected) in
-            [(20, ""), (32, "and 9 more"), (44, "0, and 8 more"), (128, "0, 1, 2, 3, 4, 5, 6, 7, 8")]
-        {
-            let mut lines: Vec<Line> = (0..9).map(line).collect();
-            layout.shorten(&mut lines, height);
-            assert_eq!(lines.into_iter().map(|line| line.text).collect::<Vec<_>>().join(", "), expected);
+        let entry = |index: u32| Entry { color: Some([0; 3]), name: index.to_string(), share: String::new() };
+        for (room, expected) in [(0, ""), (1, "and 9 more"), (2, "0, and 8 more"), (9, "0, 1, 2, 3, 4, 5, 6, 7, 8")] {
+            let mut entries: Vec<Entry> = (0..9).map(entry).collect();
+            shorten(&mut entries, room);
+            assert_eq!(entries.into_iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "), expected);
         }
     }
 }

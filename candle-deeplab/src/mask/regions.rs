@@ -40,7 +40,7 @@ impl Segmentation {
     /// The connected regions of all classes and of ignored pixels, in the order of their first pixels, row by row.
     /// Together they cover the image, each pixel once.
     pub fn regions(&self) -> Vec<Region> {
-        let components = Components::of(self);
+        let components = Components::of(self.ids(), self.width() as usize);
         let mut regions: Vec<Option<Region>> = vec![None; components.sizes.len()];
         let mut orphans: Vec<(usize, Ring)> = vec![];
         let mut traced = vec![false; self.ids().len()];
@@ -87,18 +87,17 @@ fn area(ring: &Ring) -> i64 {
 }
 
 /// Which 4-connected component each pixel belongs to, numbered by their first pixels.
-struct Components {
-    width: usize,
+pub(super) struct Components {
+    pub(super) width: usize,
     height: usize,
-    of: Vec<u32>,
-    sizes: Vec<u64>,
+    pub(super) of: Vec<u32>,
+    pub(super) sizes: Vec<u64>,
 }
 
 impl Components {
     /// Two passes: rows are joined to what is above them (union-find), then the roots are numbered. A root is the least
     /// of its provisional labels, so it comes first.
-    fn of(segmentation: &Segmentation) -> Self {
-        let (ids, width) = (segmentation.ids(), segmentation.width() as usize);
+    pub(super) fn of(ids: &[u8], width: usize) -> Self {
         let mut parents: Vec<u32> = vec![];
         let mut of = vec![0u32; ids.len()];
         for (index, &id) in ids.iter().enumerate() {
@@ -129,7 +128,7 @@ impl Components {
             *label = numbers[*label as usize];
             sizes[*label as usize] += 1;
         }
-        Self { width, height: segmentation.height() as usize, of, sizes }
+        Self { width, height: ids.len() / width, of, sizes }
     }
 
     /// `None` outside the image.

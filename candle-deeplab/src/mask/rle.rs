@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::labels::MAX_CLASSES;
-use crate::segment::Segmentation;
+use crate::segment::{Scores, Segmentation};
 
 /// The pixels of one class, as the COCO tools exchange them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,23 +16,15 @@ pub struct Rle {
     pub counts: String,
 }
 
-/// An annotation as `COCO.loadRes` reads them.
+/// A result as `COCO.loadRes` reads them. It has no `bbox` and no `area`: beside a box `loadRes` would take the area of the
+/// box for that of the pixels; without one it measures both.
 #[derive(Serialize)]
-struct Annotation<'a> {
-    image_id: ImageId<'a>,
+struct Result {
+    image_id: u64,
     category_id: u8,
     category_name: String,
     segmentation: Rle,
-    area: u64,
-    bbox: [u32; 4],
-}
-
-/// COCO numbers its images and calls their files so.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ImageId<'a> {
-    Number(u64),
-    Name(&'a str),
+    score: f64,
 }
 
 impl Segmentation {
@@ -57,28 +49,24 @@ impl Segmentation {
         found.map(|(class, counts)| (class, Rle { size, counts: counts.finish(width * height) })).collect()
     }
 
-    /// Writes the drawn classes ([`Segmentation::draws`]) as COCO results: a JSON array of annotations with `image_id`,
-    /// `category_id` (our class id), `category_name`, `segmentation`, `area` and `bbox` (x, y, width, height), which
-    /// `pycocotools` loads. `image_id` is `image`, as a number where it is one, as in COCO's `000000397133`.
+    /// Writes the drawn classes ([`Segmentation::draws`]) as COCO results, which `pycocotools` loads and evaluates: a JSON
+    /// array with an object for each class in the image, of `image_id`, `category_id` (our class id), `category_name`,
+    /// `segmentation` and `score`. `score` is the mean probability of the class over its pixels, or 1 without `scores`.
     ///
     /// # Errors
     /// Those of `to`.
-    pub fn write_rle(&self, mut to: impl Write, image: &str) -> io::Result<()> {
-        let extents = self.extents();
-        let annotation = |(class, segmentation): (u8, Rle)| {
-            let extent = extents[usize::from(class)]?;
-            Some(Annotation {
-                image_id: image.parse().map_or(ImageId::Name(image), ImageId::Number),
-                category_id: class,
-                category_name: self.labels().name(class),
-                segmentation,
-                area: extent.pixels,
-                bbox: extent.bbox,
-            })
+    pub fn write_rle(&self, mut to: impl Write, image_id: u64, scores: Option<&Scores>) -> io::Result<()> {
+        let means = scores.map(|scores| scores.mean_probabilities(self.ids())).transpose()?;
+        let score = |class: u8| means.as_ref().and_then(|means| means.get(usize::from(class))).copied().unwrap_or(1.0);
+        let result = |(category_id, segmentation): (u8, Rle)| Result {
+            image_id,
+            category_id,
+            category_name: self.labels().name(category_id),
+            segmentation,
+            score: score(category_id),
         };
         let drawn = self.rle().into_iter().filter(|(class, _)| self.draws(*class));
-        let annotations: Vec<_> = drawn.filter_map(annotation).collect();
-        serde_json::to_writer(&mut to, &annotations)?;
+        serde_json::to_writer(&mut to, &drawn.map(result).collect::<Vec<_>>())?;
         writeln!(to)
     }
 }
@@ -191,15 +179,13 @@ mod tests {
     #[test]
     fn results_have_what_coco_wants() {
         let mut bytes = vec![];
-        segmentation(3, vec![0, 15, 15, 255, 15, 0]).write_rle(&mut bytes, "000000397133").unwrap();
+        segmentation(3, vec![0, 15, 15, 255, 15, 0]).write_rle(&mut bytes, 397_133, None).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(json.as_array().unwrap().len(), 1);
         assert_eq!(json[0]["image_id"], 397_133);
         assert_eq!((&json[0]["category_id"], &json[0]["category_name"]), (&15.into(), &"person".into()));
-        assert_eq!((&json[0]["area"], &json[0]["bbox"]), (&3.into(), &serde_json::json!([1, 0, 2, 2])));
-        assert_eq!(json[0]["segmentation"]["size"], serde_json::json!([2, 3]));
-        let mut named = vec![];
-        segmentation(1, vec![15]).write_rle(&mut named, "cat").unwrap();
-        assert!(String::from_utf8(named).unwrap().contains(r#""image_id":"cat""#));
+        assert_eq!((&json[0]["score"], &json[0]["segmentation"]["size"]), (&1.0.into(), &serde_json::json!([2, 3])));
+        // `loadRes` would believe them.
+        assert!(json[0].get("bbox").is_none() && json[0].get("area").is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! How much of an image each class covers.
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::labels::MAX_CLASSES;
@@ -28,29 +29,49 @@ pub(super) struct Extent {
     pub(super) bbox: [u32; 4],
 }
 
+/// Where each class is, by its id.
+type Extents = [Option<Extent>; MAX_CLASSES];
+
+impl Extent {
+    /// Of two parts of a class.
+    fn join(a: Option<Self>, b: Option<Self>) -> Option<Self> {
+        let (Some(a), Some(b)) = (a, b) else { return a.or(b) };
+        let end = |extent: &Self, axis: usize| extent.bbox[axis] + extent.bbox[2 + axis];
+        let [left, top] = [0, 1].map(|axis| a.bbox[axis].min(b.bbox[axis]));
+        let [right, bottom] = [0, 1].map(|axis| end(&a, axis).max(end(&b, axis)));
+        Some(Self { pixels: a.pixels + b.pixels, bbox: [left, top, right - left, bottom - top] })
+    }
+}
+
 impl Segmentation {
     /// Whether overlays, outlines, polygons and run lengths show a class: all but the background and ignored pixels.
     pub fn draws(&self, class: u8) -> bool {
         ![self.labels().background, self.labels().ignore].contains(&Some(class))
     }
 
+    /// The number of pixels of each id.
+    pub(super) fn counts(&self) -> [u64; MAX_CLASSES] {
+        self.extents().map(|extent| extent.map_or(0, |extent| extent.pixels))
+    }
+
     /// Where each class is, by its id; `None` where it is not in the image.
-    pub(super) fn extents(&self) -> [Option<Extent>; MAX_CLASSES] {
-        let mut extents = [None; MAX_CLASSES];
-        for (ids, y) in self.ids().chunks_exact(self.width() as usize).zip(0..) {
-            for (&id, x) in ids.iter().zip(0..) {
-                let Extent { pixels, bbox: [left, top, width, height] } =
-                    extents[usize::from(id)].get_or_insert(Extent { pixels: 0, bbox: [x, y, 1, 1] });
-                *pixels += 1;
-                // Rows come from above, so only the sides may move outwards, and the bottom.
-                if x < *left {
-                    (*left, *width) = (x, *width + *left - x);
-                }
-                *width = (*width).max(x - *left + 1);
-                *height = y - *top + 1;
+    pub(super) fn extents(&self) -> Extents {
+        let width = self.width() as usize;
+        let row = |mut extents: Extents, (y, ids): (usize, &[u8])| {
+            let mut x = 0;
+            for run in ids.chunk_by(|a, b| a == b) {
+                let bbox = [x, y as u32, run.len() as u32, 1];
+                let here = Extent { pixels: run.len() as u64, bbox };
+                let extent = &mut extents[usize::from(run[0])];
+                *extent = Extent::join(*extent, Some(here));
+                x += run.len() as u32;
             }
-        }
-        extents
+            extents
+        };
+        let none = || [None; MAX_CLASSES];
+        let join = |a: Extents, b: Extents| std::array::from_fn(|id| Extent::join(a[id], b[id]));
+        let rows = self.ids().par_chunks_exact(width).enumerate();
+        rows.with_min_len(256).fold(none, row).reduce(none, join)
     }
 
     /// The classes that are in the image, the largest first. The background counts as a class.

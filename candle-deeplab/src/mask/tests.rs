@@ -39,6 +39,16 @@ fn run_lengths_boxes_and_areas_are_pycocotools() {
     assert_eq!(ours.collect::<Vec<_>>(), expected);
 }
 
+/// The results that `tests/golden/coco/make_golden.py` has pycocotools load and evaluate.
+#[test]
+fn results_are_those_that_pycocotools_evaluates() {
+    const GOLDEN: &str = include_str!("../../../tests/golden/coco/results.json");
+    let mut bytes = vec![];
+    segmentation().write_rle(&mut bytes, 397_133, None).unwrap();
+    let golden: Value = serde_json::from_str(GOLDEN).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), golden["results"]);
+}
+
 #[test]
 fn regions_are_shapelys() {
     let describe = |class: u8, pixels: u64, Polygon { exterior, holes }: &Polygon| {

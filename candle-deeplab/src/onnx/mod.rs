@@ -9,12 +9,12 @@ use std::path::Path;
 
 use prost::Message;
 
-use crate::config::Config;
+use crate::config::{CONFIG_FILE, Config};
 use crate::error::{Error, Result};
 use crate::exec::fold::Reader;
 use crate::exec::fuse::Fused;
 use crate::graph::{Graph, Size};
-use crate::model::{CONFIG_FILE, DeepLab};
+use crate::model::DeepLab;
 use lower::Lowering;
 use proto::{DataType, GraphProto, Model, OperatorSet, Property, ValueInfo};
 

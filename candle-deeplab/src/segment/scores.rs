@@ -85,6 +85,49 @@ impl Scores {
         self.read(|logits| label_map(logits, self.image))
     }
 
+    /// The size of the image.
+    pub fn image(&self) -> Size {
+        self.image
+    }
+
+    /// How likely one of `classes` is against the likeliest other class, at each pixel of an image of the size `to`: their
+    /// summed probability over that and the other's. It is above a half where one of them wins, at least.
+    ///
+    /// Log-odds are resized (bilinear, half-pixel), so that edges between the network's pixels are where logits have them.
+    pub(crate) fn probability_of(&self, classes: &[u8], to: Size) -> Result<Vec<f32>> {
+        /// Log-odds beyond are as good as certain.
+        const CERTAIN: f32 = 20.0;
+        let wanted: Vec<bool> =
+            (0..self.classes()).map(|class| classes.iter().any(|c| usize::from(*c) == class)).collect();
+        self.read(|logits| {
+            let width = logits.size.width;
+            let mut odds = vec![0.0; logits.size.area()];
+            odds.par_chunks_exact_mut(width).enumerate().for_each(|(y, odds)| {
+                // Of each pixel the greatest logits of both sides, and the wanted ones' sum, in parts of their greatest.
+                let (mut most, mut other) = (vec![f32::NEG_INFINITY; width], vec![f32::NEG_INFINITY; width]);
+                let row = |class: usize| &logits.data[class * logits.class_stride + y * logits.row_stride..][..width];
+                let score = |value: f32| if self.answer == Answer::Logits { value } else { value.ln() };
+                for (class, &wanted) in wanted.iter().enumerate() {
+                    let side = if wanted { &mut most } else { &mut other };
+                    side.iter_mut().zip(row(class)).for_each(|(most, value)| *most = most.max(score(*value)));
+                }
+                for class in (0..wanted.len()).filter(|class| wanted[*class]) {
+                    for (x, value) in row(class).iter().enumerate() {
+                        odds[x] += (score(*value) - most[x]).exp();
+                    }
+                }
+                for ((odds, most), other) in odds.iter_mut().zip(most).zip(other) {
+                    let value = most + odds.ln() - other;
+                    *odds = if value.is_nan() { -CERTAIN } else { value.clamp(-CERTAIN, CERTAIN) };
+                }
+            });
+            let plane = Logits { data: &odds, classes: 1, class_stride: 0, row_stride: width, ..*logits };
+            let mut values = rows(&plane, to, 0..to.height);
+            values.par_iter_mut().for_each(|value| *value = 1.0 / (1.0 + (-*value).exp()));
+            values
+        })
+    }
+
     /// Writes the probabilities at the image's size as a numpy array: f32 `[height, width, classes]`, so that
     /// `probabilities.argmax(-1)` is the label map, to rounding. Rows are computed as they are written.
     ///
@@ -93,23 +136,50 @@ impl Scores {
     /// # Errors
     /// Those of `to`.
     pub fn write_npy(&self, mut to: impl Write) -> io::Result<()> {
+        let Size { height, width } = self.image;
+        npy::write_header(&mut to, "<f4", &[height, width, self.classes()])?;
+        self.probabilities(|_, block| {
+            let bytes: Vec<u8> = block.iter().flat_map(|value| value.to_le_bytes()).collect();
+            to.write_all(&bytes)
+        })
+    }
+
+    /// The mean probability of each class over the pixels that a label map of the image's size gives it; NaN where there
+    /// are none.
+    pub(crate) fn mean_probabilities(&self, ids: &[u8]) -> io::Result<Vec<f64>> {
+        let (classes, width) = (self.classes(), self.image.width);
+        let mut sums = vec![(0.0f64, 0u64); classes];
+        self.probabilities(|from, block| {
+            for (id, pixel) in ids.iter().skip(from * width).zip(block.chunks_exact(classes)) {
+                // What a label map calls ignored has no probability.
+                if let (Some((sum, count)), Some(probability)) =
+                    (sums.get_mut(usize::from(*id)), pixel.get(usize::from(*id)))
+                {
+                    *sum += f64::from(*probability);
+                    *count += 1;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(sums.into_iter().map(|(sum, count)| sum / count as f64).collect())
+    }
+
+    /// Gives the probabilities of some rows after the other to `with`, [rows, width, classes], with the first row's number.
+    fn probabilities(&self, mut with: impl FnMut(usize, &[f32]) -> io::Result<()>) -> io::Result<()> {
         /// Rows that are computed at once.
         const BLOCK: usize = 32;
-        let Size { height, width } = self.image;
-        let classes = self.classes();
-        npy::write_header(&mut to, "<f4", &[height, width, classes])?;
-        let write = |logits: &Logits| {
+        let height = self.image.height;
+        let each = |logits: &Logits| {
             for from in (0..height).step_by(BLOCK) {
                 let mut block = rows(logits, self.image, from..(from + BLOCK).min(height));
                 if self.answer == Answer::Logits {
-                    block.par_chunks_exact_mut(classes).for_each(softmax);
+                    block.par_chunks_exact_mut(self.classes()).for_each(softmax);
                 }
-                let bytes: Vec<u8> = block.iter().flat_map(|value| value.to_le_bytes()).collect();
-                to.write_all(&bytes)?;
+                with(from, &block)?;
             }
             Ok(())
         };
-        self.read(write).map_err(io::Error::other)?
+        self.read(each).map_err(io::Error::other)?
     }
 }
 
@@ -162,5 +232,15 @@ mod tests {
             })
             .collect();
         assert_eq!(winners, high.label_map().unwrap());
+    }
+
+    #[test]
+    fn means_are_over_the_pixels_of_a_class() {
+        let values = [0.9, 0.5, 0.2, 0.1, 0.5, 0.8];
+        let scores = scores(&values, Answer::Probabilities, (2, 3, 1), Size::new(3, 1));
+        let means = scores.mean_probabilities(&[0, 0, 1]).unwrap();
+        assert!((means[0] - 0.7).abs() < 1e-6 && (means[1] - 0.8).abs() < 1e-6, "{means:?}");
+        let some = scores.mean_probabilities(&[255, 1, 1]).unwrap();
+        assert!(some[0].is_nan() && (some[1] - 0.65).abs() < 1e-6, "{some:?}");
     }
 }

@@ -69,6 +69,14 @@ impl Segmentation {
         Ok(Self { ids, labels, image: self.image.clone() })
     }
 
+    /// The same with other colours, one for each class in their order; what a palette has beyond is left out.
+    ///
+    /// # Errors
+    /// [`Error::Mask`] where there are too few.
+    pub fn with_palette(self, colors: Vec<[u8; 3]>) -> Result<Self> {
+        Ok(Self { labels: self.labels.with_palette(colors).map_err(Error::Mask)?, ..self })
+    }
+
     /// Columns of the label map and of the image.
     pub fn width(&self) -> u32 {
         self.image.width()

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::hub::{Digest, RepoId, sha256_of};
-use super::registry::{Location, list};
-use super::resolve::{Zoo, is_ours};
+use super::registry::{self, Location, Model, Source, list};
+use super::resolve::{Zoo, absolute, file_of, is_ours};
 use super::store::{Manifest, remove_folder, unless_gone};
 use super::{Error, Name};
+use crate::config::CONFIG_FILE;
 use crate::error::{Error as CrateError, Result};
-use crate::model::CONFIG_FILE;
 
 /// A model, or files of one, on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +24,10 @@ pub struct Cached {
     pub bytes: u64,
     /// How it was converted; `None` for a repo of the Hub.
     pub converted: Option<Manifest>,
+    /// The id of the registry's row that it is, or is a source of.
+    pub model: Option<&'static str>,
+    /// Whether it is used as it is: what another revision of the converter made is made anew when it is needed.
+    pub current: bool,
 }
 
 /// What [`Zoo::cache_verify`] found of one model.
@@ -50,17 +54,26 @@ impl Zoo<'_> {
     pub fn cache_list(&self) -> Result<Vec<Cached>> {
         let mut found = vec![];
         for (repo, path) in self.repos()? {
-            found.push(Cached { name: repo.to_string(), bytes: size_of(&path)?, path, converted: None });
+            let name = repo.to_string();
+            let published = |model: &&Model| {
+                let in_repo = |source: &Source| matches!(source.location, Location::Hub { repo, .. } if repo == name);
+                self.namespaced(model.id).as_ref() == Some(&name) || model.sources.iter().any(in_repo)
+            };
+            let model = list().iter().find(published).map(|model| model.id);
+            found.push(Cached { name, bytes: size_of(&path)?, path, converted: None, model, current: true });
         }
         for (path, manifest) in self.store().list()? {
+            let model = manifest.model.as_deref().and_then(registry::find).map(|model| model.id);
             let name = manifest.model.clone().unwrap_or_else(|| manifest.source.clone());
-            found.push(Cached { name, bytes: size_of(&path)?, path, converted: Some(manifest) });
+            let current = self.importer().is_none_or(|importer| importer.revision() == manifest.revision);
+            found.push(Cached { name, bytes: size_of(&path)?, path, converted: Some(manifest), model, current });
         }
         Ok(found)
     }
 
-    /// Removes a model from this machine, by the name that [`cache_list`](Self::cache_list) gives it or by any name that
-    /// [`resolve`](Self::resolve) knows. Gives what was removed.
+    /// Removes a model from this machine, by the name or the path that [`cache_list`](Self::cache_list) gives it, by any
+    /// name that [`resolve`](Self::resolve) knows, or by the path of the file that it was converted from. Gives what was
+    /// removed.
     ///
     /// Of a row of the registry that is what was converted and the namespace's repo; its authors' repo, which other
     /// programs may use, goes by its own name only. A repo goes as a whole.
@@ -77,6 +90,7 @@ impl Zoo<'_> {
                 names.extend(model.sources.iter().map(|source| match source.location {
                     Location::Hub { repo, revision, file } => format!("{repo}@{revision}:{file}"),
                     Location::Url { url, .. } => url.to_owned(),
+                    Location::Bundled => model.id.to_owned(),
                 }));
             }
             Ok(Name::Repo { repo, revision, file: None }) if revision == "main" => drop(names.insert(repo.to_string())),
@@ -92,9 +106,13 @@ impl Zoo<'_> {
             }
         }
         let of_repo = |source: &str| source.split_once('@').is_some_and(|(repo, _)| names.contains(repo));
+        let typed = Typed::new(name)?;
         let meant = |cached: &Cached| {
             let source = cached.converted.as_ref().map(|manifest| manifest.source.as_str());
-            names.contains(&cached.name) || source.is_some_and(|source| names.contains(source) || of_repo(source))
+            names.contains(&cached.name)
+                || source.is_some_and(|source| names.contains(source) || of_repo(source))
+                || typed.is(&cached.path)
+                || cached.converted.as_ref().is_some_and(|manifest| typed.became(manifest))
         };
         let meant: Vec<Cached> = self.cache_list()?.into_iter().filter(meant).collect();
         if meant.is_empty() {
@@ -150,6 +168,35 @@ impl Zoo<'_> {
         }
         repos.sort();
         Ok(repos)
+    }
+}
+
+/// A path that somebody typed, where it may be one.
+struct Typed {
+    path: PathBuf,
+    /// Without links, where there is something.
+    canonical: Option<PathBuf>,
+    /// The digest, where it is a file.
+    sha256: Option<String>,
+}
+
+impl Typed {
+    fn new(text: &str) -> Result<Self> {
+        let path = absolute(Path::new(text));
+        let sha256 = if path.is_file() { Some(sha256_of(&path)?) } else { None };
+        Ok(Self { canonical: path.canonicalize().ok(), path, sha256 })
+    }
+
+    /// Whether it leads to a folder.
+    fn is(&self, folder: &Path) -> bool {
+        self.canonical.is_some() && self.canonical == folder.canonicalize().ok()
+    }
+
+    /// Whether a model was converted from this file, as it is or as it was, or from a file of the same name and content.
+    fn became(&self, manifest: &Manifest) -> bool {
+        let Some(source) = file_of(&manifest.source) else { return false };
+        let same_content = self.sha256.as_ref() == Some(&manifest.sha256);
+        source == self.path || same_content && source.file_name() == self.path.file_name()
     }
 }
 

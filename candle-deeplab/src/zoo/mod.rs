@@ -30,6 +30,8 @@ mod archive;
 mod cache;
 mod error;
 #[cfg(feature = "hub")]
+mod files;
+#[cfg(feature = "hub")]
 pub mod hub;
 mod importer;
 #[cfg(feature = "hub")]
@@ -44,10 +46,12 @@ mod table;
 #[cfg(feature = "hub")]
 pub use cache::{Cached, Verified};
 pub use error::Error;
+#[cfg(feature = "hub")]
+pub use files::Files;
 pub use importer::{Hints, Import, Importer};
 #[cfg(feature = "hub")]
 pub use name::Name;
-pub use registry::{Evaluation, Kind, Location, Model, Source, get, list};
+pub use registry::{BUNDLED, Evaluation, Kind, Location, Model, Source, get, list};
 #[cfg(feature = "hub")]
 pub use resolve::{Resolved, Zoo};
 #[cfg(feature = "hub")]

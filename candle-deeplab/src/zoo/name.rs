@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::hub::{RepoId, check_file, check_revision};
-use super::registry::{self, Model};
+use super::registry::{self, BUNDLED, Model};
 use crate::error::Result;
 
 /// What a name means.
@@ -28,11 +28,15 @@ pub enum Name {
 }
 
 impl Name {
-    /// Understands a name. What is there on this machine is that; `endpoint` is the Hub's own address.
+    /// Understands a name. What is there on this machine is that, unless it is called [`BUNDLED`]; `endpoint` is the
+    /// Hub's own address.
     ///
     /// # Errors
     /// [`Error::Name`] with what it could have been.
     pub fn parse(name: &str, endpoint: &str) -> Result<Self> {
+        if name == BUNDLED {
+            return registry::get(name).map(Self::Model);
+        }
         let path = Path::new(name);
         if !name.is_empty() && path.exists() {
             return Ok(Self::Path(path.to_owned()));
@@ -112,6 +116,7 @@ mod tests {
             ("http://a.co/b.pth", Name::Url("http://a.co/b.pth".into())),
             ("src/lib.rs", Name::Path("src/lib.rs".into())),
             (".", Name::Path(".".into())),
+            ("bundled", Name::Model(registry::get("bundled").unwrap())),
         ] {
             assert_eq!(Name::parse(text, HUB).unwrap(), name, "{text}");
         }

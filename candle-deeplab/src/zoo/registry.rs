@@ -6,6 +6,7 @@ use super::error::Error;
 use super::importer::Hints;
 use super::table::MODELS;
 use crate::error::Result;
+use crate::suggest;
 
 /// A published model: a row of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -101,6 +102,8 @@ pub enum Location {
         /// The beginning of the file's SHA-256 in hex, where it is known.
         sha256: Option<&'static str>,
     },
+    /// Part of this crate: [`bundled`](crate::bundled).
+    Bundled,
 }
 
 impl std::fmt::Display for Location {
@@ -108,9 +111,13 @@ impl std::fmt::Display for Location {
         match self {
             Self::Hub { repo, revision, file } => write!(f, "{repo}@{revision}:{file}"),
             Self::Url { url, .. } => f.write_str(url),
+            Self::Bundled => f.write_str("part of this program"),
         }
     }
 }
+
+/// The name of the model that is part of this crate. A file or a folder of that name is `./bundled`.
+pub const BUNDLED: &str = "bundled";
 
 /// All models, those for segmentation first.
 ///
@@ -136,13 +143,9 @@ pub(super) fn find(name: &str) -> Option<&'static Model> {
 
 /// The error for a name that is none, with those that come closest.
 pub(super) fn unknown(name: &str) -> Error {
-    /// A suggestion further off is a surprise.
-    const FARTHEST: usize = 6;
-    let mut near: Vec<(usize, &str)> =
-        MODELS.iter().map(|model| (edits(name, model.id), model.id)).filter(|(edits, _)| *edits <= FARTHEST).collect();
-    near.sort_unstable();
-    let near: Vec<&str> = near.into_iter().take(3).map(|(_, id)| id).collect();
-    let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+    // Rows to segment with come first.
+    let names = |model: &Model| [&[model.id], model.aliases].concat();
+    let hint = suggest::question(&suggest::closest(name, MODELS.iter().map(names)));
     let reason = format!(
         "there is no model of that name, nor such a path{hint} (`candle-deeplab models` lists all; \
          a repo on the Hub is given as ORG/NAME)"
@@ -150,29 +153,15 @@ pub(super) fn unknown(name: &str) -> Error {
     Error::Name { name: name.into(), reason }
 }
 
-/// How many letters have to be changed, added or left out (Levenshtein).
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(100).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(100).enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::arch::{DilationStart, MobileNetV2, MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit, Xception};
-    use crate::config::{Aspp, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization};
+    use crate::config::{
+        Aspp, Backbone, ConcatOrder, Convolution, Decoder, DilationStart, ImagePooling, MobileNetV2, MultiGrid,
+        Network, Normalization, PoolPadding, ResNet, Stem, StridedUnit, Unit, Xception,
+    };
 
     #[test]
     fn ids_are_unique_and_aliases_unambiguous() {
@@ -190,10 +179,31 @@ mod tests {
         let error = get("deeplabv3plus-xception65-vok").unwrap_err().to_string();
         assert!(error.contains("did you mean deeplabv3plus-xception65-voc"), "{error}");
         assert!(!get("something else").unwrap_err().to_string().contains("did you mean"));
-        assert_eq!(
-            (edits("", "abc"), edits("abc", "abd"), edits("abc", "ac"), edits("kitten", "sitting")),
-            (3, 1, 1, 3)
-        );
+    }
+
+    #[test]
+    fn a_part_of_a_name_suggests_what_it_could_be_the_beginning_of() {
+        for (typed, suggested) in [
+            ("xception", &["deeplabv3plus-xception65-voc", "deeplabv3plus-xception65-cityscapes"][..]),
+            ("mobilenet", &["deeplabv3-mobilenetv2-voc", "deeplabv3-mobilenetv2-cityscapes"]),
+            ("moblienet", &["deeplabv3-mobilenetv2-voc"]),
+            ("resnet101-voc", &["deeplabv3-resnet101-voc"]),
+            ("deeplab", &["deeplabv3plus-xception65-voc", "deeplabv3-mobilenetv2-voc"]),
+            ("deeplabv3+", &["deeplabv3plus-xception65-voc", "deeplabv3plus-resnet101-cityscapes"]),
+            ("DeepLabV3Plus_Xception65_VOC", &["deeplabv3plus-xception65-voc"]),
+            ("mobilenet-v2", &["deeplabv3-mobilenetv2-voc"]),
+            // An alias that was misspelt.
+            ("xception65_coco_voc_trainagu", &["deeplabv3plus-xception65-voc"]),
+        ] {
+            let error = get(typed).unwrap_err().to_string();
+            let question = &error[error.find("did you mean").expect(&error)..];
+            for id in suggested {
+                assert!(question.contains(id), "{typed}: {question}");
+            }
+        }
+        for nothing in ["unet", "photo.jpg", "no-such-model", "segformer"] {
+            assert!(!get(nothing).unwrap_err().to_string().contains("did you mean"), "{nothing}");
+        }
     }
 
     /// torchvision's and mmsegmentation's file names end in the beginning of their digest.
@@ -218,7 +228,9 @@ mod tests {
     fn every_row_says_where_its_weights_are_and_what_they_reach() {
         for model in MODELS {
             assert!(!model.sources.is_empty(), "{}", model.id);
-            assert_eq!(model.evaluations.is_empty(), model.kind == Kind::Backbone, "{}", model.id);
+            // Nobody published what the bundled one reaches.
+            let unknown = model.kind == Kind::Backbone || model.id == BUNDLED;
+            assert_eq!(model.evaluations.is_empty(), unknown, "{}", model.id);
             assert!(model.evaluations.iter().all(|e| (0.0..=100.0).contains(&e.miou) && !e.scales.is_empty()));
             let classes = match model.dataset {
                 "imagenet" => 1000,
@@ -229,10 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn the_readmes_table_is_in_step() {
-        let readme = include_str!("../../../README.md");
+    fn the_table_in_the_docs_is_in_step() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/models.md");
+        let page = std::fs::read_to_string(page).unwrap();
         for model in MODELS.iter().filter(|model| model.kind == Kind::Segmentation) {
-            let row = readme.lines().find(|line| line.starts_with(&format!("| `{}` |", model.id))).unwrap_or_default();
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", model.id))).unwrap_or_default();
             for evaluation in model.evaluations {
                 assert!(row.contains(&format!("{} {}", evaluation.miou, evaluation.split)), "{}: {row}", model.id);
             }
@@ -314,7 +327,7 @@ mod tests {
             backbone,
             output_stride: model.output_stride,
             multi_grid: [1, 1, 1],
-            normalization: Normalization::BatchNorm,
+            normalization: if model.id == BUNDLED { Normalization::Folded } else { Normalization::BatchNorm },
             align_corners: true,
             aspp: (model.kind == Kind::Segmentation).then_some(aspp),
             decoder: decoder.filter(|_| model.kind == Kind::Segmentation),
@@ -328,7 +341,7 @@ mod tests {
         let mut checked = 0;
         for model in MODELS {
             let (Some(params), Some(macs)) = (model.params, model.macs) else { continue };
-            let summary = network(model).graph().unwrap().summary(model.input.0, model.input.1).unwrap();
+            let summary = crate::arch::graph(&network(model)).unwrap().summary(model.input.0, model.input.1).unwrap();
             let counted = |count: fn(&crate::graph::LayerSummary) -> u64| summary.layers.iter().map(count).sum::<u64>();
             assert_eq!((counted(|l| l.params), counted(|l| l.macs)), (params, macs), "{}", model.id);
             checked += 1;

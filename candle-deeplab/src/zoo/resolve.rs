@@ -10,10 +10,11 @@ use super::hub::{Digest, Event, Hub, Progress, RepoId, Settings, sha256_of, unwr
 use super::importer::{Hints, Import, Importer};
 use super::registry::{Location, Model};
 use super::store::{About, Content, Key, Store};
-use super::{Error, Name, archive};
+use super::{Error, Files, Name, archive};
 use crate::config::MAX_CONFIG_BYTES;
+use crate::config::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::error::Result;
-use crate::model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
+use crate::model::DeepLab;
 
 /// Files of weights that a repo may hold in another's format, the first choice first.
 const FOREIGN_FILES: [&str; 2] = [WEIGHTS_FILE, "pytorch_model.bin"];
@@ -41,8 +42,8 @@ pub struct Zoo<'a> {
 /// Where a model is, and how it got there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
-    /// The model directory.
-    pub dir: PathBuf,
+    /// Its files.
+    pub files: Files,
     /// Its row in the registry, if that is what was asked for.
     pub model: Option<&'static Model>,
     /// Where it comes from: an address, `org/name@revision`, or a path.
@@ -57,6 +58,8 @@ enum Place {
     Ours { repo: RepoId, revision: String },
     /// A file that has to be converted.
     Foreign { from: From, hints: Hints, name: String },
+    /// This crate.
+    Bundled,
 }
 
 enum From {
@@ -108,7 +111,7 @@ impl<'a> Zoo<'a> {
     /// # Errors
     /// As [`resolve`](Self::resolve) and [`DeepLab::load`].
     pub fn load(&self, name: &str, device: &Device) -> Result<DeepLab> {
-        DeepLab::load(self.resolve(name)?.dir, device)
+        self.resolve(name)?.files.load(device)
     }
 
     /// Loads a model of the registry.
@@ -120,7 +123,7 @@ impl<'a> Zoo<'a> {
             Some(found) => found,
             None => self.pull_named(&Name::Model(model))?,
         };
-        DeepLab::load(found.dir, device)
+        found.files.load(device)
     }
 
     /// The model directory of a name, which is fetched and converted where it is not in the cache. The network is not
@@ -158,8 +161,8 @@ impl<'a> Zoo<'a> {
 
     fn find_named(&self, name: &Name) -> Result<Option<Resolved>> {
         for place in self.places(name)? {
-            if let Some(dir) = self.find_at(&place)? {
-                return Ok(Some(resolved(name, &place, dir, true)));
+            if let Some(files) = self.find_at(&place)? {
+                return Ok(Some(resolved(name, &place, files, true)));
             }
         }
         Ok(None)
@@ -181,7 +184,7 @@ impl<'a> Zoo<'a> {
         let mut tried = vec![];
         for place in self.places(name)? {
             match self.fetch(name, &place) {
-                Ok(dir) => return Ok(resolved(name, &place, dir, false)),
+                Ok(files) => return Ok(resolved(name, &place, files, false)),
                 Err(crate::Error::Zoo(error)) => tried.push(error),
                 Err(error) => return Err(error),
             }
@@ -203,12 +206,18 @@ impl<'a> Zoo<'a> {
         Ok(match name {
             Name::Model(model) => {
                 let mut places = vec![];
-                if let Some(namespace) = &self.namespace {
+                // What is at hand needs no other copy.
+                let at_hand = model.sources.iter().any(|source| source.location == Location::Bundled);
+                if let (Some(namespace), false) = (&self.namespace, at_hand) {
                     let repo = RepoId::new(&format!("{namespace}/{}", model.id))?;
                     places.push(Place::Ours { repo, revision: "main".into() });
                 }
                 for source in model.sources {
                     let from = match source.location {
+                        Location::Bundled => {
+                            places.push(Place::Bundled);
+                            continue;
+                        }
                         Location::Hub { repo, revision, file } => {
                             From::Hub { repo: RepoId::new(repo)?, revision: revision.into(), file: file.into() }
                         }
@@ -243,37 +252,43 @@ impl<'a> Zoo<'a> {
         })
     }
 
-    fn find_at(&self, place: &Place) -> Result<Option<PathBuf>> {
+    fn find_at(&self, place: &Place) -> Result<Option<Files>> {
         match place {
+            Place::Bundled => Ok(Some(Files::Bundled)),
             Place::Ours { repo, revision } => {
                 let [config, weights] = [CONFIG_FILE, WEIGHTS_FILE].map(|file| self.hub.cached(repo, revision, file));
                 match (config?, weights?) {
-                    (Some(config), Some(_)) if is_ours(&config) => Ok(config.parent().map(Path::to_owned)),
+                    (Some(config), Some(_)) if is_ours(&config) => Ok(config.parent().map(directory)),
                     _ => {
                         for file in FOREIGN_FILES {
-                            if let Some(dir) = self.find_at(&foreign_in(repo, revision, file))? {
-                                return Ok(Some(dir));
+                            if let Some(files) = self.find_at(&foreign_in(repo, revision, file))? {
+                                return Ok(Some(files));
                             }
                         }
                         Ok(None)
                     }
                 }
             }
-            Place::Foreign { from, hints, name } => self.store.find(&key(from, hints, name)?, self.importer, None),
-        }
-    }
-
-    fn fetch(&self, name: &Name, place: &Place) -> Result<PathBuf> {
-        match place {
-            Place::Ours { repo, revision } => self.fetch_ours(name, repo, revision),
-            Place::Foreign { from, hints, name: label } => {
-                let model = if let Name::Model(model) = name { Some(*model) } else { None };
-                self.fetch_foreign(from, hints, label, model)
+            Place::Foreign { from, hints, name } => {
+                let dir = self.store.find(&key(from, hints, name)?, self.importer, None)?;
+                Ok(dir.map(Files::Directory))
             }
         }
     }
 
-    fn fetch_ours(&self, name: &Name, repo: &RepoId, revision: &str) -> Result<PathBuf> {
+    fn fetch(&self, name: &Name, place: &Place) -> Result<Files> {
+        let dir = match place {
+            Place::Bundled => return Ok(Files::Bundled),
+            Place::Ours { repo, revision } => return self.fetch_ours(name, repo, revision),
+            Place::Foreign { from, hints, name: label } => {
+                let model = if let Name::Model(model) = name { Some(*model) } else { None };
+                self.fetch_foreign(from, hints, label, model)?
+            }
+        };
+        Ok(Files::Directory(dir))
+    }
+
+    fn fetch_ours(&self, name: &Name, repo: &RepoId, revision: &str) -> Result<Files> {
         let ours = match self.hub.fetch(repo, revision, CONFIG_FILE) {
             Ok(config) if is_ours(&config.path) => Some(config),
             Ok(_) => None,
@@ -285,7 +300,7 @@ impl<'a> Zoo<'a> {
             // Of the same commit, whatever happens to the branch meanwhile.
             self.hub.fetch(repo, &config.commit, WEIGHTS_FILE)?;
             self.hub.moved(repo, revision, &config.commit)?;
-            return Ok(config.path.parent().map(Path::to_owned).unwrap_or_default());
+            return Ok(config.path.parent().map(directory).unwrap_or(Files::Directory(PathBuf::new())));
         }
         for file in FOREIGN_FILES {
             match self.fetch(name, &foreign_in(repo, revision, file)) {
@@ -298,21 +313,19 @@ impl<'a> Zoo<'a> {
     }
 
     fn fetch_foreign(&self, from: &From, hints: &Hints, name: &str, model: Option<&'static Model>) -> Result<PathBuf> {
-        let key = key(from, hints, name)?;
+        let (key, file) = (key(from, hints, name)?, describe(from));
         let Some(importer) = self.importer else {
             if let Some(dir) = self.store.find(&key, None, None)? {
                 return Ok(dir);
             }
             let way_out = "`weights-convert convert FILE --out DIR` makes a model directory of it; a program gives an \
                            importer, `zoo.with_importer(&weights_convert::WeightsConvert)`";
-            return Err(Error::Foreign { file: key.source, way_out }.into());
+            return Err(Error::Foreign { file, way_out }.into());
         };
         let progress = self.hub.progress();
         let import = |source: &Path, beside: Option<&Path>, out: &Path| {
-            progress(Event::Converting { what: &key.source });
-            importer
-                .import(&Import { source, beside, out, hints, model })
-                .map_err(|error| failed(error, &key.source, out))
+            progress(Event::Converting { what: &file });
+            importer.import(&Import { source, beside, out, hints, model }).map_err(|error| failed(error, &file, out))
         };
         // A branch may have moved on, a file here may have changed: the digest says whether it was this one.
         let convert_file = |file: &Path, beside: &[PathBuf]| {
@@ -373,6 +386,10 @@ impl<'a> Zoo<'a> {
         self.namespace.as_deref()
     }
 
+    pub(super) fn importer(&self) -> Option<&dyn Importer> {
+        self.importer
+    }
+
     pub(super) fn store(&self) -> &Store {
         &self.store
     }
@@ -386,16 +403,21 @@ fn content_of(file: &Path, beside: &[PathBuf]) -> Result<Content> {
 
 /// What is on this machine already.
 fn local(dir: PathBuf) -> Resolved {
-    Resolved { source: dir.display().to_string(), dir, model: None, cached: true }
+    Resolved { source: dir.display().to_string(), files: Files::Directory(dir), model: None, cached: true }
 }
 
-fn resolved(name: &Name, place: &Place, dir: PathBuf, cached: bool) -> Resolved {
+fn resolved(name: &Name, place: &Place, files: Files, cached: bool) -> Resolved {
     let model = if let Name::Model(model) = name { Some(*model) } else { None };
     let source = match place {
         Place::Ours { repo, revision } => format!("{repo}@{revision}"),
         Place::Foreign { from, .. } => describe(from),
+        Place::Bundled => files.to_string(),
     };
-    Resolved { dir, model, source, cached }
+    Resolved { files, model, source, cached }
+}
+
+fn directory(dir: &Path) -> Files {
+    Files::Directory(dir.to_owned())
 }
 
 fn describe(from: &From) -> String {
@@ -414,10 +436,25 @@ fn foreign_in(repo: &RepoId, revision: &str, file: &str) -> Place {
 /// Where a foreign file's model is in the store. A file here is known by its content, and may change.
 fn key(from: &From, hints: &Hints, name: &str) -> Result<Key> {
     let source = match from {
-        From::File(path) => format!("{} ({})", path.display(), &sha256_of(path)?[..16]),
+        From::File(path) => format!("{} ({})", absolute(path).display(), &sha256_of(path)?[..DIGITS]),
         other => describe(other),
     };
     Ok(Key::new(name, source, hints))
+}
+
+/// Digits of a digest that tell a file here from what it was before.
+const DIGITS: usize = 16;
+
+/// The path of the file here that such a source is; `None` for an address or a file of the Hub.
+pub(super) fn file_of(source: &str) -> Option<&Path> {
+    let (path, digest) = source.strip_suffix(')')?.rsplit_once(" (")?;
+    let is_digest = digest.len() == DIGITS && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_digest.then_some(Path::new(path))
+}
+
+/// The same path from whatever folder it is looked at.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The model directory that a path means: it, or the folder of one of its files.

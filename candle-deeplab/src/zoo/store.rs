@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::hub::{Lock, Progress, make_folder_of, sha256, sha256_of, unwritable_at, with_suffix};
 use super::importer::{Hints, Importer};
 use super::registry::Model;
+use crate::config::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::error::{Error as CrateError, Result};
-use crate::model::{CONFIG_FILE, WEIGHTS_FILE};
 
 /// The name of a converted model's manifest.
 const MANIFEST_FILE: &str = "manifest.json";

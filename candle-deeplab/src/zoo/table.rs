@@ -1,7 +1,7 @@
 //! The registry's rows. Every number but parameters and multiply-adds (which are ours, and tested) is the publisher's.
 
 use super::importer::Hints;
-use super::registry::{Evaluation, Kind, Location, Model, Source};
+use super::registry::{BUNDLED, Evaluation, Kind, Location, Model, Source};
 
 const DEEPLAB_V3: &str = "https://arxiv.org/abs/1706.05587";
 const DEEPLAB_V3_PLUS: &str = "https://arxiv.org/abs/1802.02611";
@@ -79,6 +79,17 @@ const IMAGENET: Model = Model {
 };
 
 pub(super) static MODELS: &[Model] = &[
+    Model {
+        id: BUNDLED,
+        aliases: &[],
+        description: "Google's small, once quantised model for photographs, which is part of this program",
+        backbone: "mobilenetv2",
+        params: Some(2_097_013),
+        macs: Some(2_740_709_056),
+        paper: MOBILENET_V2,
+        sources: &[Source { location: Location::Bundled, hints: Hints::NONE }],
+        ..VOC
+    },
     Model {
         id: "deeplabv3plus-xception65-voc",
         aliases: &["xception65-voc", "xception65_coco_voc_trainaug"],

@@ -1,6 +1,6 @@
 //! Backbones as their layers in a file tell them.
 
-use candle_deeplab::arch::{
+use candle_deeplab::config::{
     EntryBlock, InvertedResidual, MobileNetV2, MobileNetV3, ResNet, SqueezedResidual, Stem, Unit, Xception,
 };
 

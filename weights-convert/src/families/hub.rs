@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_deeplab::arch::MobileNetV2;
+use candle_deeplab::config::MobileNetV2;
 use candle_deeplab::config::{Backbone, Filter, Preprocessing, SizeRule};
 use candle_deeplab::labels::Labels;
 use serde::Deserialize;

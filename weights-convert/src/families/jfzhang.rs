@@ -1,7 +1,7 @@
 //! jfzhang95/pytorch-deeplab-xception, with its ResNet, Xception and MobileNetV2.
 
-use candle_deeplab::arch::{BlockPadding, DilationStart, MobileNetV2, ResNet, Xception};
 use candle_deeplab::config::{Backbone, ConcatOrder, Convolution, ImagePooling};
+use candle_deeplab::config::{BlockPadding, DilationStart, MobileNetV2, ResNet, Xception};
 
 use super::layers::Layers;
 use super::names::{Rule, rule};

@@ -1,8 +1,8 @@
 //! mmsegmentation's DeepLabv3+ (`DepthwiseSeparableASPPHead`) and DeepLabv3 (`ASPPHead`) with ResNetV1c, ResNet or
 //! MobileNetV2.
 
-use candle_deeplab::arch::{DilationStart, MobileNetV2, MultiGrid, ResNet, Unit};
 use candle_deeplab::config::{ConcatOrder, Convolution, ImagePooling};
+use candle_deeplab::config::{DilationStart, MobileNetV2, MultiGrid, ResNet, Unit};
 
 use super::names::{Rule, rule};
 use super::network::{Habits, RATES};

@@ -21,6 +21,7 @@ mod vainf;
 
 use std::collections::BTreeSet;
 
+use candle_deeplab::arch;
 use candle_deeplab::config::{Backbone, Config, Network};
 use candle_deeplab::graph::{Op, Param, Role};
 
@@ -118,8 +119,22 @@ pub struct Options {
     /// Keep the auxiliary head that some networks were trained with. [`AUXILIARY`](candle_deeplab::arch::AUXILIARY) is
     /// the tap of its logits then; the answer stays the same.
     pub keep_auxiliary: bool,
+    /// What the weights are stored as.
+    pub dtype: WeightType,
     /// For the model card.
     pub card: Card,
+}
+
+/// The numbers that a converted model stores. Executors widen them to f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WeightType {
+    /// 32 bits: the values as they were.
+    #[default]
+    F32,
+    /// 16 bits, 11 of them precise, up to 65504: about half the size. Values are rounded to the nearest. Kernels with
+    /// fewer than 32 products in a sum (depthwise ones, most stems), biases and norms stay in f32: there, rounding does
+    /// not average out, and they are few.
+    F16,
 }
 
 /// What a model card says that no file of weights tells. What is not known stays out of it.
@@ -185,7 +200,7 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
         path: checkpoint.path().to_owned(),
         reason: error.to_string(),
     };
-    let graph = network.graph().map_err(unloadable)?;
+    let graph = arch::graph(&network).map_err(unloadable)?;
     let sources = graph.params().into_iter().map(|param| layers.source(&graph, param)).collect::<Result<Vec<_>>>()?;
     let config = recipe::config(checkpoint, family.name, network, input, known, &mut decisions)?;
 
@@ -270,7 +285,7 @@ fn fits(found: &[usize], wanted: &[usize]) -> bool {
 
 /// Where the file holds the graph too, each convolution strides and dilates there as it does in ours.
 fn check_geometry(checkpoint: &Checkpoint, network: &Network, sources: &[Source]) -> Result<()> {
-    let graph = network.graph()?;
+    let graph = arch::graph(network)?;
     for Source { param, name, .. } in sources.iter().filter(|s| s.param.role == Role::Kernel) {
         let (Some(theirs), Op::Conv(ours)) = (checkpoint.geometry().convs.get(name), graph.node(param.node).op) else {
             continue;

@@ -1,6 +1,6 @@
 //! The network that a file's layers, its family's habits and the user's flags add up to.
 
-use candle_deeplab::arch::MobileNetV3;
+use candle_deeplab::config::MobileNetV3;
 use candle_deeplab::config::{
     Aspp, Auxiliary, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization,
 };
@@ -9,6 +9,7 @@ use super::hub::Beside;
 use super::layers::Layers;
 use super::{Decision, Options};
 use crate::error::{Error, Result};
+use crate::read::{Checkpoint, Corners};
 
 /// What a family does that its files do not tell.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +78,7 @@ pub(super) fn network(
     let output_stride = output_stride(&last, known, decisions);
     let multi_grid = multi_grid(&last, &backbone, habits, options, decisions)?;
     let auxiliary = auxiliary(layers, &backbone, options, decisions)?;
-    let align_corners = align_corners(habits, options, decisions);
+    let align_corners = align_corners(layers.checkpoint, habits, options, decisions)?;
     let aspp = if habits.headless {
         None
     } else {
@@ -139,14 +140,39 @@ fn auxiliary(
     Ok(Some(Auxiliary { tap: tap.into(), widths }))
 }
 
-fn align_corners(habits: &Habits, options: &Options, decisions: &mut Vec<Decision>) -> bool {
-    let (value, because) = match options.align_corners {
-        _ if habits.headless => return habits.align_corners,
-        Some(told) => (told, "--align-corners"),
-        None => (habits.align_corners, "not in the file: the family's rule; --align-corners changes it"),
+fn align_corners(
+    checkpoint: &Checkpoint,
+    habits: &Habits,
+    options: &Options,
+    decisions: &mut Vec<Decision>,
+) -> Result<bool> {
+    if habits.headless {
+        return Ok(habits.align_corners);
+    }
+    let mut resizes = checkpoint.geometry().resizes.iter();
+    let graph = match (resizes.next(), resizes.next()) {
+        (None, _) => None,
+        (Some(Corners::Aligned), None) => Some(Ok(true)),
+        (Some(Corners::HalfPixel), None) => Some(Ok(false)),
+        (Some(Corners::UpperLeft), None) => Some(Err("with neither align_corners nor half_pixel_centers")),
+        (Some(_), Some(_)) => Some(Err("in several ways")),
+    };
+    let (value, because) = match (options.align_corners, graph) {
+        (Some(told), Some(graph)) if graph != Ok(told) => {
+            (told, "--align-corners; the file's graph resizes in another way")
+        }
+        (Some(told), _) => (told, "--align-corners"),
+        (None, Some(Ok(graph))) => (graph, "the resizes in the file's graph"),
+        (None, Some(Err(how))) => {
+            let what = format!(
+                "its graph resizes {how}, which no network here does; choose the way that comes closest with --align-corners"
+            );
+            return Err(Error::Unsupported { path: checkpoint.path().to_owned(), what });
+        }
+        (None, None) => (habits.align_corners, "not in the file: the family's rule; --align-corners changes it"),
     };
     decisions.push(Decision { what: "align corners", value: value.to_string(), because: because.into() });
-    value
+    Ok(value)
 }
 
 /// How the 3×3 convolution of a scope is made, where there is one.

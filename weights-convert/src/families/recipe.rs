@@ -7,7 +7,7 @@ use super::Decision;
 use super::hub::Beside;
 use super::network::Known;
 use crate::error::{Error, Result};
-use crate::read::Checkpoint;
+use crate::read::{Checkpoint, InputScale};
 
 /// What a family feeds a network.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,11 @@ fn labels(classes: usize, known: Known, decisions: &mut Vec<Decision>) -> Result
         (Some(told), _) => {
             let labels = match Labels::builtin(told) {
                 Some(labels) => labels,
-                None => Labels::from_file(std::path::Path::new(told))?,
+                None if std::path::Path::new(told).exists() => Labels::from_file(std::path::Path::new(told))?,
+                None => {
+                    let reason = format!("`{told}` is neither a file nor one of {}", Labels::BUILTIN.join(", "));
+                    return Err(Error::Flag { flag: "--labels", reason });
+                }
             };
             (labels, "--labels".to_owned())
         }
@@ -97,11 +101,22 @@ fn preprocessing(
         decisions.push(Decision { what: "input", value: in_words(told.size), because });
         return Ok(told);
     }
-    decisions.push(Decision {
-        what: "pixels",
-        value: words.into(),
-        because: "the family's rule for this backbone".into(),
-    });
+    let (mean, std) = match checkpoint.geometry().input_scale {
+        None => {
+            let because = "the family's rule for this backbone".into();
+            decisions.push(Decision { what: "pixels", value: words.into(), because });
+            (mean, std)
+        }
+        Some(input) => {
+            let InputScale { scale, zero_point, .. } = input;
+            let (mean, std) = (input.mean(), input.std());
+            let because = format!(
+                "the file's input: integers of scale {scale} and zero point {zero_point}; the family's rule is {words}"
+            );
+            decisions.push(Decision { what: "pixels", value: format!("(RGB − {mean}) / {std}"), because });
+            ([mean; 3], [std; 3])
+        }
+    };
     let fixed = checkpoint.geometry().input_size;
     let size = |default| options.input_size.unwrap_or(default);
     let told = beside.and_then(Beside::image_size);

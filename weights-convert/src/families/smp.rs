@@ -1,8 +1,8 @@
 //! segmentation_models_pytorch's DeepLabV3Plus and DeepLabV3, with its own ResNets and MobileNetV2, or timm's ResNets and
 //! Xceptions (`tu-resnet101`, `tu-xception65`).
 
-use candle_deeplab::arch::{DilationStart, ResNet};
 use candle_deeplab::config::{ConcatOrder, Convolution, ImagePooling};
+use candle_deeplab::config::{DilationStart, ResNet};
 
 use super::layers::Layers;
 use super::names::{Rule, rule};

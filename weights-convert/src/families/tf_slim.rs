@@ -1,8 +1,8 @@
 //! TensorFlow DeepLab (`tensorflow/models`, `research/deeplab`), which builds on TF-Slim's variable scopes: V2
 //! checkpoints, frozen graphs and TFLite files of Xception, MobileNetV2 and ResNet v1 networks.
 
-use candle_deeplab::arch::{MobileNetV2, ResNet, Stem, Xception};
 use candle_deeplab::config::{Backbone, ConcatOrder, Convolution, ImagePooling};
+use candle_deeplab::config::{MobileNetV2, ResNet, Stem, Xception};
 
 use super::layers::Layers;
 use super::names::{Rule, scope};

@@ -1,7 +1,7 @@
 //! timm's backbones, trained on ImageNet: no segmentation networks, but what to start training one from. torchvision's
 //! ResNets have the same names and compute the same.
 
-use candle_deeplab::arch::Xception;
+use candle_deeplab::config::Xception;
 use candle_deeplab::config::{Backbone, ConcatOrder, Convolution, ImagePooling};
 
 use super::layers::Layers;

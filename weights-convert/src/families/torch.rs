@@ -1,9 +1,9 @@
 //! What the PyTorch families share: module names of ResNets and of the head that torchvision wrote and VainF took over.
 
-use candle_deeplab::arch::{
+use candle_deeplab::config::Backbone;
+use candle_deeplab::config::{
     BlockPadding, DilationStart, MobileNetV2, MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit,
 };
-use candle_deeplab::config::Backbone;
 
 use super::layers::Layers;
 use super::names::{Rule, rule};

@@ -1,7 +1,7 @@
 //! torchvision's DeepLabv3 (`torchvision/models/segmentation/deeplabv3.py`).
 
-use candle_deeplab::arch::MobileNetV3;
 use candle_deeplab::config::Backbone;
+use candle_deeplab::config::MobileNetV3;
 
 use super::names::{Rule, rule};
 use super::network::{Habits, RATES};

@@ -1,7 +1,7 @@
 //! transformers' `MobileNetV2ForSemanticSegmentation`, as on the Hugging Face Hub.
 
-use candle_deeplab::arch::MobileNetV2;
 use candle_deeplab::config::Backbone;
+use candle_deeplab::config::MobileNetV2;
 
 use super::names::{Rule, rule};
 use super::network::Habits;

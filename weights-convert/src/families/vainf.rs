@@ -1,6 +1,6 @@
 //! VainF/DeepLabV3Plus-Pytorch.
 
-use candle_deeplab::arch::{BlockPadding, DilationStart, MobileNetV2};
+use candle_deeplab::config::{BlockPadding, DilationStart, MobileNetV2};
 use candle_deeplab::config::{ConcatOrder, Convolution, ImagePooling};
 
 use super::layers::Layers;

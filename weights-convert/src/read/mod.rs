@@ -46,7 +46,7 @@ mod torch_zip;
 mod varint;
 
 pub use dtype::DType;
-pub use tensor::{ConvGeometry, Geometry, RawTensor, TensorInfo};
+pub use tensor::{ConvGeometry, Corners, Geometry, InputScale, RawTensor, TensorInfo};
 
 /// The formats that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! What a file says of a tensor, and the tensor itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::DType;
 use super::quantization::Quantization;
@@ -111,11 +111,52 @@ pub struct ConvGeometry {
     pub dilation: (usize, usize),
 }
 
+/// Where a bilinear resize finds the pixels of its output among those of its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Corners {
+    /// The corner pixels of both lie on each other: `align_corners`.
+    Aligned,
+    /// Pixels are areas, and the corners of the areas lie on each other: `half_pixel_centers`, and what PyTorch does
+    /// without `align_corners`.
+    HalfPixel,
+    /// Only the upper left corner pixels lie on each other: what TensorFlow 1 does without `align_corners`.
+    UpperLeft,
+}
+
+/// What the integers at the image input of a graph stand for: `(q − zero_point) · scale`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InputScale {
+    /// A finite, positive number.
+    pub scale: f32,
+    /// The integer that stands for zero.
+    pub zero_point: i64,
+    /// The smallest integer of the type: 0 for uint8, −128 for int8. It is a black pixel.
+    pub lowest: i64,
+}
+
+impl InputScale {
+    /// What is to be subtracted from a pixel of 0–255, so that `(pixel − mean) / std` is what the integer stands for.
+    #[allow(clippy::cast_precision_loss)] // zero points are of 8 bits
+    pub fn mean(&self) -> f32 {
+        (self.zero_point - self.lowest) as f32
+    }
+
+    /// What it is to be divided by then.
+    pub fn std(&self) -> f32 {
+        self.scale.recip()
+    }
+}
+
 /// What a graph file tells beyond its tensors; empty for files that hold tensors only.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Geometry {
     /// Height and width of the image that the graph takes, where it takes one size only.
     pub input_size: Option<(usize, usize)>,
+    /// What the pixels of that image stand for, where they are integers with a scale (TFLite).
+    pub input_scale: Option<InputScale>,
+    /// The ways in which the graph resizes (TFLite), but for the image itself. Resizes whose result does not depend on the
+    /// way, those of one pixel and those to the same size, count only where there are no others.
+    pub resizes: BTreeSet<Corners>,
     /// The convolutions, under the names of their weights. A convolution whose weights or whose dilation
     /// are computed by the graph has no entry.
     pub convs: BTreeMap<String, ConvGeometry>,

@@ -50,6 +50,13 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
     let bytes = file.read_all(MAX_FILE)?;
 
     let model = Table::root(&bytes).map_err(malformed)?;
+    if tflite_geometry::is_for_edge_tpu(model).map_err(malformed)? {
+        return Err(Error::Foreign {
+            path,
+            kind: "a TFLite model compiled for the Edge TPU (`edgetpu-custom-op`), whose weights only that chip reads",
+            way_out: "convert the file that it was compiled from, whose name is the same without `_edgetpu`",
+        });
+    }
     let graph = model.tables(2).and_then(|graphs| graphs.get(0)).map_err(malformed)?;
     let buffers = model.tables(4).map_err(malformed)?;
     let constants = constants(&path, graph, buffers)?;

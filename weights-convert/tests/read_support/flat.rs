@@ -108,6 +108,13 @@ pub(crate) struct Model {
     pub(crate) buffer_offset: u64,
     pub(crate) stride: i32,
     pub(crate) dilation: i32,
+    pub(crate) image_type: u8,
+    pub(crate) image_quantization: Option<Quantization>,
+    /// The number of an operator between the image and the convolution.
+    pub(crate) before: Option<i32>,
+    pub(crate) resizes: Vec<Resize>,
+    /// An operator that TFLite does not know itself.
+    pub(crate) custom: Option<&'static str>,
 }
 
 impl Default for Model {
@@ -122,8 +129,21 @@ impl Default for Model {
             buffer_offset: 0,
             stride: 2,
             dilation: 4,
+            image_type: 0,
+            image_quantization: None,
+            before: None,
+            resizes: vec![],
+            custom: None,
         }
     }
+}
+
+/// A RESIZE_BILINEAR: height and width before and after, `align_corners`, `half_pixel_centers`.
+#[derive(Clone, Copy)]
+pub(crate) struct Resize {
+    pub(crate) from: [i32; 2],
+    pub(crate) to: [i32; 2],
+    pub(crate) options: Option<[bool; 2]>,
 }
 
 /// What a tensor's integers stand for.
@@ -144,44 +164,53 @@ fn tensor(name: &str, shape: &[i32], dtype: u8, buffer: i32, quantization: &Opti
 }
 
 impl Model {
-    /// CONV_2D of an image `[1, 33, 65, 3]` with one output channel and a bias.
+    /// CONV_2D of an image `[1, 33, 65, 3]` with one output channel and a bias, and what a test wants beside it.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let graph = Table(vec![
-            (
-                0,
-                Tables(vec![
-                    tensor("image", &[1, 33, 65, 3], 0, 0, &None),
-                    tensor(
-                        self.weights_name,
-                        &self.weights_shape,
-                        self.weights_type,
-                        self.weights_buffer,
-                        &self.quantization,
-                    ),
-                    tensor("conv/bias", &[1], 0, 2, &None),
-                    tensor("output", &[1, 17, 33, 1], 0, 0, &None),
-                    tensor("paddings", &[1], 0, 2, &None),
-                ]),
-            ),
-            (1, I32s(vec![0])),
-            (2, I32s(vec![3])),
-            (
-                3,
-                Tables(vec![Table(vec![
-                    (0, I32(0)),
-                    (1, I32s(vec![0, 1, 2])),
-                    (2, I32s(vec![3])),
-                    (3, U8(1)),
-                    (4, Table(vec![(1, I32(self.stride)), (2, I32(1)), (4, I32(self.dilation)), (5, I32(1))])),
-                ])]),
-            ),
-        ]);
+        const CONV_2D: i32 = 3;
+        const RESIZE_BILINEAR: i32 = 23;
+        const CUSTOM: i32 = 32;
+        let image = |name: &str| tensor(name, &[1, 33, 65, 3], self.image_type, 0, &self.image_quantization);
+        let mut tensors = vec![
+            image("image"),
+            tensor(self.weights_name, &self.weights_shape, self.weights_type, self.weights_buffer, &self.quantization),
+            tensor("conv/bias", &[1], 0, 2, &None),
+            tensor("output", &[1, 17, 33, 1], 0, 0, &None),
+            tensor("paddings", &[1], 0, 2, &None),
+        ];
+        let operator = |code: usize, inputs: Vec<i32>, output: usize, options: Option<(u8, Value)>| {
+            let mut fields = vec![(0, I32(code as i32)), (1, I32s(inputs)), (2, I32s(vec![output as i32]))];
+            fields.extend(options.into_iter().flat_map(|(kind, options)| [(3, U8(kind)), (4, options)]));
+            Table(fields)
+        };
+        let mut codes = vec![CONV_2D];
+        let mut operators = vec![];
+        let mut data = 0;
+        if let Some(code) = self.before {
+            (data, codes) = (tensors.len() as i32, vec![CONV_2D, code]);
+            operators.push(operator(1, vec![0], tensors.len(), None));
+            tensors.push(image("between"));
+        }
+        let strides = Table(vec![(1, I32(self.stride)), (2, I32(1)), (4, I32(self.dilation)), (5, I32(1))]);
+        operators.push(operator(0, vec![data, 1, 2], 3, Some((1, strides))));
+        for Resize { from, to, options } in &self.resizes {
+            let (first, map) = (tensors.len(), |[h, w]: [i32; 2]| tensor("map", &[1, h, w, 1], 0, 0, &None));
+            tensors.extend([map(*from), map(*to)]);
+            let options = options.map(|[align, half]| (15, Table(vec![(2, U8(align.into())), (3, U8(half.into()))])));
+            operators.push(operator(codes.len(), vec![first as i32], first + 1, options));
+        }
+        codes.push(RESIZE_BILINEAR);
+        let code = |code: i32| Table(vec![(0, U8(code as u8)), (3, I32(code))]);
+        let mut codes: Vec<Value> = codes.into_iter().map(code).collect();
+        if let Some(name) = self.custom {
+            operators.push(operator(codes.len(), vec![0], 3, None));
+            codes.push(Table(vec![(0, U8(CUSTOM as u8)), (1, Bytes(name.into())), (3, I32(CUSTOM))]));
+        }
+        let graph = Table(vec![(0, Tables(tensors)), (1, I32s(vec![0])), (2, I32s(vec![3])), (3, Tables(operators))]);
         let buffers = Tables(vec![
             Table(vec![]),
             Table(vec![(0, Bytes(self.weights_data.clone())), (1, Value::U64(self.buffer_offset))]),
             Table(vec![(0, Bytes(0.5f32.to_le_bytes().to_vec()))]),
         ]);
-        let codes = Tables(vec![Table(vec![(0, U8(3)), (3, I32(3))])]);
-        file(&Table(vec![(0, I32(3)), (1, codes), (2, Tables(vec![graph])), (4, buffers)]))
+        file(&Table(vec![(0, I32(3)), (1, Tables(codes)), (2, Tables(vec![graph])), (4, buffers)]))
     }
 }

@@ -7,58 +7,74 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use candle_deeplab::segment::{Scores, Segmentation};
 use candle_deeplab::{Error, atomic};
-use image::codecs::png::PngEncoder;
-use image::{ImageEncoder, ImageResult, RgbImage};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::codecs::webp::WebPEncoder;
+use image::{ExtendedColorType, ImageEncoder, ImageError};
+use jpeg_encoder::{EncodingError, SamplingFactor};
 
-use super::plan::{Target, already_there};
-use crate::args::Format;
-use crate::input::Input;
+use super::plan::already_there;
+use super::style::Style;
+use super::target::{Destination, Encoding, Target};
+use crate::args::{Format, PictureFormat};
 use crate::interrupt;
 
-/// What pictures are to look like, and what is to be kept.
-#[derive(Debug)]
-pub(super) struct Style {
-    pub(super) opacity: f32,
-    pub(super) legend: bool,
-    /// The classes that the cutout shows.
-    pub(super) cutout: Vec<u8>,
-    pub(super) replace: bool,
+/// What files are made of.
+pub(super) struct Subject<'a> {
+    pub(super) segmentation: &'a Segmentation,
+    pub(super) scores: Option<&'a Scores>,
+    /// What the image is called in documents.
+    pub(super) shown: String,
+    /// The number that COCO's results call it by.
+    pub(super) image_id: u64,
 }
 
-/// Writes an output, whole or not at all.
-pub(super) fn write(
-    target: &Target,
-    input: &Input,
-    segmentation: &Segmentation,
-    scores: Option<&Scores>,
-    style: &Style,
-) -> Result<()> {
-    if let Some(folder) = target.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
-    }
-    let name = || input.relative.file_stem().unwrap_or_default().to_string_lossy();
-    let content = |file: &mut BufWriter<&mut File>| match target.format {
-        Format::Overlay | Format::Color | Format::Contours => png(&picture(segmentation, target.format, style), file),
-        Format::Cutout => {
-            let picture = segmentation.cutout(&style.cutout);
-            let encoder = PngEncoder::new(file);
-            let (width, height) = picture.dimensions();
-            written(encoder.write_image(picture.as_raw(), width, height, image::ExtendedColorType::Rgba8))
+/// Writes an output: a file whole or not at all. A reader of standard output that has enough is no error.
+pub(super) fn write(target: &Target, subject: &Subject, style: &Style) -> Result<()> {
+    let path = match &target.to {
+        Destination::File(path) => path,
+        Destination::Frames(folder) => bail!("`{}` is a folder, and no frame of a video", folder.display()),
+        Destination::Stdout => {
+            let mut stdout = Noting { to: io::stdout().lock(), is_closed: false };
+            let mut buffered = BufWriter::new(&mut stdout);
+            let written = content(target, subject, style, &mut buffered).and_then(|()| buffered.flush());
+            // What it still holds nobody wants.
+            drop(buffered.into_parts());
+            return if stdout.is_closed { Ok(()) } else { written.context("cannot write to standard output") };
         }
-        Format::Mask => segmentation.write_mask(file),
-        Format::Ids => segmentation.write_ids(file),
-        Format::Json => segmentation.write_json(file, &input.shown()),
-        Format::Rle => segmentation.write_rle(file, &name()),
-        Format::Geojson => segmentation.write_geojson(file),
-        Format::Npy => match scores {
-            Some(scores) => scores.write_npy(file),
-            None => segmentation.write_npy(file),
-        },
     };
+    make_folder_of(path)?;
     let _unfinished = interrupt::writing();
-    let written =
-        if style.replace { atomic::write(&target.path, content) } else { atomic::write_new(&target.path, content) };
-    finished(written, &target.path)
+    let content = |file: &mut BufWriter<&mut File>| content(target, subject, style, file);
+    let written = if style.replace { atomic::write(path, content) } else { atomic::write_new(path, content) };
+    finished(written, path)
+}
+
+/// Notes that a reader has gone; encoders put errors into words of their own.
+struct Noting<W> {
+    to: W,
+    is_closed: bool,
+}
+
+impl<W: Write> Write for Noting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes);
+        self.is_closed |= written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.to.flush();
+        self.is_closed |= flushed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        flushed
+    }
+}
+
+/// Makes the folder of a file where it is not there yet.
+pub(super) fn make_folder_of(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or(Ok(()), |folder| {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))
+    })
 }
 
 /// Says so where a file was not there when we began.
@@ -71,26 +87,103 @@ fn finished(written: Result<(), Error>, path: &Path) -> Result<()> {
     }
 }
 
-/// A format that is a picture of the image's size.
-pub(super) fn picture(segmentation: &Segmentation, format: Format, style: &Style) -> RgbImage {
-    let mut picture = match format {
-        Format::Color => segmentation.colors(),
-        Format::Contours => segmentation.outlines(),
-        _ => segmentation.overlay(style.opacity),
+fn content(target: &Target, subject: &Subject, style: &Style, to: &mut dyn Write) -> io::Result<()> {
+    let Subject { segmentation, scores, .. } = subject;
+    let picture_format = match target.encoding {
+        Encoding::Picture(format) => format,
+        _ => PictureFormat::Png,
     };
-    if style.legend {
-        segmentation.draw_legend(&mut picture);
+    match target.format {
+        Format::Overlay | Format::Color | Format::Contours => {
+            let picture = style.picture(segmentation, target.format);
+            encode(&picture, picture.dimensions(), ExtendedColorType::Rgb8, (picture_format, style.jpeg_quality), to)
+        }
+        Format::Cutout => {
+            let picture = style.cutout(segmentation, *scores).map_err(io::Error::other)?;
+            encode(&picture, picture.dimensions(), ExtendedColorType::Rgba8, (picture_format, style.jpeg_quality), to)
+        }
+        Format::Mask => segmentation.write_mask(to),
+        Format::Ids => segmentation.write_ids(to),
+        Format::Json => segmentation.write_json(to, &subject.shown),
+        Format::Rle => segmentation.write_rle(to, subject.image_id, scores.filter(|_| style.probs)),
+        Format::Geojson => segmentation.write_geojson(to),
+        Format::Npy => match scores.filter(|_| style.probs) {
+            Some(scores) => scores.write_npy(to),
+            None => segmentation.write_npy(to),
+        },
     }
-    picture
 }
 
-fn png(picture: &RgbImage, to: impl Write) -> io::Result<()> {
-    written(picture.write_with_encoder(PngEncoder::new(to)))
-}
-
-fn written(result: ImageResult<()>) -> io::Result<()> {
-    result.map_err(|error| match error {
-        image::ImageError::IoError(error) => error,
+/// Writes 8-bit samples of a picture.
+fn encode(
+    samples: &[u8],
+    (width, height): (u32, u32),
+    color: ExtendedColorType,
+    (format, jpeg_quality): (PictureFormat, u8),
+    to: &mut dyn Write,
+) -> io::Result<()> {
+    /// The most that a side of a WebP picture can have.
+    const WEBP: u32 = 1 << 14;
+    let too_large = |most: u32| {
+        let extension = format.extension();
+        let reason = format!(
+            "{width}×{height} pixels are more than the {most} a side of .{extension} files: add `--picture-format png`"
+        );
+        io::Error::new(io::ErrorKind::InvalidInput, reason)
+    };
+    let encoded = match format {
+        // Trying five filters on each row takes longer than all else, and makes photographs no smaller.
+        PictureFormat::Png => PngEncoder::new_with_quality(to, CompressionType::Fast, FilterType::Paeth)
+            .write_image(samples, width, height, color),
+        PictureFormat::Webp if width.max(height) > WEBP => return Err(too_large(WEBP)),
+        PictureFormat::Webp => WebPEncoder::new_lossless(to).write_image(samples, width, height, color),
+        PictureFormat::Jpeg => {
+            let most = |_| too_large(u16::MAX.into());
+            let (width, height) = (u16::try_from(width).map_err(most)?, u16::try_from(height).map_err(most)?);
+            let mut encoder = jpeg_encoder::Encoder::new(to, jpeg_quality);
+            // Names and outlines are coloured and sharp.
+            encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
+            let encoded = encoder.encode(samples, width, height, jpeg_encoder::ColorType::Rgb);
+            return encoded.map_err(|error| match error {
+                EncodingError::IoError(error) => error,
+                other => io::Error::other(other),
+            });
+        }
+    };
+    encoded.map_err(|error| match error {
+        ImageError::IoError(error) => error,
         other => io::Error::other(other),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(width: u32, format: PictureFormat) -> io::Result<Vec<u8>> {
+        let samples: Vec<u8> = (0..width).flat_map(|x| [(x % 251) as u8, 7, 9]).collect();
+        let mut bytes = vec![];
+        encode(&samples, (width, 1), ExtendedColorType::Rgb8, (format, 92), &mut bytes).map(|()| bytes)
+    }
+
+    #[test]
+    fn pictures_are_what_their_names_say() {
+        for format in PictureFormat::ALL {
+            let bytes = encoded(300, format).unwrap();
+            let expected = image::ImageFormat::from_extension(format.extension());
+            assert_eq!(image::guess_format(&bytes).ok(), expected);
+            let picture = image::load_from_memory(&bytes).unwrap().into_rgb8();
+            let is_lossless = format != PictureFormat::Jpeg;
+            assert_eq!(picture.pixels().all(|pixel| pixel.0[1..] == [7, 9]), is_lossless, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_format_cannot_hold_is_said_with_the_way_out() {
+        for (width, format) in [(1 << 16, PictureFormat::Jpeg), ((1 << 14) + 1, PictureFormat::Webp)] {
+            let said = encoded(width, format).unwrap_err().to_string();
+            assert!(said.contains(&format!("{width}×1")) && said.contains("--picture-format png"), "{said}");
+            assert!(encoded(width - 1, format).is_ok() && encoded(width, PictureFormat::Png).is_ok());
+        }
+    }
 }

@@ -1,16 +1,17 @@
 //! The network, ready to look at images as the arguments say.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
-use candle_core::Device;
+use anyhow::{Error, Result, ensure};
 use candle_deeplab::image::Size;
 use candle_deeplab::segment::{MultiScale, Scores, Segmentation, Segmenter, Tiles};
 use candle_deeplab::{DeepLab, Labels, Precision};
 use image::DynamicImage;
 
+use super::style;
 use crate::args::SegmentArgs;
 use crate::memory;
+
+/// What is said where cutouts have to do without probabilities.
+pub(super) const HARD_EDGES: &str = "the cutout has hard edges, since the probabilities would not fit into memory";
 
 pub(super) struct Engine {
     network: Network,
@@ -19,8 +20,9 @@ pub(super) struct Engine {
     overlap: usize,
     /// Bytes that feature maps may take, where that is known.
     budget: Option<u64>,
-    /// Whether probabilities are wanted.
-    probs: bool,
+    scores: Wanted,
+    /// The colours that the labels get, if others than their own.
+    palette: Option<Vec<[u8; 3]>>,
     /// The classes that are kept, if not all.
     keep: Option<Vec<u8>>,
 }
@@ -30,19 +32,29 @@ enum Network {
     Several(Segmenter<MultiScale>),
 }
 
+/// Whether probabilities are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    No,
+    /// For the edges of cutouts, which are hard without.
+    IfTheyFit,
+    /// To be written.
+    Yes,
+}
+
 /// An image's answer.
 pub(super) struct Answer {
     pub(super) segmentation: Segmentation,
     pub(super) scores: Option<Scores>,
+    /// Whether cutouts have to do without the probabilities, for want of memory.
+    pub(super) hard_edges: bool,
     /// The tiles that the image was cut into for want of memory, and how many they were.
     pub(super) tiled: Option<(Tiles, usize)>,
 }
 
 impl Engine {
-    pub(super) fn load(weights: &Path, (device, precision): (&Device, Precision), args: &SegmentArgs) -> Result<Self> {
-        let mut model = DeepLab::load(weights, device)
-            .with_context(|| format!("cannot load the model in `{}`", weights.display()))?
-            .with_precision(precision)?;
+    pub(super) fn new(model: DeepLab, precision: Precision, args: &SegmentArgs) -> Result<Self> {
+        let mut model = model.with_precision(precision)?;
         if let Some(stride) = args.output_stride {
             model = model.at_output_stride(stride)?;
         }
@@ -53,21 +65,24 @@ impl Engine {
             ([], true) => vec![1.0],
             (scales, _) => scales.to_vec(),
         };
+        // On a GPU another memory counts, of which nobody knows anything here.
+        let budget = if model.device().is_cpu() { memory::budget() } else { None };
         let network = match &scales[..] {
             [] => Network::Once(Segmenter::new(model)),
             scales => Network::Several(Segmenter::multi_scale(MultiScale::new(model, scales, args.flip)?)),
         };
-        let tiles = args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?;
-        // On a GPU another memory counts, of which nobody knows anything here.
-        let budget = if device.is_cpu() { memory::budget() } else { None };
-        Ok(Self { network, scales, tiles, overlap: args.overlap, budget, probs: args.probs, keep })
+        let tiles = tiles(args)?;
+        let palette = style::palette(args.style.palette.as_ref(), labels_of(&network))?;
+        let scores = match (args.probs, args.cutout.is_empty()) {
+            (true, _) => Wanted::Yes,
+            (false, false) => Wanted::IfTheyFit,
+            (false, true) => Wanted::No,
+        };
+        Ok(Self { network, scales, tiles, overlap: args.overlap, budget, scores, palette, keep })
     }
 
     pub(super) fn labels(&self) -> &Labels {
-        match &self.network {
-            Network::Once(segmenter) => segmenter.labels(),
-            Network::Several(segmenter) => segmenter.labels(),
-        }
+        labels_of(&self.network)
     }
 
     fn model(&self) -> &DeepLab {
@@ -82,11 +97,13 @@ impl Engine {
         let enough = |budget| memory::tiles(self.model(), size, &self.scales, self.overlap, budget);
         let of_need = if self.tiles.is_none() { self.budget.and_then(enough) } else { None };
         let tiles = self.tiles.or(of_need);
-        if let (true, Some(_), Some(budget)) = (self.probs, tiles, self.budget) {
+        let mut with_scores = self.scores != Wanted::No;
+        if let (true, Some(_), Some(budget)) = (with_scores, tiles, self.budget) {
             // With tiles the probabilities of the whole image are in memory.
             let bytes = (self.labels().names.len() * size_of::<f32>()) as u64 * size.area() as u64;
+            with_scores = bytes <= budget;
             ensure!(
-                bytes <= budget,
+                with_scores || self.scores == Wanted::IfTheyFit,
                 "the probabilities of {} classes at {}×{} pixels take {} MiB, more than there is: leave `--probs` out, \
                  or make the image smaller",
                 self.labels().names.len(),
@@ -95,7 +112,7 @@ impl Engine {
                 bytes >> 20
             );
         }
-        let (segmentation, scores) = match (&self.network, self.probs) {
+        let (segmentation, scores) = match (&self.network, with_scores) {
             (Network::Once(segmenter), false) => (segmenter.clone().with_tiles(tiles).segment(image)?, None),
             (Network::Several(segmenter), false) => (segmenter.clone().with_tiles(tiles).segment(image)?, None),
             (Network::Once(segmenter), true) => {
@@ -109,7 +126,19 @@ impl Engine {
             Some(classes) => segmentation.keep(classes)?,
             None => segmentation,
         };
-        Ok(Answer { segmentation, scores, tiled: of_need.map(|tiles| (tiles, tiles.count(size))) })
+        let segmentation = match &self.palette {
+            Some(palette) => segmentation.with_palette(palette.clone())?,
+            None => segmentation,
+        };
+        let hard_edges = self.scores == Wanted::IfTheyFit && !with_scores;
+        Ok(Answer { segmentation, scores, hard_edges, tiled: of_need.map(|tiles| (tiles, tiles.count(size))) })
+    }
+}
+
+fn labels_of(network: &Network) -> &Labels {
+    match network {
+        Network::Once(segmenter) => segmenter.labels(),
+        Network::Several(segmenter) => segmenter.labels(),
     }
 }
 
@@ -117,18 +146,13 @@ fn with_some((segmentation, scores): (Segmentation, Scores)) -> (Segmentation, O
     (segmentation, Some(scores))
 }
 
-/// The ids of classes by their names.
-pub(super) fn classes(labels: &Labels, names: &[String]) -> Result<Vec<u8>> {
-    let mut classes = vec![];
-    for name in names {
-        let found = labels.classes_named(name.trim());
-        ensure!(
-            !found.is_empty(),
-            "the model knows no class `{name}`; the classes of `{}` are {}",
-            labels.dataset,
-            labels.names.join(", ")
-        );
-        classes.extend(found);
-    }
-    Ok(classes)
+/// The tiles that were asked for.
+pub(super) fn tiles(args: &SegmentArgs) -> Result<Option<Tiles>> {
+    Ok(args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?)
+}
+
+/// The ids of classes that were asked for by name or by id.
+pub(super) fn classes(labels: &Labels, asked: &[String]) -> Result<Vec<u8>> {
+    let found = asked.iter().map(|class| labels.find(class).map_err(Error::msg)).collect::<Result<Vec<_>>>()?;
+    Ok(found.concat())
 }

@@ -2,53 +2,90 @@
 
 mod encode;
 mod engine;
+mod image_ids;
+mod names;
 mod plan;
 mod report;
+mod sinks;
+mod style;
+mod target;
 mod video;
 
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use candle_deeplab::Labels;
 use image::DynamicImage;
 
 use crate::args::{Format, SegmentArgs};
+use crate::device::{self, Chosen};
 use crate::exit::{self, Exit};
-use crate::input;
+use crate::input::{self, Inputs};
 use crate::interrupt;
 use crate::output::{Output, Report};
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::resolve;
-use encode::Style;
+use encode::Subject;
 use engine::{Answer, Engine};
-use plan::Job;
+use plan::{Job, Wishes};
 use report::{Batch, Failure, Seconds, Summary};
+use style::Style;
+use target::Target;
 
 /// Reading and writing are each done by no more threads than this, so that few images are in memory at once.
 const MOST_WORKERS: usize = 4;
 
+/// The most accurate model of the registry for photographs.
+const BEST: &str = "deeplabv3plus-xception65-voc";
+
 pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let formats = formats(&args)?;
-    let device = resolve::device(args.device)?;
+    let tell = |line: &str| {
+        if !args.quiet {
+            exit::say(line);
+        }
+    };
+    let Chosen { device, name } = device::choose(args.device, args.dtype, tell)?;
     let precision = resolve::fast_precision(args.dtype, &device)?;
-    let inputs = input::expand(&args.inputs, args.output.as_deref())?;
-    let jobs = plan::plan(inputs, &formats, args.output.as_deref(), args.force)?;
+    engine::tiles(&args)?;
+    let Inputs { inputs, mut left_out } = input::expand(&args.inputs, args.output.as_deref())?;
+    let wishes =
+        Wishes { formats: &formats, output: args.output.as_deref(), encoding: &args.encoding, force: args.force };
+    let mut plan = plan::plan(inputs, &wishes)?;
+    left_out.append(&mut plan.left_out);
+    let to_stdout = plan.folder.is_none();
+    ensure!(
+        !(to_stdout
+            && io::stdout().is_terminal()
+            && plan.jobs.iter().flat_map(|job| &job.targets).any(Target::is_binary)),
+        "a terminal cannot show it: send standard output to a file or a program, or name a file with `-o`"
+    );
+    if !args.quiet {
+        left_out.iter().for_each(|said| exit::say(said));
+    }
     // Last: it may have to be fetched.
-    let weights = resolve::model(&args.model, !args.quiet)?.dir;
+    let model = resolve::model(&args.model, !args.quiet)?;
+    let output = Output::new(args.json, args.quiet);
+    if args.model.model.is_none() && output == Output::Text {
+        exit::say(&format!(
+            "using the small model of this program; `--model {BEST}` is more accurate, and is fetched once"
+        ));
+    }
     interrupt::install()?;
     resolve::threads(args.threads)?;
 
     let start = Instant::now();
-    let engine = Engine::load(&weights, (&device, precision), &args)?;
-    let style = Style {
-        opacity: args.opacity,
-        legend: args.legend,
-        cutout: engine::classes(engine.labels(), &args.cutout)?,
-        replace: args.force,
-    };
-    let output = Output::new(args.json, args.quiet);
-    let run = Run { args: &args, engine: &engine, style: &style, output, loaded: start.elapsed() };
-    let (videos, images): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.input.is_moving());
+    let engine = Engine::new(resolve::load(&model, &device)?, precision, &args)?;
+    let style = Style::new(&args, engine.labels())?;
+    let wanted = wanted(engine.labels(), &[&args.classes[..], &args.cutout].concat())?;
+    let (loaded, device) = (start.elapsed(), name.to_string());
+    let run = Run { args: &args, engine: &engine, style: &style, wanted, device, output, to_stdout, loaded };
+    let (videos, mut images): (Vec<Job>, Vec<Job>) = plan.jobs.into_iter().partition(|job| job.input.is_moving());
+    if formats.contains(&Format::Rle) {
+        image_ids::assign(&mut images, plan.folder.as_deref(), engine.labels())?;
+    }
     let failed = run.images(&images)? + run.videos(&videos)?;
     Ok(if failed == 0 { Exit::Success } else { Exit::SomeFailed })
 }
@@ -67,13 +104,29 @@ fn formats(args: &SegmentArgs) -> Result<Vec<Format>> {
     if formats.is_empty() {
         formats.push(Format::Overlay);
     }
-    if args.probs && !formats.contains(&Format::Npy) {
-        bail!("`--probs` is about what npy holds: add `--format npy`");
+    if args.probs && !formats.iter().any(|format| matches!(format, Format::Npy | Format::Rle)) {
+        bail!("`--probs` is about what npy and rle hold: add one of them to `--format`");
     }
-    if args.legend && !formats.iter().any(|format| format.is_picture()) {
-        bail!("`--legend` is drawn into overlay, color and contours: add one of them to `--format`");
+    if args.style.legend && !formats.iter().any(|format| format.is_picture()) {
+        bail!("`--legend` is a part of overlay, color and contours: add one of them to `--format`");
     }
     Ok(formats)
+}
+
+/// A class that was asked for: its ids, of which some data sets give it several, and its name.
+type Wanted = (Vec<u8>, String);
+
+/// The classes that were asked for, each once.
+fn wanted(labels: &Labels, asked: &[String]) -> Result<Vec<Wanted>> {
+    let mut wanted: Vec<Wanted> = vec![];
+    for class in asked {
+        let ids = engine::classes(labels, std::slice::from_ref(class))?;
+        let name = ids.first().map_or(String::new(), |id| labels.name(*id));
+        if !wanted.iter().any(|(known, _)| *known == ids) {
+            wanted.push((ids, name));
+        }
+    }
+    Ok(wanted)
 }
 
 /// Everything that inputs have in common.
@@ -81,7 +134,12 @@ struct Run<'a> {
     args: &'a SegmentArgs,
     engine: &'a Engine,
     style: &'a Style,
+    wanted: Vec<Wanted>,
+    /// What the device is called that the network runs on.
+    device: String,
     output: Output,
+    /// Standard output carries an output, and reports go to standard error.
+    to_stdout: bool,
     /// How long it took to load the model.
     loaded: Duration,
 }
@@ -100,7 +158,11 @@ impl Run<'_> {
         let done = |result: Result<Summary, Failure>| {
             progress.step();
             match result {
-                Ok(summary) => progress.around(|| self.print(&summary)),
+                Ok(summary) => progress.around(|| {
+                    failed += usize::from(summary.error.is_some());
+                    summary.error.iter().for_each(|error| exit::say(&format!("error: {error}")));
+                    self.print(&summary)
+                }),
                 Err(failure) => {
                     failed += 1;
                     progress.around(|| self.fail(&failure))
@@ -117,7 +179,7 @@ impl Run<'_> {
         )?;
         drop(progress);
         if many && self.output == Output::Text {
-            let device = self.args.device.to_string();
+            let device = self.device.clone();
             exit::say(&Batch { images: jobs.len() - failed, failed, took: start.elapsed(), device }.text());
         }
         Ok(failed)
@@ -138,20 +200,39 @@ impl Run<'_> {
 
     fn write(&self, job: &Job, segmented: Segmented, many: bool) -> Result<Summary, Failure> {
         let write = || {
-            let (Answer { segmentation, scores, tiled }, mut seconds) = segmented?;
+            let (Answer { segmentation, scores, hard_edges, tiled }, mut seconds) = segmented?;
+            if hard_edges && self.output != Output::Quiet {
+                exit::say(&format!("{}: {}", job.input.shown(), engine::HARD_EDGES));
+            }
             let start = Instant::now();
-            for target in &job.targets {
-                encode::write(target, &job.input, &segmentation, scores.as_ref(), self.style)?;
+            let subject = Subject {
+                segmentation: &segmentation,
+                scores: scores.as_ref(),
+                shown: job.input.shown(),
+                image_id: job.image_id,
+            };
+            let found = segmentation.found();
+            let there = |classes: &[u8]| found.iter().any(|found| classes.contains(&found.class));
+            let absent: Vec<String> =
+                self.wanted.iter().filter(|(ids, _)| !there(ids)).map(|(_, name)| name.clone()).collect();
+            // A cutout of nothing would be a picture of nothing.
+            let nothing = !self.args.cutout.is_empty() && !there(&self.style.cutout);
+            let (skipped, targets): (Vec<&Target>, Vec<&Target>) =
+                job.targets.iter().partition(|target| nothing && target.format == Format::Cutout);
+            for target in &targets {
+                encode::write(target, &subject, self.style)?;
             }
             seconds.write = start.elapsed().as_secs_f64();
             Ok(Summary {
                 image: job.input.shown(),
                 width: segmentation.width(),
                 height: segmentation.height(),
-                outputs: job.targets.iter().map(Into::into).collect(),
-                device: self.args.device.to_string(),
+                outputs: targets.into_iter().map(Into::into).collect(),
+                device: self.device.clone(),
                 tiled,
-                found: segmentation.found(),
+                found,
+                absent,
+                error: skipped.first().map(|_| nothing_to_cut_out(&job.input.shown(), &self.args.cutout)),
                 seconds,
                 brief: many,
             })
@@ -163,9 +244,11 @@ impl Run<'_> {
     fn videos(&self, jobs: &[Job]) -> Result<usize> {
         let mut failed = 0;
         for job in jobs {
-            let (device, quiet) = (self.args.device.to_string(), self.output == Output::Quiet);
+            let (device, quiet) = (self.device.clone(), self.output == Output::Quiet);
             match video::segment(job, self.engine, self.style, self.args.seconds, device, quiet) {
                 Ok(film) => self.print(&film)?,
+                // Whoever reads our output has seen enough.
+                Err(error) if exit::is_closed_pipe(&error) => return Err(error),
                 Err(error) => {
                     failed += 1;
                     self.fail(&failure(job, error))?;
@@ -176,12 +259,25 @@ impl Run<'_> {
     }
 
     fn print(&self, report: &impl Report) -> Result<()> {
-        self.output.print(report).context("cannot print the result")
+        let printed = if self.to_stdout {
+            self.output.print_to(report, &mut io::stderr().lock())
+        } else {
+            self.output.print(report)
+        };
+        printed.context("cannot print the result")
     }
 
     fn fail(&self, failure: &Failure) -> Result<()> {
         exit::say(&failure.message);
         self.print(failure)
+    }
+}
+
+/// Why there is no cutout.
+fn nothing_to_cut_out(image: &str, asked: &[String]) -> String {
+    match asked {
+        [one] => format!("{image}: there is no {one} in it, and so no cutout"),
+        several => format!("{image}: there is none of {} in it, and so no cutout", several.join(", ")),
     }
 }
 

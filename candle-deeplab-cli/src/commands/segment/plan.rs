@@ -1,141 +1,280 @@
 //! Which files a run will write. Whatever can be wrong with them is found before any time is spent.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::args::Format;
+use super::names::{Name, names};
+use super::target::{Destination, Encoding, Target, pictures, pixels, suffix};
+use crate::args::{EncodingArgs, Format, PictureFormat};
+use crate::ffmpeg::{Container, Pixels};
 use crate::input::{Input, Source};
 
 /// An input and the files that will be made of it.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) input: Input,
+    /// What the input is called below the folder of the outputs.
+    pub(super) name: PathBuf,
     pub(super) targets: Vec<Target>,
+    /// The number that COCO's results call it by.
+    pub(super) image_id: u64,
 }
 
-/// A file to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) format: Format,
-    pub(super) path: PathBuf,
+/// What is to be written, and how.
+#[derive(Debug)]
+pub(super) struct Wishes<'a> {
+    pub(super) formats: &'a [Format],
+    pub(super) output: Option<&'a Path>,
+    pub(super) encoding: &'a EncodingArgs,
+    pub(super) force: bool,
+}
+
+/// Everything that a run will do.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) jobs: Vec<Job>,
+    /// The folder of the outputs; `None` where they go to standard output.
+    pub(super) folder: Option<PathBuf>,
+    /// What is left out of what was asked for, to be said.
+    pub(super) left_out: Vec<String>,
 }
 
 /// Where outputs go.
 enum Place<'a> {
+    Stdout,
     File(&'a Path),
     /// It is made when something is written.
     Folder(&'a Path),
 }
 
 /// Decides on every output. Those that exist are an error without `force`, and one that would replace an input always.
-pub(super) fn plan(inputs: Vec<Input>, formats: &[Format], output: Option<&Path>, force: bool) -> Result<Vec<Job>> {
-    let moving = inputs.iter().find(|input| input.is_moving());
-    let unfit = formats.iter().find(|format| !format.is_picture());
-    if let (Some(input), Some(format)) = (moving, unfit) {
-        let (input, format) = (input.shown(), format.suffix());
-        bail!("`{input}` is a video, which can become overlay, color or contours, but not {format}");
-    }
-    let place = place(output, &inputs, formats)?;
-    let mut stems: HashMap<PathBuf, usize> = HashMap::new();
-    inputs.iter().for_each(|input| *stems.entry(input.relative.with_extension("")).or_default() += 1);
-    let targets = |input: &Input| match place {
-        Place::File(path) => formats.iter().map(|&format| Target { format, path: path.to_owned() }).collect::<Vec<_>>(),
-        Place::Folder(folder) => {
-            let stem = input.relative.with_extension("");
-            let name = if stems.get(&stem) == Some(&1) { stem } else { input.relative.clone() };
-            let target = |&format| Target { format, path: folder.join(with_suffix(&name, &suffix(input, format))) };
-            formats.iter().map(target).collect()
+pub(super) fn plan(inputs: Vec<Input>, wishes: &Wishes) -> Result<Plan> {
+    let (mut left_out, mut wanted) = (vec![], vec![]);
+    for input in inputs {
+        let (formats, unfit) = possible(&input, wishes);
+        if !unfit.is_empty() {
+            let said = format!(
+                "`{}` is a video, and {} of a video are files for each frame: add `--frames`",
+                input.shown(),
+                unfit.join(", ")
+            );
+            // Somebody who names a folder need not know of the film in it.
+            ensure!(!input.named, "{said}");
+            left_out.push(format!("left out: {said}"));
         }
+        if !formats.is_empty() {
+            wanted.push((input, formats));
+        }
+    }
+    ensure!(!wanted.is_empty(), "there is nothing to do: {}", left_out.join("\n"));
+
+    let place = place(&wanted, wishes)?;
+    let (inputs, formats): (Vec<Input>, Vec<Vec<Format>>) = wanted.into_iter().unzip();
+    let job = |(input, (name, formats)): (Input, (Name, Vec<Format>))| {
+        let target = |format: &Format| target(&input, &name, *format, &place, wishes);
+        let targets = formats.iter().map(target).collect::<Result<Vec<_>>>()?;
+        Ok(Job { input, name: name.file, targets, image_id: 0 })
     };
-    let jobs: Vec<Job> = inputs
-        .into_iter()
-        .map(|input| (targets(&input), input))
-        .map(|(targets, input)| Job { input, targets })
-        .collect();
-    check(&jobs, force)?;
-    Ok(jobs)
+    let names = names(&inputs);
+    let jobs = inputs.into_iter().zip(names.into_iter().zip(formats)).map(job).collect::<Result<Vec<_>>>()?;
+    check_pictures(&jobs, wishes.encoding)?;
+    check(&jobs, wishes.force)?;
+    let folder = match place {
+        Place::Stdout => None,
+        Place::File(path) => Some(path.parent().unwrap_or(Path::new("")).to_owned()),
+        Place::Folder(path) => Some(path.to_owned()),
+    };
+    Ok(Plan { jobs, folder, left_out })
 }
 
-fn place<'a>(output: Option<&'a Path>, inputs: &[Input], formats: &[Format]) -> Result<Place<'a>> {
-    let Some(path) = output else {
+/// The formats that can be made of an input, and the names of those that cannot.
+fn possible(input: &Input, wishes: &Wishes) -> (Vec<Format>, Vec<&'static str>) {
+    let is_possible = |format: &Format| {
+        !input.is_moving() || wishes.encoding.frames || pixels(*format).is_some() || *format == Format::Json
+    };
+    let (possible, unfit): (Vec<Format>, Vec<Format>) = wishes.formats.iter().partition(|format| is_possible(format));
+    (possible, unfit.into_iter().map(Format::name).collect())
+}
+
+fn place<'a>(wanted: &[(Input, Vec<Format>)], wishes: &Wishes<'a>) -> Result<Place<'a>> {
+    let Some(path) = wishes.output else {
         return Ok(Place::Folder(Path::new("")));
     };
     let shown = path.display();
+    let is_file = |input: &Input| !(input.is_moving() && wishes.encoding.frames);
+    let only = match wanted {
+        [(input, formats)] if is_file(input) => formats.first().filter(|_| formats.len() == 1),
+        _ => None,
+    };
+    if path.as_os_str() == "-" {
+        ensure!(only.is_some(), "`-o -` is for one output: give one input, one format, and no `--frames`");
+        return Ok(Place::Stdout);
+    }
     if path.is_dir() || path.to_string_lossy().ends_with(std::path::is_separator) {
         return Ok(Place::Folder(path));
     }
-    let ([input], [format]) = (inputs, formats) else {
-        let outputs = inputs.len() * formats.len();
-        ensure!(!path.exists(), "`{shown}` is a file, and there are {outputs} to write: name a folder with `-o`");
+    if only.is_none() {
+        ensure!(!path.exists(), "`{shown}` is a file, and there are several to write: name a folder with `-o`");
         ensure!(
             path.extension().is_none(),
-            "`{shown}` is called like a file, and there are {outputs} to write: name a folder with `-o`, \
+            "`{shown}` is called like a file, and there are several to write: name a folder with `-o`, \
              e.g. `-o {shown}/`"
         );
         return Ok(Place::Folder(path));
-    };
-    let Some(extension) = path.extension() else {
+    }
+    if path.extension().is_none() {
         ensure!(!path.exists(), "the output `{shown}` is a file without an extension: choose another name with `-o`");
         return Ok(Place::Folder(path));
-    };
-    if !input.is_moving() {
-        let expected = format.extension();
-        ensure!(
-            extension.eq_ignore_ascii_case(expected),
-            "the output `{shown}` is written as {}: give it a name that ends in `.{expected}`",
-            expected.to_uppercase()
-        );
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     ensure!(folder.is_dir(), "the output's directory `{}` does not exist", folder.display());
     Ok(Place::File(path))
 }
 
-/// What an input's output is called after its name.
-fn suffix(input: &Input, format: Format) -> OsString {
-    let kind = format.suffix();
-    let container = match &input.source {
-        Source::Video(path) => {
-            // These take sound of any kind that others hold; the rest is put into Matroska, which takes everything.
-            let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-            if ["mp4", "m4v", "mov", "mkv"].iter().any(|known| extension == *known) { extension } else { "mkv".into() }
-        }
-        Source::Camera(_) => "mp4".into(),
-        Source::File(_) | Source::Stdin | Source::Url(_) => return kind.into(),
+fn target(input: &Input, name: &Name, format: Format, place: &Place, wishes: &Wishes) -> Result<Target> {
+    let with_suffix = |folder: &Path, suffix: &str| {
+        let mut path = folder.join(&name.stem).into_os_string();
+        path.push(".");
+        path.push(suffix);
+        PathBuf::from(path)
     };
-    let mut suffix = OsString::from(kind.split_once('.').map_or(kind, |(kind, _)| kind));
-    suffix.push(".");
-    suffix.push(container);
-    suffix
+    let is_film = input.is_moving() && !wishes.encoding.frames;
+    let usual = if is_film { film(input, format) } else { image(input, format, wishes.encoding.picture_format) };
+    let (encoding, to) = match place {
+        Place::Stdout => {
+            // Containers that need not go back to their beginning.
+            let streamed = match usual {
+                Encoding::Film(Container::Mp4 | Container::M4v | Container::Mov) => {
+                    let is_transparent = pixels(format) == Some(Pixels::Rgba);
+                    Encoding::Film(if is_transparent { Container::Webm } else { Container::Mkv })
+                }
+                other => other,
+            };
+            (streamed, Destination::Stdout)
+        }
+        Place::File(path) => (named(path, usual, format, wishes.encoding)?, Destination::File((*path).to_owned())),
+        Place::Folder(folder) if input.is_moving() && !is_film => {
+            (usual, Destination::Frames(with_suffix(folder, "frames")))
+        }
+        Place::Folder(folder) => (usual, Destination::File(with_suffix(folder, &suffix(format, usual)))),
+    };
+    Ok(Target { format, encoding, to })
 }
 
-fn with_suffix(name: &Path, suffix: &OsString) -> PathBuf {
-    let mut name = name.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    name.into()
+/// How an output of an image or of a frame is written where its name does not say it.
+fn image(input: &Input, format: Format, wanted: Option<PictureFormat>) -> Encoding {
+    // Colours that end at sharp edges are no photograph.
+    let is_photograph = matches!(format, Format::Overlay | Format::Contours);
+    let usual = if is_photograph && input.is_jpeg() { PictureFormat::Jpeg } else { PictureFormat::Png };
+    match pictures(format) {
+        [] => Encoding::Data,
+        possible => Encoding::Picture(wanted.filter(|wanted| possible.contains(wanted)).unwrap_or(usual)),
+    }
+}
+
+/// How an output of a film is written where its name does not say it.
+fn film(input: &Input, format: Format) -> Encoding {
+    let Some(pixels) = pixels(format) else { return Encoding::Lines };
+    let same = match &input.source {
+        Source::Camera(_) => Some(Container::Mp4),
+        _ => input.relative.extension().and_then(|extension| Container::of_extension(extension.to_str()?)),
+    };
+    let usual = match pixels {
+        Pixels::Rgba => Container::Webm,
+        // It takes every kind of sound.
+        Pixels::Rgb | Pixels::Gray => Container::Mkv,
+    };
+    Encoding::Film(same.filter(|same| same.holds(pixels)).unwrap_or(usual))
+}
+
+/// How an output is written whose name somebody gave.
+fn named(path: &Path, usual: Encoding, format: Format, args: &EncodingArgs) -> Result<Encoding> {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let (encoding, expected): (Option<Encoding>, Vec<&str>) = match usual {
+        Encoding::Picture(_) => {
+            let possible = pictures(format);
+            let picture = PictureFormat::of_extension(extension).filter(|picture| possible.contains(picture));
+            if let (Some(picture), Some(wanted)) = (picture, args.picture_format) {
+                ensure!(
+                    picture == wanted,
+                    "`-o {}` and `--picture-format {}` contradict each other: leave one of them out",
+                    path.display(),
+                    wanted.extension()
+                );
+            }
+            (picture.map(Encoding::Picture), possible.iter().map(|picture| picture.extension()).collect())
+        }
+        Encoding::Film(_) => {
+            let holds = |container: &Container| pixels(format).is_some_and(|pixels| container.holds(pixels));
+            let container = Container::of_extension(extension).filter(holds);
+            let possible = Container::ALL.iter().filter(|container| holds(container));
+            (container.map(Encoding::Film), possible.map(|container| container.extension()).collect())
+        }
+        Encoding::Data | Encoding::Lines => {
+            let expected = match (usual, format) {
+                (Encoding::Lines, _) => "jsonl",
+                (_, Format::Rle) => "json",
+                (_, format) => format.name(),
+            };
+            (extension.eq_ignore_ascii_case(expected).then_some(usual), vec![expected])
+        }
+    };
+    let Some(encoding) = encoding else {
+        let expected = expected.iter().map(|extension| format!("`.{extension}`")).collect::<Vec<_>>().join(", ");
+        bail!("the output `{}` is {}: give it a name that ends in {expected}", path.display(), format.name());
+    };
+    Ok(encoding)
+}
+
+/// A wish about pictures that none fulfils is a mistake.
+fn check_pictures(jobs: &[Job], args: &EncodingArgs) -> Result<()> {
+    let pictures = || {
+        let targets = jobs.iter().flat_map(|job| &job.targets);
+        targets.filter_map(|target| match target.encoding {
+            Encoding::Picture(picture) if pictures(target.format).len() > 1 => Some(picture),
+            _ => None,
+        })
+    };
+    if let Some(wanted) = args.picture_format {
+        ensure!(
+            pictures().any(|picture| picture == wanted),
+            "`--picture-format {}` is for overlay, color and contours{} of images (of videos with `--frames`): \
+             add one of them to `--format`, or leave it out",
+            wanted.extension(),
+            if wanted == PictureFormat::Jpeg { "" } else { ", and for `--cutout`," }
+        );
+    }
+    ensure!(
+        args.quality.is_none() || pictures().any(|picture| picture == PictureFormat::Jpeg),
+        "`--quality` is for JPEG, and PNG and WebP are written without loss: add `--picture-format jpeg`, or leave it out"
+    );
+    Ok(())
 }
 
 fn check(jobs: &[Job], force: bool) -> Result<()> {
     let inputs: HashSet<PathBuf> = jobs.iter().filter_map(|job| job.input.path()?.canonicalize().ok()).collect();
     let mut writers: HashMap<&Path, &Input> = HashMap::new();
     let mut existing = vec![];
-    for (input, path) in
-        jobs.iter().flat_map(|job| job.targets.iter().map(|target| (&job.input, target.path.as_path())))
-    {
+    let targets = jobs.iter().flat_map(|job| job.targets.iter().map(move |target| (job, target)));
+    for (job, target) in targets {
+        let Some(path) = target.path() else { continue };
         let shown = path.display();
-        if let Some(other) = writers.insert(path, input) {
-            let (a, b) = (other.shown(), input.shown());
-            bail!(
-                "`{a}` and `{b}` would both become `{shown}`: give the folder that they are in, or run them one by one"
-            );
+        let is_folder = matches!(target.to, Destination::Frames(_));
+        match writers.insert(path, &job.input) {
+            Some(other) if !is_folder || other != &job.input => {
+                let (a, b) = (other.shown(), job.input.shown());
+                bail!(
+                    "`{a}` and `{b}` would both become `{shown}`: give the folder that they are in, or run them one by one"
+                );
+            }
+            _ => {}
         }
         let is_input = path.canonicalize().is_ok_and(|path| inputs.contains(&path));
         ensure!(!is_input, "the output `{shown}` is the image itself, or another input: choose another with `-o`");
-        if path.symlink_metadata().is_ok() {
+        let is_there = if is_folder { has_frames(target) } else { path.symlink_metadata().is_ok() };
+        if is_there && !existing.contains(&path) {
             existing.push(path);
         }
     }
@@ -149,6 +288,10 @@ fn check(jobs: &[Job], force: bool) -> Result<()> {
     Ok(())
 }
 
+fn has_frames(target: &Target) -> bool {
+    target.of_frame(1).path().is_some_and(|first| first.symlink_metadata().is_ok())
+}
+
 /// Nothing is replaced unasked.
 pub(super) fn already_there(path: &Path, others: &str) -> String {
     format!("`{}` exists{others}: replace it with `--force`, or choose another output with `-o`", path.display())
@@ -158,15 +301,37 @@ pub(super) fn already_there(path: &Path, others: &str) -> String {
 mod tests {
     use super::*;
 
+    fn args() -> EncodingArgs {
+        EncodingArgs { picture_format: None, quality: None, frames: false }
+    }
+
     fn inputs(relative: &[&str]) -> Vec<Input> {
-        let input = |name: &&str| Input { source: Source::File(format!("in/{name}").into()), relative: name.into() };
+        let input = |name: &&str| {
+            let path = PathBuf::from(format!("in/{name}"));
+            let is_film = Container::of_extension(path.extension().unwrap_or_default().to_str().unwrap()).is_some();
+            let source = if is_film { Source::Video(path) } else { Source::File(path) };
+            Input { source, relative: name.into(), named: true }
+        };
         relative.iter().map(input).collect()
     }
 
+    fn encoded(
+        relative: &[&str],
+        formats: &[Format],
+        output: Option<&str>,
+        encoding: &EncodingArgs,
+    ) -> Result<Vec<String>, String> {
+        let wishes = Wishes { formats, output: output.map(Path::new), encoding, force: false };
+        let plan = plan(inputs(relative), &wishes).map_err(|error| error.to_string())?;
+        Ok(plan
+            .jobs
+            .iter()
+            .flat_map(|job| job.targets.iter().map(|target| target.shown().replace('\\', "/")))
+            .collect())
+    }
+
     fn paths(relative: &[&str], formats: &[Format], output: Option<&str>) -> Result<Vec<String>, String> {
-        let jobs = plan(inputs(relative), formats, output.map(Path::new), false).map_err(|e| e.to_string())?;
-        let path = |target: &Target| target.path.to_str().unwrap().replace('\\', "/");
-        Ok(jobs.iter().flat_map(|job| job.targets.iter().map(path)).collect())
+        encoded(relative, formats, output, &args())
     }
 
     const OVERLAY: &[Format] = &[Format::Overlay];
@@ -175,36 +340,51 @@ mod tests {
     fn outputs_are_named_after_inputs_and_formats() {
         let all = [Format::Overlay, Format::Json, Format::Rle, Format::Npy, Format::Cutout];
         let expected = ["cat.overlay.png", "cat.json", "cat.rle.json", "cat.npy", "cat.cutout.png"];
-        assert_eq!(paths(&["cat.jpg"], &all, None).unwrap(), expected);
+        assert_eq!(paths(&["cat.webp"], &all, None).unwrap(), expected);
         assert_eq!(
-            paths(&["a.b.webp", "no_extension"], OVERLAY, None).unwrap(),
-            ["a.b.overlay.png", "no_extension.overlay.png"]
+            paths(&["a.jpg", "a.png", "sub/b.tif"], OVERLAY, Some("out")).unwrap(),
+            ["out/a.jpg.overlay.jpg", "out/a.png.overlay.png", "out/sub/b.overlay.png"]
         );
-    }
-
-    #[test]
-    fn a_folder_mirrors_the_inputs_tree() {
-        let expected = ["out/a.mask.png", "out/sub/b.mask.png"];
-        assert_eq!(paths(&["a.jpg", "sub/b.jpg"], &[Format::Mask], Some("out")).unwrap(), expected);
-        assert_eq!(paths(&["a.jpg"], &[Format::Mask], Some("out")).unwrap(), ["out/a.mask.png"]);
         assert_eq!(paths(&["a.jpg"], &[Format::Mask], Some("x.png/")).unwrap(), ["x.png/a.mask.png"]);
     }
 
     #[test]
-    fn inputs_that_would_share_an_output_keep_their_extensions() {
-        let expected = ["a.jpg.overlay.png", "a.png.overlay.png", "b.overlay.png", "sub/a.overlay.png"];
-        assert_eq!(paths(&["a.jpg", "a.png", "b.jpg", "sub/a.jpg"], OVERLAY, None).unwrap(), expected);
-        let mut twice = inputs(&["a.jpg", "a.jpg"]);
-        twice[1].source = Source::File("elsewhere/a.jpg".into());
-        let error = plan(twice, OVERLAY, None, true).unwrap_err().to_string();
-        assert!(error.contains("in/a.jpg") && error.contains("elsewhere/a.jpg"), "{error}");
+    fn photographs_stay_jpegs_and_numbers_and_transparency_never_become_one() {
+        let all = [Format::Overlay, Format::Contours, Format::Color, Format::Mask, Format::Ids, Format::Cutout];
+        let of = |picture_format| {
+            let names = encoded(&["a.JPG"], &all, None, &EncodingArgs { picture_format, ..args() }).unwrap();
+            names.iter().map(|name| name.rsplit_once('.').unwrap().1.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(None), ["jpg", "jpg", "png", "png", "png", "png"]);
+        assert_eq!(of(Some(PictureFormat::Jpeg)), ["jpg", "jpg", "jpg", "png", "png", "png"]);
+        assert_eq!(of(Some(PictureFormat::Webp)), ["webp", "webp", "webp", "png", "png", "webp"]);
+        assert_eq!(of(Some(PictureFormat::Png)), ["png"; 6]);
+    }
+
+    #[test]
+    fn wishes_that_nothing_fulfils_are_refused() {
+        let refused = |formats: &[Format], args: EncodingArgs| encoded(&["a.png"], formats, None, &args).unwrap_err();
+        let jpeg = EncodingArgs { picture_format: Some(PictureFormat::Jpeg), ..args() };
+        assert!(refused(&[Format::Cutout], jpeg).contains("overlay, color and contours"));
+        let webp = || EncodingArgs { picture_format: Some(PictureFormat::Webp), ..args() };
+        assert!(refused(&[Format::Mask, Format::Json], webp()).contains("--picture-format webp"));
+        assert!(refused(OVERLAY, EncodingArgs { quality: Some(80), ..args() }).contains("--picture-format jpeg"));
+        assert!(refused(OVERLAY, EncodingArgs { quality: Some(80), ..webp() }).contains("without loss"));
+        assert!(encoded(&["a.jpg", "b.png"], OVERLAY, None, &EncodingArgs { quality: Some(80), ..args() }).is_ok());
+        let said = encoded(&["a.jpg"], OVERLAY, Some("x.png"), &webp()).unwrap_err();
+        assert!(said.contains("contradict"), "{said}");
     }
 
     #[test]
     fn one_output_may_be_a_file_and_several_may_not() {
-        assert_eq!(paths(&["a.jpg"], OVERLAY, Some("x.PNG")).unwrap(), ["x.PNG"]);
+        for name in ["x.PNG", "x.jpg", "x.jpeg", "x.webp"] {
+            assert_eq!(paths(&["a.jpg"], OVERLAY, Some(name)).unwrap(), [name]);
+        }
         assert_eq!(paths(&["a.jpg"], &[Format::Geojson], Some("x.geojson")).unwrap(), ["x.geojson"]);
-        assert!(paths(&["a.jpg"], OVERLAY, Some("x.jpg")).unwrap_err().contains(".png"));
+        assert_eq!(paths(&["a.jpg"], &[Format::Rle], Some("x.json")).unwrap(), ["x.json"]);
+        assert!(paths(&["a.jpg"], OVERLAY, Some("x.bmp")).unwrap_err().contains("`.png`, `.jpg`, `.webp`"));
+        assert!(paths(&["a.jpg"], &[Format::Ids], Some("x.jpg")).unwrap_err().contains("ends in `.png`"));
+        assert!(paths(&["a.jpg"], &[Format::Cutout], Some("x.jpg")).unwrap_err().contains("`.png`, `.webp`"));
         assert!(paths(&["a.jpg"], OVERLAY, Some("no/such/x.png")).unwrap_err().contains("`no/such` does not exist"));
         assert!(paths(&["a.jpg", "b.jpg"], OVERLAY, Some("x.png")).unwrap_err().contains("`-o x.png/`"));
         assert!(paths(&["a.jpg"], &[Format::Overlay, Format::Ids], Some("x.png")).is_err());
@@ -213,27 +393,66 @@ mod tests {
     }
 
     #[test]
+    fn standard_output_takes_one_output() {
+        assert_eq!(paths(&["a.jpg"], OVERLAY, Some("-")).unwrap(), ["-"]);
+        assert!(paths(&["a.jpg", "b.jpg"], OVERLAY, Some("-")).unwrap_err().contains("one output"));
+        assert!(paths(&["a.jpg"], &[Format::Overlay, Format::Ids], Some("-")).unwrap_err().contains("one output"));
+        assert!(encoded(&["a.mp4"], OVERLAY, Some("-"), &EncodingArgs { frames: true, ..args() }).is_err());
+        let encoding = |formats: &[Format]| {
+            let wishes = Wishes { formats, output: Some(Path::new("-")), encoding: &args(), force: false };
+            plan(inputs(&["a.mp4"]), &wishes).unwrap().jobs[0].targets[0].encoding
+        };
+        // mp4 cannot be written to a pipe.
+        assert_eq!(encoding(OVERLAY), Encoding::Film(Container::Mkv));
+        assert_eq!(
+            (encoding(&[Format::Cutout]), encoding(&[Format::Json])),
+            (Encoding::Film(Container::Webm), Encoding::Lines)
+        );
+    }
+
+    #[test]
     fn nothing_is_replaced_unasked_and_an_input_never() {
         let dir = tempfile::tempdir().unwrap();
         let [image, there] = ["in.png", "in.overlay.png"].map(|name| dir.path().join(name));
         std::fs::write(&image, "").unwrap();
         std::fs::write(&there, "").unwrap();
-        let input = || vec![Input { source: Source::File(image.clone()), relative: "in.png".into() }];
-        let error = plan(input(), OVERLAY, Some(dir.path()), false).unwrap_err().to_string();
-        assert!(error.contains("--force"), "{error}");
-        assert!(plan(input(), OVERLAY, Some(dir.path()), true).is_ok());
+        let plan = |output: &Path, force| {
+            let input = Input { source: Source::File(image.clone()), relative: "in.png".into(), named: true };
+            let wishes = Wishes { formats: OVERLAY, output: Some(output), encoding: &args(), force };
+            plan(vec![input], &wishes).map_err(|error| error.to_string())
+        };
+        assert!(plan(dir.path(), false).unwrap_err().contains("--force"));
+        assert!(plan(dir.path(), true).is_ok());
         let roundabout = dir.path().join(".").join("in.png");
-        assert!(plan(input(), OVERLAY, Some(&roundabout), true).unwrap_err().to_string().contains("the image itself"));
+        assert!(plan(&roundabout, true).unwrap_err().contains("the image itself"));
     }
 
     #[test]
     fn a_video_stays_a_video() {
-        let video = |name: &str| vec![Input { source: Source::Video(name.into()), relative: name.into() }];
-        for (name, expected) in [("a.mp4", "a.overlay.mp4"), ("b.MOV", "b.overlay.mov"), ("c.webm", "c.overlay.mkv")] {
-            let jobs = plan(video(name), OVERLAY, None, false).unwrap();
-            assert_eq!(jobs[0].targets[0].path, Path::new(expected));
-        }
-        let error = plan(video("a.mp4"), &[Format::Geojson], None, false).unwrap_err().to_string();
-        assert!(error.contains("is a video"), "{error}");
+        let all = [Format::Overlay, Format::Mask, Format::Json, Format::Cutout];
+        let of = |name| paths(&[name], &all, None).unwrap().join(" ");
+        assert_eq!(of("a.mp4"), "a.overlay.mp4 a.mask.mkv a.jsonl a.cutout.webm");
+        assert_eq!(of("a.mov"), "a.overlay.mov a.mask.mkv a.jsonl a.cutout.mov");
+        assert_eq!(of("a.webm"), "a.overlay.webm a.mask.mkv a.jsonl a.cutout.webm");
+        assert_eq!(of("a.gif"), "a.overlay.gif a.mask.mkv a.jsonl a.cutout.gif");
+        assert!(paths(&["a.mp4"], &[Format::Mask], Some("x.mp4")).unwrap_err().contains("ends in `.mkv`"));
+        assert!(paths(&["a.mp4"], OVERLAY, Some("x.avi")).unwrap_err().contains("`.mp4`, `.m4v`, `.mov`"));
+        assert_eq!(paths(&["a.mp4"], OVERLAY, Some("x.gif")).unwrap(), ["x.gif"]);
+    }
+
+    #[test]
+    fn frames_go_into_a_folder_in_any_format() {
+        let frames = || EncodingArgs { frames: true, ..args() };
+        let all = [Format::Overlay, Format::Geojson];
+        assert_eq!(encoded(&["a.mp4"], &all, Some("out"), &frames()).unwrap(), ["out/a.frames", "out/a.frames"]);
+        assert!(encoded(&["a.mp4"], OVERLAY, Some("x.png"), &frames()).unwrap_err().contains("several"));
+        // Without them a film that somebody names is refused, and one in a folder is left out.
+        assert!(paths(&["a.mp4"], &all, None).unwrap_err().contains("`--frames`"));
+        let mut found = inputs(&["a.mp4", "b.jpg"]);
+        found[0].named = false;
+        let wishes = Wishes { formats: &[Format::Npy], output: None, encoding: &args(), force: false };
+        let plan = plan(found, &wishes).unwrap();
+        assert_eq!(plan.jobs.len(), 1);
+        assert!(plan.left_out[0].contains("in/a.mp4"), "{:?}", plan.left_out);
     }
 }

@@ -7,7 +7,7 @@ use candle_deeplab::mask::Found;
 use candle_deeplab::segment::Tiles;
 use serde::{Serialize, Serializer};
 
-use super::plan::Target;
+use super::target::Target;
 use crate::args::Format;
 use crate::output::Report;
 
@@ -22,6 +22,11 @@ pub(super) struct Summary {
     #[serde(serialize_with = "tiles", skip_serializing_if = "Option::is_none")]
     pub(super) tiled: Option<(Tiles, usize)>,
     pub(super) found: Vec<Found>,
+    /// Classes that were asked for and are not in the image.
+    pub(super) absent: Vec<String>,
+    /// Why the input counts as one that failed, although it was segmented. Standard error has it as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
     pub(super) seconds: Seconds,
     /// It is one of many: a line will do.
     #[serde(skip)]
@@ -37,7 +42,7 @@ pub(super) struct Written {
 
 impl From<&Target> for Written {
     fn from(target: &Target) -> Self {
-        Self { format: target.format, path: target.path.display().to_string() }
+        Self { format: target.format, path: target.shown() }
     }
 }
 
@@ -48,6 +53,13 @@ pub(super) struct Seconds {
     pub(super) read: f64,
     pub(super) segment: f64,
     pub(super) write: f64,
+}
+
+impl Seconds {
+    /// What the image took, from its file to the last output.
+    fn total(&self) -> f64 {
+        self.read + self.segment + self.write
+    }
 }
 
 fn tiles<S: Serializer>(tiled: &Option<(Tiles, usize)>, to: S) -> Result<S::Ok, S::Error> {
@@ -78,17 +90,27 @@ impl Report for Summary {
                 tiles.overlap()
             )?;
         }
-        let outputs = self.outputs.iter().map(|output| output.path.as_str()).collect::<Vec<_>>().join(", ");
+        let outputs = match &self.outputs[..] {
+            [] => "wrote nothing".into(),
+            outputs => {
+                format!("wrote {}", outputs.iter().map(|output| output.path.as_str()).collect::<Vec<_>>().join(", "))
+            }
+        };
         if self.brief {
-            return writeln!(to, "{}: {}; wrote {outputs}", self.image, brief(&self.found));
+            let absent = self.absent.iter().map(|name| format!(", no {name}")).collect::<String>();
+            return writeln!(to, "{}: {}{absent}; {outputs}", self.image, brief(&self.found));
         }
         writeln!(to, "{}: {}×{}", self.image, self.width, self.height)?;
-        let widest = self.found.iter().map(|found| found.name.chars().count()).max().unwrap_or(0);
+        let names = self.found.iter().map(|found| &found.name).chain(&self.absent);
+        let widest = names.map(|name| name.chars().count()).max().unwrap_or(0);
         for found in &self.found {
             writeln!(to, "  {:widest$}  {:>7}", found.name, percent(found.share))?;
         }
-        let Seconds { load, segment, .. } = self.seconds;
-        writeln!(to, "wrote {outputs} ({segment:.2} s on {}, {load:.2} s to load the model)", self.device)
+        for name in &self.absent {
+            writeln!(to, "  {name:widest$}  not in it")?;
+        }
+        let (total, load) = (self.seconds.total(), self.seconds.load);
+        writeln!(to, "{outputs} ({total:.2} s on {}, {load:.2} s to load the model)", self.device)
     }
 }
 
@@ -141,7 +163,8 @@ impl Batch {
         let seconds = self.took.as_secs_f64();
         let rate = *images as f64 / seconds.max(1e-9);
         let failed = if *failed == 0 { String::new() } else { format!(", {failed} failed") };
-        format!("{images} images in {seconds:.1} s, {rate:.1} a second on {device}{failed}")
+        let what = if *images == 1 { "image" } else { "images" };
+        format!("{images} {what} in {seconds:.1} s, {rate:.1} a second on {device}{failed}")
     }
 }
 
@@ -186,7 +209,9 @@ mod tests {
                 found(8, "cat", 1_000_000, 0.25),
                 found(18, "sofa", 1000, 0.00025),
             ],
-            seconds: Seconds { load: 0.123, segment: 1.5, ..Seconds::default() },
+            absent: vec![],
+            error: None,
+            seconds: Seconds { load: 0.123, read: 0.2, segment: 1.5, write: 0.05 },
             brief: false,
         }
     }
@@ -206,7 +231,7 @@ in/cat.jpg: 4000×1000
   background   75.0 %
   cat          25.0 %
   sofa         <0.1 %
-wrote cat.overlay.png, cat.rle.json (1.50 s on cpu, 0.12 s to load the model)
+wrote cat.overlay.png, cat.rle.json (1.75 s on cpu, 0.12 s to load the model)
 "
         );
     }
@@ -228,6 +253,18 @@ wrote cat.overlay.png, cat.rle.json (1.50 s on cpu, 0.12 s to load the model)
         assert_eq!(value["outputs"][1], serde_json::json!({"format": "rle", "path": "cat.rle.json"}));
         assert_eq!((&value["found"][1]["name"], &value["found"][1]["pixels"]), (&"cat".into(), &1_000_000.into()));
         assert_eq!((value["seconds"]["segment"].as_f64(), value.get("tiled")), (Some(1.5), None));
+    }
+
+    #[test]
+    fn classes_that_were_asked_for_and_are_not_there_are_said() {
+        let absent = || vec!["diningtable".into(), "dog".into()];
+        let said = text(&Summary { absent: absent(), outputs: vec![], ..summary() });
+        assert!(said.contains("  cat           25.0 %\n"), "{said}");
+        assert!(said.contains("  diningtable  not in it\n  dog          not in it\nwrote nothing (1.75 s"), "{said}");
+        let said = text(&Summary { absent: absent(), brief: true, ..summary() });
+        assert!(said.contains("sofa <0.1 %, no diningtable, no dog; wrote cat.overlay.png"), "{said}");
+        let json = serde_json::to_value(Summary { absent: absent(), ..summary() }).unwrap();
+        assert_eq!((&json["absent"], json.get("error")), (&serde_json::json!(["diningtable", "dog"]), None));
     }
 
     #[test]

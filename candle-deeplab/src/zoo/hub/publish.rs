@@ -17,8 +17,9 @@ use super::http::{Failure, refusal, text, worth_another_try};
 use super::layout::RepoId;
 use super::progress::{Event, Progress};
 use super::{Hub, check_revision, url};
+use crate::config::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::error::{Error as CrateError, Result};
-use crate::model::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
+use crate::model::DeepLab;
 use crate::zoo::Error;
 
 /// What a repo of ours may hold; the first two it must.

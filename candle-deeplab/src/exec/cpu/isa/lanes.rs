@@ -6,6 +6,7 @@ use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::hint::black_box;
 
 use super::args::{CHAINS, Depthwise, Matmul, Neighbour, Quarters, Run};
+use crate::exec::fuse::Clamp;
 
 /// A vector of floats.
 ///
@@ -128,12 +129,7 @@ pub(super) unsafe fn matmul<V: Lanes, M: MulAdd<V>, const ROWS: usize, const VEC
                 with_constant!(rows, ROWS, |R| with_constant!(vectors, VECTORS, |C| {
                     // SAFETY: the caller's promises; these rows are left, where a group begins, and the panel has these
                     // vectors.
-                    unsafe {
-                        match args.interleaved {
-                            true => compute::<V, M, R, C, VECTORS, ROWS>(&mut args, part),
-                            false => compute::<V, M, R, C, VECTORS, 1>(&mut args, part),
-                        }
-                    }
+                    unsafe { compute::<V, M, R, C, VECTORS, ROWS>(&mut args, part) }
                 }));
                 row += rows;
             }
@@ -157,23 +153,38 @@ struct Part<'a> {
 /// arithmetic costs time.
 const UNROLL: usize = 4;
 
-/// Computes `R` rows and the first `C` of a panel's `VECTORS` vectors of outputs. From an input of a row to the next are
-/// `STEP` floats: 1, or as many as the rows of an interleaved group.
+/// Computes `R` rows and the first `C` of a panel's `VECTORS` vectors of outputs; interleaved groups have `ROWS` rows.
+///
+/// The compiler makes a copy of this for every `R` and `C`, and the library's build waits for it: what depends on neither
+/// is done elsewhere.
 ///
 /// # Safety
 /// As [`matmul`], and the rows exist.
 #[inline(always)]
-unsafe fn compute<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VECTORS: usize, const STEP: usize>(
+unsafe fn compute<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const VECTORS: usize, const ROWS: usize>(
     args: &mut Matmul<'_>,
     part: Part<'_>,
 ) {
-    let (inputs, width) = (args.weights.inputs, VECTORS * V::LANES);
+    let width = VECTORS * V::LANES;
     let Part { panel, bias, first, columns, run, row: run_row } = part;
-    debug_assert!(panel.len() == inputs * width && bias.len() == width && columns <= C * V::LANES && C <= VECTORS);
+    debug_assert!(panel.len() == args.weights.inputs * width && bias.len() == width);
+    debug_assert!(columns <= C * V::LANES && C <= VECTORS);
     // SAFETY: `check` has found the run's rows of every segment in `x`, its inputs among the weights', and its rows of
     // `outputs` values in `out` and `residual`, of whole panels in `starts`; `row + R <= run.rows`, `first + columns <=
     // outputs`. The panel has `inputs` times `VECTORS` vectors, the bias as many.
     unsafe {
+        let row = run.first + run_row;
+        let out = args.out.as_mut_ptr().add(row * args.out_pitch + first);
+        let residual = args.residual.map(|(x, pitch)| (x.as_ptr().add(row * pitch + first), pitch));
+        let pitch = args.weights.bias.len();
+        // Rows are far apart, so that no hardware prefetcher has these lines ready by the time the sums are done.
+        if let Some((residual, pitch)) = residual {
+            fetch_rows(residual, pitch, R, C * V::LANES);
+        }
+        fetch_rows(out, args.out_pitch, R, C * V::LANES);
+        for start in args.starts {
+            fetch_rows(start.as_ptr().add(row * pitch + first), pitch, R, C * V::LANES);
+        }
         let mut sums = [[V::splat(0.0); C]; R];
         for c in 0..C {
             let bias = V::load(bias.as_ptr().add(c * V::LANES));
@@ -181,49 +192,22 @@ unsafe fn compute<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const 
                 sums[c] = bias;
             }
         }
-        let row = run.first + run_row;
-        let out = args.out.as_mut_ptr().add(row * args.out_pitch + first);
-        let residual = args.residual.map(|(x, pitch)| (x.as_ptr().add(row * pitch + first), pitch));
-        // Rows are far apart, so that no hardware prefetcher has these lines ready by the time the sums are done.
-        for r in 0..R {
-            for at in (0..C * V::LANES).step_by(LINE) {
-                if let Some((residual, pitch)) = residual {
-                    fetch(residual.wrapping_add(r * pitch + at));
-                }
-                fetch(out.wrapping_add(r * args.out_pitch + at));
-            }
-        }
-        let pitch = args.weights.bias.len();
-        for start in args.starts {
-            let start = start.as_ptr().add(row * pitch + first);
-            for r in 0..R {
-                for at in (0..C * V::LANES).step_by(LINE) {
-                    fetch(start.wrapping_add(r * pitch + at));
-                }
-            }
-        }
         for segment in &args.segments[run.sees.clone()] {
             let x = args.x.as_ptr().add(segment.x + run_row * args.x_pitch);
-            let x: [*const f32; R] = std::array::from_fn(|r| match STEP {
+            let w = panel.as_ptr().add(segment.input * width);
+            if args.interleaved {
+                multiply_adds_of::<V, M, R, C, ROWS>(
+                    &mut sums,
+                    std::array::from_fn(|r| x.add(r)),
+                    w,
+                    width,
+                    segment.len,
+                );
+            } else {
                 // The compiler must not see how the addresses are related: it would compute each from the one above, for
                 // every input.
-                1 => black_box(x.add(r * args.x_pitch)),
-                _ => x.add(r),
-            });
-            let mut w = panel.as_ptr().add(segment.input * width);
-            let unrolled = segment.len - segment.len % UNROLL;
-            let mut k = 0;
-            while k < unrolled {
-                for i in 0..UNROLL {
-                    multiply_add::<V, M, R, C>(&mut sums, &x, (k + i) * STEP, w.add(i * width));
-                }
-                w = w.add(UNROLL * width);
-                k += UNROLL;
-            }
-            while k < segment.len {
-                multiply_add::<V, M, R, C>(&mut sums, &x, k * STEP, w);
-                w = w.add(width);
-                k += 1;
+                let x = std::array::from_fn(|r| black_box(x.add(r * args.x_pitch)));
+                multiply_adds_of::<V, M, R, C, 1>(&mut sums, x, w, width, segment.len);
             }
         }
         for start in args.starts {
@@ -234,21 +218,15 @@ unsafe fn compute<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const 
                 }
             }
         }
-        let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
         // Only counted loops may index the sums: otherwise the compiler puts them into memory.
         if columns < C * V::LANES {
-            let mut tail = [0f32; MAX_ROWS * MAX_PANEL];
+            let mut tail = [[0f32; MAX_PANEL]; MAX_ROWS];
             for r in 0..R {
                 for c in 0..C {
-                    sums[r][c].store(tail.as_mut_ptr().add(r * MAX_PANEL + c * V::LANES));
+                    sums[r][c].store(tail[r].as_mut_ptr().add(c * V::LANES));
                 }
             }
-            for (r, sums) in tail.chunks_exact(MAX_PANEL).take(R).enumerate() {
-                for (i, sum) in sums.iter().enumerate().take(columns) {
-                    let residual = residual.map_or(0.0, |(residual, pitch)| *residual.add(r * pitch + i));
-                    *out.add(r * args.out_pitch + i) = args.clamp.apply(sum + residual);
-                }
-            }
+            write_columns(&tail[..R], columns, residual, args.clamp, out, args.out_pitch);
         } else {
             if let Some((residual, pitch)) = residual {
                 for r in 0..R {
@@ -257,12 +235,79 @@ unsafe fn compute<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const 
                     }
                 }
             }
+            let (low, high) = (V::splat(args.clamp.low), V::splat(args.clamp.high));
             for r in 0..R {
                 for c in 0..C {
                     let sum = sums[r][c].at_least(low).at_most(high);
                     sum.store(out.add(r * args.out_pitch + c * V::LANES));
                 }
             }
+        }
+    }
+}
+
+/// Prefetches the first `floats` of each of some rows that lie `pitch` floats apart.
+#[inline(never)]
+fn fetch_rows(first: *const f32, pitch: usize, rows: usize, floats: usize) {
+    for row in 0..rows {
+        for at in (0..floats).step_by(LINE) {
+            fetch(first.wrapping_add(row * pitch + at));
+        }
+    }
+}
+
+/// Writes the first `columns` sums of each row, fewer than vectors would write.
+///
+/// # Safety
+/// These columns of as many rows exist in `out` and in the residual.
+#[inline(never)]
+unsafe fn write_columns(
+    sums: &[[f32; MAX_PANEL]],
+    columns: usize,
+    residual: Option<(*const f32, usize)>,
+    clamp: Clamp,
+    out: *mut f32,
+    out_pitch: usize,
+) {
+    for (r, sums) in sums.iter().enumerate() {
+        for (i, sum) in sums[..columns].iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let residual = residual.map_or(0.0, |(residual, pitch)| *residual.add(r * pitch + i));
+                *out.add(r * out_pitch + i) = clamp.apply(sum + residual);
+            }
+        }
+    }
+}
+
+/// Adds the products of `len` inputs of each row with their weights, which begin at `w` and are `width` floats each.
+/// From an input of a row to the next are `STEP` floats: 1, or as many as the rows of an interleaved group.
+///
+/// # Safety
+/// The vector's instructions exist, as do the inputs of every row, and their weights.
+#[inline(always)]
+unsafe fn multiply_adds_of<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const STEP: usize>(
+    sums: &mut [[V; C]; R],
+    x: [*const f32; R],
+    mut w: *const f32,
+    width: usize,
+    len: usize,
+) {
+    let unrolled = len - len % UNROLL;
+    let mut k = 0;
+    // SAFETY: the caller's promises.
+    unsafe {
+        while k < unrolled {
+            for i in 0..UNROLL {
+                multiply_add::<V, M, R, C>(sums, &x, (k + i) * STEP, w.add(i * width));
+            }
+            w = w.add(UNROLL * width);
+            k += UNROLL;
+        }
+        while k < len {
+            multiply_add::<V, M, R, C>(sums, &x, k * STEP, w);
+            w = w.add(width);
+            k += 1;
         }
     }
 }

@@ -4,14 +4,24 @@
 //! program has a numeric default of its own: what the code bases disagree about is a field here, and its
 //! documentation says who does what.
 
+mod backbone;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arch::{MobileNetV2, MobileNetV3, ResNet, Xception};
 use crate::error::{Error, Result};
 pub use crate::graph::Normalization;
 use crate::labels::Labels;
+pub use backbone::{
+    Backbone, BlockPadding, DilationStart, EntryBlock, InvertedResidual, MobileNetV2, MobileNetV3, MultiGrid,
+    PoolPadding, ResNet, SqueezedResidual, Stem, StridedUnit, Unit, Xception,
+};
+
+/// The recipe's file in a model directory.
+pub const CONFIG_FILE: &str = "config.json";
+/// The weights' file in a model directory.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// The version of the `config.json` format that this crate writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -44,7 +54,7 @@ pub struct Network {
     /// Input size over backbone feature size: 8, 16 or 32. Past it, strides become dilations.
     pub output_stride: usize,
     /// Extra dilation of the last block's three units (Chen et al. 2017, section 3.2.1).
-    /// `[1, 1, 1]` where there is none; TensorFlow's published ResNets want `[1, 2, 4]`. See also [`MultiGrid`](crate::arch::MultiGrid).
+    /// `[1, 1, 1]` where there is none; TensorFlow's published ResNets want `[1, 2, 4]`. See also [`MultiGrid`].
     pub multi_grid: [usize; 3],
     /// How convolutions are normalised.
     pub normalization: Normalization,
@@ -60,20 +70,6 @@ pub struct Network {
     pub auxiliary: Option<Auxiliary>,
     /// Number of classes, background included; 0 for a backbone without a head.
     pub classes: usize,
-}
-
-/// The feature extractor and its variant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Backbone {
-    /// Modified aligned Xception (Chen et al. 2018, figure 4).
-    Xception(Xception),
-    /// MobileNetV2 (Sandler et al. 2018).
-    MobilenetV2(MobileNetV2),
-    /// MobileNetV3 (Howard et al. 2019).
-    MobilenetV3(MobileNetV3),
-    /// ResNet (He et al. 2015).
-    Resnet(ResNet),
 }
 
 /// Atrous spatial pyramid pooling (Chen et al. 2017): parallel looks at the backbone features, concatenated and projected.
@@ -235,7 +231,12 @@ impl Config {
         let Some(text) = crate::file::read_text(path, MAX_CONFIG_BYTES)? else {
             return Err(Error::config(path, format!("more than {MAX_CONFIG_BYTES} bytes is too large for a recipe")));
         };
-        let config: Self = serde_json::from_str(&text).map_err(|e| Error::config(path, e.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads and validates a recipe; errors call it `path`.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
+        let config: Self = serde_json::from_str(text).map_err(|e| Error::config(path, e.to_string()))?;
         config.validate().map_err(|reason| Error::config(path, reason))?;
         Ok(config)
     }

@@ -1,0 +1,13 @@
+//! Videos and cameras, through the programs `ffprobe` and `ffmpeg`: frames come and go over pipes as plain samples.
+
+mod container;
+mod probe;
+mod process;
+mod read;
+mod source;
+mod write;
+
+pub(crate) use container::{Container, Pixels};
+pub(crate) use probe::Video;
+pub(crate) use read::{Reader, avif};
+pub(crate) use write::{Recipe, Writer};

@@ -1,0 +1,92 @@
+//! Films and AVIF images as frames.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use image::RgbImage;
+
+use super::Video;
+use super::process::Ffmpeg;
+use super::source;
+use crate::input::Source;
+
+/// Frames of a video, one after the other.
+pub(crate) struct Reader {
+    ffmpeg: Ffmpeg,
+    pipe: ChildStdout,
+    width: u32,
+    height: u32,
+}
+
+impl Reader {
+    pub(crate) fn new(from: &Source, video: &Video, seconds: Option<f64>) -> Result<Self> {
+        // Where frames come at uneven times, a fixed rate keeps pictures and sound together.
+        let mut options = vec!["-r".into(), video.rate.clone()];
+        if let Some(seconds) = seconds {
+            options.extend(["-t".into(), seconds.to_string()]);
+        }
+        Self::start(from, (video.width, video.height), &options)
+    }
+
+    fn start(from: &Source, (width, height): (u32, u32), options: &[String]) -> Result<Self> {
+        let mut command = Command::new("ffmpeg");
+        // `V` is a film's pictures, and not the cover of its record.
+        command.args(["-v", "error", "-nostdin"]).args(source::arguments(from)?).args(["-map", "0:V:0"]);
+        command.args(options).args(["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
+        let mut ffmpeg = Ffmpeg::start(command.stdin(Stdio::null()).stdout(Stdio::piped()), Some(from))?;
+        let pipe = ffmpeg.child.stdout.take().context("ffmpeg has no output")?;
+        Ok(Self { ffmpeg, pipe, width, height })
+    }
+
+    /// The next frame; `None` after the last.
+    pub(crate) fn frame(&mut self) -> Result<Option<RgbImage>> {
+        let mut frame = vec![0; 3 * self.width as usize * self.height as usize];
+        let mut filled = 0;
+        while filled < frame.len() {
+            match self.pipe.read(&mut frame[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("cannot read frames from ffmpeg"),
+            }
+        }
+        if filled == frame.len() {
+            return Ok(RgbImage::from_raw(self.width, self.height, frame));
+        }
+        self.ffmpeg.finish()?;
+        ensure!(filled == 0, "ffmpeg broke off in the middle of a frame");
+        Ok(None)
+    }
+}
+
+/// The picture in an AVIF file, upright.
+///
+/// A decoder in Rust would cost more than it is worth: rav1d, which is well kept, takes the better part of a minute of
+/// processor time to compile.
+pub(crate) fn avif(path: &Path) -> Result<RgbImage> {
+    let source = Source::File(path.to_owned());
+    let video = Video::probe(&source, None)?;
+    ensure!(
+        video.turned || !says_to_turn(path)?,
+        "it has to be turned, which this ffmpeg does not know: make a JPEG or PNG of it, or install a newer ffmpeg"
+    );
+    let options = ["-frames:v", "1"].map(String::from);
+    let frame = Reader::start(&source, (video.width, video.height), &options)?.frame()?;
+    frame.context("there is no picture in it")
+}
+
+/// Whether an AVIF file has the property `irot` or `imir` (ISO/IEC 23008-12, 6.5.10 and 6.5.12), other than "by no angle".
+fn says_to_turn(path: &Path) -> Result<bool> {
+    /// Properties come at the beginning.
+    const SEARCHED: u64 = 1 << 16;
+    let mut head = vec![];
+    std::fs::File::open(path)?.take(SEARCHED).read_to_end(&mut head)?;
+    Ok(head.windows(9).any(|bytes| match bytes.split_at(8) {
+        // A box of nine bytes: its length, its name, and what it says.
+        (b"\0\0\0\x09irot", [angle]) => angle & 3 != 0,
+        (b"\0\0\0\x09imir", _) => true,
+        _ => false,
+    }))
+}

@@ -1,0 +1,91 @@
+//! Distances within a mask (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012).
+
+/// The squared distance of each cell of a mask to the nearest that is not set, row by row. Cells are `[across, 1]` apart.
+/// What is outside the mask is not there; where all is set, distances are infinite.
+pub(super) fn squared_distances(mask: &[bool], width: usize, across: f32) -> Vec<f32> {
+    let mut squared = vec![f32::INFINITY; mask.len()];
+    for (mask, squared) in mask.chunks_exact(width).zip(squared.chunks_exact_mut(width)) {
+        // Along a row: from the left, then from the right.
+        let mut nearest = f32::INFINITY;
+        for (set, squared) in mask.iter().zip(squared.iter_mut()) {
+            nearest = if *set { nearest + across } else { 0.0 };
+            *squared = nearest;
+        }
+        nearest = f32::INFINITY;
+        for (set, squared) in mask.iter().zip(squared.iter_mut()).rev() {
+            nearest = if *set { nearest + across } else { 0.0 };
+            *squared = squared.min(nearest).powi(2);
+        }
+    }
+    let height = mask.len() / width;
+    let mut envelope = Envelope::default();
+    let mut column = vec![0.0; height];
+    for x in 0..width {
+        (0..height).for_each(|y| column[y] = squared[y * width + x]);
+        envelope.lower(&column, |y, value| squared[y * width + x] = value);
+    }
+    squared
+}
+
+/// The parabolas that are lowest somewhere: their places, heights, and from where on each is the lowest.
+#[derive(Default)]
+struct Envelope(Vec<(f32, f32, f32)>);
+
+impl Envelope {
+    /// Of the parabolas that stand on each of `values`, the lowest at each place.
+    fn lower(&mut self, values: &[f32], mut result: impl FnMut(usize, f32)) {
+        self.0.clear();
+        for (place, &height) in values.iter().enumerate().filter(|(_, height)| height.is_finite()) {
+            let place = place as f32;
+            let mut from = f32::NEG_INFINITY;
+            while let Some(&(other, other_height, other_from)) = self.0.last() {
+                from = ((height + place * place) - (other_height + other * other)) / (2.0 * (place - other));
+                if from > other_from {
+                    break;
+                }
+                self.0.pop();
+                from = f32::NEG_INFINITY;
+            }
+            self.0.push((place, height, from));
+        }
+        let mut current = 0;
+        for y in 0..values.len() {
+            while self.0.get(current + 1).is_some_and(|(_, _, from)| *from <= y as f32) {
+                current += 1;
+            }
+            if let Some((place, height, _)) = self.0.get(current) {
+                result(y, (y as f32 - place).powi(2) + height);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn distances_are_those_to_the_nearest_cell(
+            width in 1usize..9,
+            height in 1usize..9,
+            seed in proptest::collection::vec(any::<bool>(), 81),
+            across in 0.1f32..3.0,
+        ) {
+            let mask = &seed[..width * height];
+            let squared = squared_distances(mask, width, across);
+            for (index, squared) in squared.iter().enumerate() {
+                let to = |other: usize| {
+                    let dx = across * ((index % width) as f32 - (other % width) as f32);
+                    let dy = (index / width) as f32 - (other / width) as f32;
+                    dx * dx + dy * dy
+                };
+                let unset = (0..mask.len()).filter(|other| !mask[*other]);
+                let nearest = unset.map(to).fold(f32::INFINITY, f32::min);
+                prop_assert!(*squared == nearest || (squared - nearest).abs() < 1e-3, "{} {}", squared, nearest);
+            }
+        }
+    }
+}
