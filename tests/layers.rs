@@ -29,6 +29,7 @@ const CRATES: &[Crate] = &[
             "file",
             "atomic",
             "lazy",
+            "suggest",
             "labels",
             "graph",
             "config",
@@ -43,6 +44,7 @@ const CRATES: &[Crate] = &[
             "exec::cpu",
             "exec",
             "model",
+            "bundled",
             "image",
             "segment",
             "mask",
@@ -50,11 +52,9 @@ const CRATES: &[Crate] = &[
             "zoo",
         ],
         known: &[
-            ("config", "arch"),
             ("error", "zoo"),
             ("segment", "mask"),
             ("segment::tiles", "segment::segmenter"),
-            ("weights", "model"),
             ("zoo::hub::settings", "zoo::hub::http"),
             ("zoo::importer", "zoo::registry"),
             ("zoo::table", "zoo::registry"),
@@ -271,7 +271,7 @@ fn circles(arrows: &BTreeSet<Arrow>) -> Vec<Vec<String>> {
         while let Some(path) = paths.get(next).cloned() {
             next += 1;
             for arrow in arrows.iter().filter(|arrow| Some(&arrow.from) == path.last()) {
-                let longer = [&path[..], &[arrow.to.clone()]].concat();
+                let longer = [&path[..], std::slice::from_ref(&arrow.to)].concat();
                 if arrow.to == *start {
                     circles.push(longer);
                     paths.clear();

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use candle_deeplab::zoo::{self, Cached, Files, Model, Verified, Zoo};
 use serde::Serialize;
 
-use super::models::Filter;
+use super::filter::Filter;
 use super::table;
 use crate::args::{CacheArgs, CacheCommand, CacheListArgs, CacheRemoveArgs};
 use crate::exit::{self, Exit};

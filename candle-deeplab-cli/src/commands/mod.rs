@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod export;
+mod filter;
 mod info;
 mod man;
 mod models;

@@ -1,6 +1,6 @@
 //! The network, ready to look at images as the arguments say.
 
-use anyhow::{Error, Result, ensure};
+use anyhow::{Result, ensure};
 use candle_deeplab::image::Size;
 use candle_deeplab::segment::{MultiScale, Scores, Segmentation, Segmenter, Tiles};
 use candle_deeplab::{DeepLab, Labels, Precision};
@@ -59,7 +59,7 @@ impl Engine {
             model = model.at_output_stride(stride)?;
         }
         let labels = &model.config().labels;
-        let keep = if args.classes.is_empty() { None } else { Some(classes(labels, &args.classes)?) };
+        let keep = if args.classes.is_empty() { None } else { Some(style::classes(labels, &args.classes)?) };
         let scales = match (&args.scales[..], args.flip) {
             ([], false) => vec![],
             ([], true) => vec![1.0],
@@ -149,10 +149,4 @@ fn with_some((segmentation, scores): (Segmentation, Scores)) -> (Segmentation, O
 /// The tiles that were asked for.
 pub(super) fn tiles(args: &SegmentArgs) -> Result<Option<Tiles>> {
     Ok(args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?)
-}
-
-/// The ids of classes that were asked for by name or by id.
-pub(super) fn classes(labels: &Labels, asked: &[String]) -> Result<Vec<u8>> {
-    let found = asked.iter().map(|class| labels.find(class).map_err(Error::msg)).collect::<Result<Vec<_>>>()?;
-    Ok(found.concat())
 }

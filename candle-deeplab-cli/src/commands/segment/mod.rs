@@ -120,7 +120,7 @@ type Wanted = (Vec<u8>, String);
 fn wanted(labels: &Labels, asked: &[String]) -> Result<Vec<Wanted>> {
     let mut wanted: Vec<Wanted> = vec![];
     for class in asked {
-        let ids = engine::classes(labels, std::slice::from_ref(class))?;
+        let ids = style::classes(labels, std::slice::from_ref(class))?;
         let name = ids.first().map_or(String::new(), |id| labels.name(*id));
         if !wanted.iter().any(|(known, _)| *known == ids) {
             wanted.push((ids, name));

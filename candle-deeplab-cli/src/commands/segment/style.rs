@@ -1,13 +1,12 @@
 //! From arguments to what pictures look like.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow};
 use candle_deeplab::Labels;
 use candle_deeplab::labels::read_palette;
 use candle_deeplab::mask::{self, Legend, Palette};
 use candle_deeplab::segment::{Scores, Segmentation};
 use image::{RgbImage, RgbaImage};
 
-use super::engine;
 use crate::args::{Format, PaletteName, SegmentArgs};
 
 /// Rows of a film's legend, where frames cannot be as high as what is in them asks for.
@@ -39,7 +38,7 @@ impl Style {
         };
         Ok(Self {
             look,
-            cutout: engine::classes(labels, &args.cutout)?,
+            cutout: classes(labels, &args.cutout)?,
             probs: args.probs,
             jpeg_quality: args.encoding.jpeg_quality(),
             replace: args.force,
@@ -88,6 +87,12 @@ pub(super) fn palette(name: Option<&PaletteName>, labels: &Labels) -> Result<Opt
     let labels =
         labels.clone().with_palette(colors).map_err(|reason| anyhow!("{reason}: choose another with `--palette`"))?;
     Ok(Some(labels.palette))
+}
+
+/// The ids of classes that were asked for by name or by id.
+pub(super) fn classes(labels: &Labels, asked: &[String]) -> Result<Vec<u8>> {
+    let found = asked.iter().map(|class| labels.find(class).map_err(Error::msg)).collect::<Result<Vec<_>>>()?;
+    Ok(found.concat())
 }
 
 #[cfg(test)]

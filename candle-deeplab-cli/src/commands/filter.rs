@@ -1,0 +1,65 @@
+//! Which models `models` and `cache list` say.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+use candle_deeplab::zoo::{self, Model};
+
+/// The models that somebody wants to see, by the beginning of what they are called.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    pub(super) dataset: Option<String>,
+    pub(super) backbone: Option<String>,
+}
+
+impl Filter {
+    pub(super) fn is_empty(&self) -> bool {
+        self.dataset.is_none() && self.backbone.is_none()
+    }
+
+    pub(super) fn passes(&self, dataset: &str, backbone: &str) -> bool {
+        let begins = |wanted: &Option<String>, value: &str| {
+            wanted.as_ref().is_none_or(|wanted| plain(value).starts_with(&plain(wanted)))
+        };
+        begins(&self.dataset, dataset) && begins(&self.backbone, backbone)
+    }
+
+    /// A filter that no model passes is a slip of the hand.
+    pub(super) fn check(&self) -> Result<()> {
+        let (datasets, backbones): (Field, Field) = (|model| model.dataset, |model| model.backbone);
+        let all = Self::default();
+        let of_dataset = Self { dataset: self.dataset.clone(), backbone: None };
+        let of_backbone = Self { dataset: None, backbone: self.backbone.clone() };
+        for (flag, wanted, filter, field) in [
+            ("--dataset", &self.dataset, &of_dataset, datasets),
+            ("--backbone", &self.backbone, &of_backbone, backbones),
+        ] {
+            if let (Some(wanted), true) = (wanted, filter.values(field).is_empty()) {
+                bail!("`{flag} {wanted}`: choose one of {}", all.values(field).join(", "));
+            }
+        }
+        if let (Some(dataset), Some(backbone), true) = (&self.dataset, &self.backbone, self.values(datasets).is_empty())
+        {
+            bail!(
+                "no model has both `--dataset {dataset}` and `--backbone {backbone}`: with that data set choose one of {}, \
+                 with that backbone one of {}",
+                of_dataset.values(backbones).join(", "),
+                of_backbone.values(datasets).join(", ")
+            );
+        }
+        Ok(())
+    }
+
+    /// What the models that pass have in a field, each once.
+    fn values(&self, field: Field) -> Vec<&'static str> {
+        let passing = zoo::list().iter().filter(|model| self.passes(model.dataset, model.backbone));
+        passing.map(field).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+type Field = fn(&Model) -> &'static str;
+
+/// A name without what people write in different ways: `mobilenet_v2` is `mobilenetv2`.
+fn plain(name: &str) -> String {
+    name.to_lowercase().replace(['_', '-', ' '], "")
+}
