@@ -49,21 +49,21 @@ const CRATES: &[Crate] = &[
             "segment",
             "mask",
             "onnx",
-            "zoo",
         ],
-        known: &[
-            ("error", "zoo"),
-            ("segment", "mask"),
-            ("segment::tiles", "segment::segmenter"),
-            ("zoo::hub::settings", "zoo::hub::http"),
-            ("zoo::importer", "zoo::registry"),
-            ("zoo::table", "zoo::registry"),
-        ],
+        known: &[("segment", "mask"), ("segment::tiles", "segment::segmenter")],
     },
     Crate {
         folder: "weights-convert",
         order: &[],
         known: &[("error", "read"), ("read::tflite_geometry", "read::tflite"), ("read::torch_tensor", "read::torch")],
+    },
+    Crate {
+        folder: "candle-deeplab-hub",
+        order: &[
+            "error", "entry", "table", "registry", "hub", "name", "files", "convert", "archive", "store", "resolve",
+            "cache",
+        ],
+        known: &[],
     },
     Crate { folder: "candle-deeplab-cli", order: &[], known: &[] },
 ];

@@ -119,9 +119,6 @@ pub enum Error {
     /// A picture cannot be made from a segmentation.
     #[error("{0}")]
     Mask(String),
-    /// Something on the way from a model's name to its files.
-    #[error(transparent)]
-    Zoo(#[from] crate::zoo::Error),
     /// Something inside candle.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -3,11 +3,11 @@
 pub mod arch;
 pub mod atomic;
 #[cfg(feature = "bundled")]
-mod bundled;
+pub mod bundled;
 pub mod config;
 mod error;
 pub mod exec;
-mod file;
+pub mod file;
 pub mod graph;
 pub mod image;
 pub mod labels;
@@ -17,10 +17,9 @@ mod model;
 pub mod onnx;
 pub mod ops;
 pub mod segment;
-mod suggest;
+pub mod suggest;
 mod upsample;
 mod weights;
-pub mod zoo;
 
 #[cfg(feature = "bundled")]
 pub use bundled::bundled;

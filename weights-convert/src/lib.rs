@@ -38,7 +38,6 @@ pub mod read;
 mod report;
 mod shown;
 mod verify;
-mod zoo;
 
 pub use card::CARD_FILE;
 pub use convert::{convert, convert_checkpoint};
@@ -50,4 +49,10 @@ pub use read::{Checkpoint, ConvGeometry, Corners, DType, Format, Geometry, Input
 pub use report::{Listed, Renamed, Report};
 pub use shown::shown;
 pub use verify::{Comparison, verify};
-pub use zoo::WeightsConvert;
+
+/// This program and its version, for the record of what it made.
+pub const CONVERTER: &str = concat!("weights-convert ", env!("CARGO_PKG_VERSION"));
+
+/// Is counted up whenever a published file converts to something else than before: what another revision converted is to
+/// be converted again.
+pub const REVISION: u32 = 3;

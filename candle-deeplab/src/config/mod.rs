@@ -27,7 +27,7 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 pub const FORMAT_VERSION: u32 = 1;
 
 /// `config.json` is small; a larger file is not one, and is refused before it is read.
-pub(crate) const MAX_CONFIG_BYTES: u64 = 1 << 20;
+pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The whole recipe of a model, as stored in `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

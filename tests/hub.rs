@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
-use candle_deeplab::Error;
-use candle_deeplab::zoo::hub::{Hub, RepoId, Settings, Token};
-use candle_deeplab::zoo::{self, Import, Importer, Zoo};
+use candle_deeplab_hub::hub::{Hub, RepoId, Settings, Token};
+use candle_deeplab_hub::{Error, Zoo};
 use hub::{How, Server, TOKEN, git_hash, noise, sha256};
 use tempfile::TempDir;
 
@@ -242,7 +241,7 @@ fn what_is_not_what_was_promised_is_not_kept() {
     for name in ["config.json", WEIGHTS] {
         world.server.fault("GET", 100, How::Damage);
         let error = file(&world.hub(), "main", name).unwrap_err();
-        assert!(matches!(error, Error::Zoo(zoo::Error::Digest { .. })), "{error}");
+        assert!(matches!(error, Error::Digest { .. }), "{error}");
         assert!(error.to_string().contains("not what was promised"), "{error}");
         assert_eq!(names(&world.repo_folder().join("blobs")), [""; 0]);
         world.server.reset();
@@ -293,7 +292,7 @@ fn every_refusal_says_what_to_do() {
     let world = World::new();
     let says = |says: &[&str], revision: &str, name: &str, hub: &Hub| {
         let error = file(hub, revision, name).unwrap_err();
-        assert!(matches!(&error, Error::Zoo(error) if error.is_remote()));
+        assert!(error.is_remote());
         let error = error.to_string();
         assert!(says.iter().all(|part| error.contains(part)), "{error}");
     };
@@ -375,43 +374,31 @@ fn a_cache_that_cannot_be_written_says_so() {
 
 // ---- foreign files ----
 
-/// The converter as it will be when it has learned something.
-struct Later(u32);
-
-impl Importer for Later {
-    fn name(&self) -> String {
-        "later".into()
-    }
-
-    fn revision(&self) -> u32 {
-        self.0
-    }
-
-    fn import(&self, import: &Import) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        weights_convert::WeightsConvert.import(import)
-    }
-}
-
 #[test]
 fn a_model_is_converted_again_by_a_converter_that_knows_better() {
     let world = World::new();
     let graph = std::fs::read(narrow().join("frozen_inference_graph.pb")).unwrap();
     let url = world.server.author("graph.pb", &graph);
-    let zoo = || Zoo::new(world.settings()).unwrap();
-    let error = zoo().load(&url, &Device::Cpu).unwrap_err();
-    assert!(error.to_string().contains("weights-convert convert"), "{error}");
-    assert!(matches!(error, Error::Zoo(zoo::Error::Foreign { .. })));
-    for (revision, requests) in [(1, true), (1, false), (2, true)] {
+    let zoo = Zoo::new(world.settings()).unwrap();
+    let loaded_with_requests = || {
         world.server.reset();
-        zoo().with_importer(&Later(revision)).load(&url, &Device::Cpu).unwrap();
-        assert_eq!(!world.server.requests().is_empty(), requests, "revision {revision}");
-    }
-    // Who only wants to use it need not be able to convert it.
-    assert_eq!(zoo().load(&url, &Device::Cpu).unwrap().config().network.classes, 21);
-    let cached = zoo().cache_list().unwrap();
-    assert_eq!(cached.len(), 1);
-    let manifest = cached[0].converted.as_ref().unwrap();
-    assert_eq!((manifest.revision, manifest.sha256.as_str()), (2, sha256(&graph).as_str()));
+        assert_eq!(zoo.load(&url, &Device::Cpu).unwrap().config().network.classes, 21);
+        !world.server.requests().is_empty()
+    };
+    let manifest = || {
+        let [cached] = &zoo.cache_list().unwrap()[..] else { panic!("one model is here") };
+        (cached.path.join("manifest.json"), cached.converted.clone().unwrap(), cached.current)
+    };
+    assert_eq!([loaded_with_requests(), loaded_with_requests()], [true, false]);
+    let (file, made, current) = manifest();
+    assert_eq!((made.revision, made.sha256, current), (weights_convert::REVISION, sha256(&graph), true));
+    // As the converter before this one would have left it.
+    let older = std::fs::read_to_string(&file).unwrap();
+    let revision = |number: u32| format!("\"revision\": {number}");
+    std::fs::write(&file, older.replace(&revision(made.revision), &revision(made.revision - 1))).unwrap();
+    assert!(!manifest().2);
+    assert_eq!([loaded_with_requests(), loaded_with_requests()], [true, false]);
+    assert!(manifest().2);
 }
 
 #[test]
@@ -419,7 +406,7 @@ fn only_what_was_named_is_removed() {
     let world = World::new();
     let graph = std::fs::read(narrow().join("frozen_inference_graph.pb")).unwrap();
     world.server.put("org/foreign", &[("graph.pb", &graph)]);
-    let zoo = Zoo::new(world.settings()).unwrap().with_importer(&weights_convert::WeightsConvert);
+    let zoo = Zoo::new(world.settings()).unwrap();
     let listed = || zoo.cache_list().unwrap().into_iter().map(|cached| cached.name).collect::<Vec<_>>();
     zoo.pull("org/foreign:graph.pb").unwrap();
     let converted = "org/foreign@main:graph.pb";

@@ -9,8 +9,8 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, Proxy};
 
 use super::settings::Settings;
-use crate::error::Result;
-use crate::zoo::Error;
+use super::url::Origin;
+use crate::error::{Error, Result};
 
 /// More redirects than this are a circle.
 const MAX_REDIRECTS: usize = 10;
@@ -18,30 +18,6 @@ const MAX_REDIRECTS: usize = 10;
 const ATTEMPTS: u32 = 5;
 /// No server's wish to wait longer is heard.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// Scheme, host and port: whom a secret is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Origin {
-    https: bool,
-    host: String,
-    port: u16,
-}
-
-impl Origin {
-    /// # Errors
-    /// [`Error::Name`] for what is no http or https address.
-    pub(super) fn of(url: &str) -> Result<Self> {
-        let bad = || Error::Name { name: url.into(), reason: "it is not an http or https address".into() };
-        let uri: Uri = url.parse().map_err(|_| bad())?;
-        let https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(bad().into()),
-        };
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(bad)?.to_ascii_lowercase();
-        Ok(Self { https, host, port: uri.port_u16().unwrap_or(if https { 443 } else { 80 }) })
-    }
-}
 
 /// Why something did not work, and whether it is worth trying again.
 pub(super) enum Failure {
@@ -206,7 +182,7 @@ fn redirect(from: &str, response: &Response<Body>) -> Result<Option<String>> {
     })?;
     if from.starts_with("https:") && !next.starts_with("https:") {
         let reason = format!("it points from https to `{next}`, which anybody in between could change: refused");
-        return Err(Error::Answer { url: from.into(), reason }.into());
+        return Err(Error::Answer { url: from.into(), reason });
     }
     Ok(Some(next))
 }
@@ -270,7 +246,7 @@ fn no_answer(url: &str, error: &ureq::Error) -> Failure {
         other => format!("no answer ({other}): is this machine connected, or does it need a proxy (HTTPS_PROXY)?"),
     };
     let wrong_address = matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl);
-    let error = Error::Network { url: url.into(), reason }.into();
+    let error = Error::Network { url: url.into(), reason };
     if wrong_address { Failure::Final(error) } else { Failure::Again(error, None) }
 }
 
@@ -313,7 +289,7 @@ fn root_certs() -> Result<RootCerts> {
         .filter_map(|item| if let Ok(PemItem::Certificate(certificate)) = item { Some(certificate) } else { None })
         .collect();
     if certificates.is_empty() {
-        return Err(wrong(format!("`{shown}` holds no certificate")).into());
+        return Err(wrong(format!("`{shown}` holds no certificate")));
     }
     Ok(certificates.into())
 }

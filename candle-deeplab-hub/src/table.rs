@@ -1,7 +1,6 @@
 //! The registry's rows. Every number but parameters and multiply-adds (which are ours, and tested) is the publisher's.
 
-use super::importer::Hints;
-use super::registry::{BUNDLED, Evaluation, Kind, Location, Model, Source};
+use super::entry::{BUNDLED, Entry, Evaluation, Hints, Kind, Location, Source};
 
 const DEEPLAB_V3: &str = "https://arxiv.org/abs/1706.05587";
 const DEEPLAB_V3_PLUS: &str = "https://arxiv.org/abs/1802.02611";
@@ -46,7 +45,7 @@ macro_rules! tensorflow {
     };
 }
 
-const VOC: Model = Model {
+const VOC: Entry = Entry {
     id: "",
     aliases: &[],
     kind: Kind::Segmentation,
@@ -64,11 +63,11 @@ const VOC: Model = Model {
     sources: &[],
 };
 
-const CITYSCAPES: Model = Model { dataset: "cityscapes", classes: 19, input: (1025, 2049), ..VOC };
+const CITYSCAPES: Entry = Entry { dataset: "cityscapes", classes: 19, input: (1025, 2049), ..VOC };
 
-const ADE20K: Model = Model { dataset: "ade20k", classes: 151, ..VOC };
+const ADE20K: Entry = Entry { dataset: "ade20k", classes: 151, ..VOC };
 
-const IMAGENET: Model = Model {
+const IMAGENET: Entry = Entry {
     kind: Kind::Backbone,
     description: "ImageNet features, to start training from",
     dataset: "imagenet",
@@ -78,8 +77,8 @@ const IMAGENET: Model = Model {
     ..VOC
 };
 
-pub(super) static MODELS: &[Model] = &[
-    Model {
+pub(super) static MODELS: &[Entry] = &[
+    Entry {
         id: BUNDLED,
         aliases: &[],
         description: "Google's small, once quantised model for photographs, which is part of this program",
@@ -90,7 +89,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: &[Source { location: Location::Bundled, hints: Hints::NONE }],
         ..VOC
     },
-    Model {
+    Entry {
         id: "deeplabv3plus-xception65-voc",
         aliases: &["xception65-voc", "xception65_coco_voc_trainaug"],
         description: "TensorFlow's DeepLabv3+ for photographs, trained on COCO and VOC trainaug",
@@ -101,7 +100,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: tensorflow!("deeplabv3_pascal_train_aug_2018_01_04"),
         ..VOC
     },
-    Model {
+    Entry {
         id: "deeplabv3plus-xception65-voc-trainval",
         aliases: &["xception65_coco_voc_trainval"],
         description: "The same, trained on VOC's validation images as well",
@@ -113,7 +112,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: tensorflow!("deeplabv3_pascal_trainval_2018_01_04"),
         ..VOC
     },
-    Model {
+    Entry {
         id: "deeplabv3-mobilenetv2-voc",
         aliases: &["mobilenetv2-voc", "mobilenetv2_coco_voc_trainaug"],
         description: "TensorFlow's small model for photographs, trained on COCO and VOC trainaug",
@@ -125,7 +124,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: tensorflow!("deeplabv3_mnv2_pascal_train_aug_2018_01_29"),
         ..VOC
     },
-    Model {
+    Entry {
         id: "deeplabv3-mobilenetv2-voc-trainval",
         aliases: &["mobilenetv2_coco_voc_trainval"],
         description: "The same, trained on VOC's validation images as well",
@@ -138,7 +137,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: tensorflow!("deeplabv3_mnv2_pascal_trainval_2018_01_29"),
         ..VOC
     },
-    Model {
+    Entry {
         id: "deeplabv3-mobilenetv2-0.5-voc",
         aliases: &["mobilenetv2_dm05_coco_voc_trainaug"],
         description: "TensorFlow's smallest model for photographs, with half the channels",
@@ -150,7 +149,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: tensorflow!("deeplabv3_mnv2_dm05_pascal_trainaug_2018_10_01"),
         ..VOC
     },
-    Model {
+    Entry {
         id: "deeplabv3-mobilenetv2-0.5-voc-trainval",
         aliases: &["mobilenetv2_dm05_coco_voc_trainval"],
         description: "The same, trained on VOC's validation images as well",
@@ -163,7 +162,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: tensorflow!("deeplabv3_mnv2_dm05_pascal_trainval_2018_10_01"),
         ..VOC
     },
-    Model {
+    Entry {
         id: "deeplabv3-mobilenetv2-voc-hf",
         aliases: &["deeplabv3_mobilenet_v2_1.0_513"],
         description: "transformers' port of TensorFlow's small model, on the Hub",
@@ -184,7 +183,7 @@ pub(super) static MODELS: &[Model] = &[
         ],
         ..VOC
     },
-    Model {
+    Entry {
         id: "deeplabv3-resnet101-voc",
         aliases: &["deeplabv3_resnet101_coco"],
         description: "torchvision's DeepLabv3, trained on COCO's images of VOC's classes",
@@ -198,7 +197,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: &[url("https://download.pytorch.org/models/deeplabv3_resnet101_coco-586e9e4e.pth", Some("586e9e4e"))],
         ..VOC
     },
-    Model {
+    Entry {
         id: "deeplabv3-resnet50-voc",
         aliases: &["deeplabv3_resnet50_coco"],
         description: "The same with fewer layers",
@@ -212,7 +211,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: &[url("https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth", Some("cd0a2569"))],
         ..VOC
     },
-    Model {
+    Entry {
         id: "deeplabv3plus-xception65-cityscapes",
         aliases: &["xception65-cityscapes", "xception65_cityscapes_trainfine"],
         description: "TensorFlow's DeepLabv3+ for street scenes",
@@ -223,7 +222,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: tensorflow!("deeplabv3_cityscapes_train_2018_02_06"),
         ..CITYSCAPES
     },
-    Model {
+    Entry {
         id: "deeplabv3plus-resnet101-cityscapes",
         aliases: &["deeplabv3plus_r101-d8_512x1024_80k_cityscapes"],
         description: "mmsegmentation's DeepLabv3+ for street scenes",
@@ -238,7 +237,7 @@ pub(super) static MODELS: &[Model] = &[
         )],
         ..CITYSCAPES
     },
-    Model {
+    Entry {
         id: "deeplabv3-mobilenetv2-cityscapes",
         aliases: &["mobilenetv2-cityscapes", "mobilenetv2_coco_cityscapes_trainfine"],
         description: "TensorFlow's small model for street scenes",
@@ -250,7 +249,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: tensorflow!("deeplabv3_mnv2_cityscapes_train_2018_02_05"),
         ..CITYSCAPES
     },
-    Model {
+    Entry {
         id: "deeplabv3plus-xception65-ade20k",
         aliases: &["xception65-ade20k", "xception65_ade20k_train"],
         description: "TensorFlow's DeepLabv3+ for scenes of 150 classes",
@@ -262,7 +261,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: tensorflow!("deeplabv3_xception_ade20k_train_2018_05_29"),
         ..ADE20K
     },
-    Model {
+    Entry {
         id: "deeplabv3plus-mobilenetv2-ade20k",
         aliases: &["mobilenetv2-ade20k", "mobilenetv2_ade20k_train"],
         description: "TensorFlow's small model for scenes of 150 classes; it has a decoder",
@@ -271,7 +270,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: tensorflow!("deeplabv3_mnv2_ade20k_train_2018_12_03"),
         ..ADE20K
     },
-    Model {
+    Entry {
         id: "xception41-imagenet",
         aliases: &["xception41.tf_in1k"],
         backbone: "xception41",
@@ -280,7 +279,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: &[hub("timm/xception41.tf_in1k", "2dd4221", "model.safetensors")],
         ..IMAGENET
     },
-    Model {
+    Entry {
         id: "xception65-imagenet",
         aliases: &["xception65.tf_in1k"],
         backbone: "xception65",
@@ -289,7 +288,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: &[hub("timm/xception65.tf_in1k", "cbc9048", "model.safetensors")],
         ..IMAGENET
     },
-    Model {
+    Entry {
         id: "xception71-imagenet",
         aliases: &["xception71.tf_in1k"],
         backbone: "xception71",
@@ -298,7 +297,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: &[hub("timm/xception71.tf_in1k", "9ad2643", "model.safetensors")],
         ..IMAGENET
     },
-    Model {
+    Entry {
         id: "xception65-imagenet-ra3",
         aliases: &["xception65.ra3_in1k"],
         backbone: "xception65",
@@ -307,7 +306,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: &[hub("timm/xception65.ra3_in1k", "ae9e1377bca4c1d5ce324a5e010f7bc72bc322a4", "model.safetensors")],
         ..IMAGENET
     },
-    Model {
+    Entry {
         id: "resnet101-imagenet",
         aliases: &["resnet101.a1_in1k"],
         backbone: "resnet101",
@@ -318,7 +317,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: &[hub("timm/resnet101.a1_in1k", "e95c1e3e7cdcc0637817ecc79658817e6dc441bc", "model.safetensors")],
         ..IMAGENET
     },
-    Model {
+    Entry {
         id: "resnet101-imagenet-a1h",
         aliases: &["resnet101.a1h_in1k"],
         backbone: "resnet101",
@@ -329,7 +328,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: &[hub("timm/resnet101.a1h_in1k", "main", "model.safetensors")],
         ..IMAGENET
     },
-    Model {
+    Entry {
         id: "resnet101-imagenet-torchvision",
         aliases: &["resnet101.tv_in1k"],
         backbone: "resnet101",
@@ -341,7 +340,7 @@ pub(super) static MODELS: &[Model] = &[
         sources: &[hub("timm/resnet101.tv_in1k", "main", "model.safetensors")],
         ..IMAGENET
     },
-    Model {
+    Entry {
         id: "resnet101-imagenet-torchvision2",
         aliases: &["resnet101.tv2_in1k"],
         backbone: "resnet101",

@@ -1,6 +1,6 @@
 //! What can go wrong on the way from a model's name to its files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can go wrong on the way from a model's name to its files. Every message names the thing and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -100,21 +100,13 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A file in a foreign format, and nobody to convert it.
-    #[error("{file} has to be converted: {way_out}")]
-    Foreign {
-        /// The file, as a name or an address.
-        file: String,
-        /// What to do.
-        way_out: &'static str,
-    },
     /// The conversion of a foreign file failed.
     #[error("cannot convert {file}: {source}")]
-    Import {
+    Convert {
         /// The file, as a name or an address.
         file: String,
         /// What the converter said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: weights_convert::Error,
     },
     /// None of a model's sources could be used.
     #[error("`{model}` could not be fetched from any of its sources:{}", listed(tried))]
@@ -124,7 +116,13 @@ pub enum Error {
         /// What each source said.
         tried: Vec<Error>,
     },
+    /// Something in the library: a file, a recipe, weights, the device.
+    #[error(transparent)]
+    Library(#[from] candle_deeplab::Error),
 }
+
+/// `Result` with this crate's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 fn listed(errors: &[Error]) -> String {
     // One line, as every error.
@@ -132,6 +130,10 @@ fn listed(errors: &[Error]) -> String {
 }
 
 impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::Library(candle_deeplab::Error::Io { path: path.to_owned(), source })
+    }
+
     /// Whether a server or the network is to blame, rather than what was asked for.
     pub fn is_remote(&self) -> bool {
         match self {

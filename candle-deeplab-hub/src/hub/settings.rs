@@ -4,9 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::http::Origin;
-use crate::error::Result;
-use crate::zoo::Error;
+use super::url::Origin;
+use crate::error::{Error, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
 /// A token is a line.
@@ -58,7 +57,7 @@ impl Token {
         let secret = secret.trim().to_owned();
         if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             let reason = "the token is not one line of letters and digits".into();
-            return Err(Error::Setting { variable: "HF_TOKEN", reason }.into());
+            return Err(Error::Setting { variable: "HF_TOKEN", reason });
         }
         Ok(Self { secret, from: from.into() })
     }
@@ -133,7 +132,7 @@ fn token(variable: &impl Fn(&str) -> Option<String>, file: PathBuf) -> Result<Op
     if variable("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| is_true(&value)) || !file.is_file() {
         return Ok(None);
     }
-    let text = crate::file::read_text(&file, MAX_TOKEN_BYTES)?.unwrap_or_default();
+    let text = candle_deeplab::file::read_text(&file, MAX_TOKEN_BYTES)?.unwrap_or_default();
     if text.trim().is_empty() {
         return Ok(None);
     }

@@ -11,8 +11,7 @@ use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use crate::error::{Error as CrateError, Result};
-use crate::zoo::Error;
+use crate::error::{Error, Result};
 
 /// A repo on the Hub: `organisation/name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +36,7 @@ impl RepoId {
             Some((owner, repo)) if part(owner) && part(repo) => Ok(Self(name.into())),
             _ => {
                 let reason = "a repo on the Hub is ORG/NAME, of letters, digits, `-`, `_` and `.`".into();
-                Err(Error::Name { name: name.into(), reason }.into())
+                Err(Error::Name { name: name.into(), reason })
             }
         }
     }
@@ -72,7 +71,7 @@ pub(crate) fn check_revision(revision: &str) -> Result<()> {
     if letters && parts && revision.len() <= 256 && !revision.contains("..") {
         return Ok(());
     }
-    Err(Error::Name { name: revision.into(), reason: "it is not a branch, a tag or a commit".into() }.into())
+    Err(Error::Name { name: revision.into(), reason: "it is not a branch, a tag or a commit".into() })
 }
 
 /// The path of a file in a repo, which must stay in it.
@@ -82,7 +81,7 @@ pub(crate) fn check_file(file: &str) -> Result<()> {
     if inside && plain && !file.contains(['\\', ':', '\0']) && file.len() <= 1024 {
         return Ok(());
     }
-    Err(Error::Name { name: file.into(), reason: "it is not the path of a file in a repo".into() }.into())
+    Err(Error::Name { name: file.into(), reason: "it is not the path of a file in a repo".into() })
 }
 
 /// The hash of a commit, written out.
@@ -136,7 +135,7 @@ impl Layout {
         }
         let path = self.folder.join("refs").join(revision);
         make_folder_of(&path)?;
-        crate::atomic::write(&path, |file| io::Write::write_all(file, commit.as_bytes()))
+        Ok(candle_deeplab::atomic::write(&path, |file| io::Write::write_all(file, commit.as_bytes()))?)
     }
 
     /// Puts a blob into a commit's folder under its name: by a link or, where there are none, by a copy.
@@ -147,7 +146,7 @@ impl Layout {
         let target = format!("{}../../blobs/{etag}", "../".repeat(file.split('/').count() - 1));
         // What is there is of no use: a broken link, or a link to another blob of a damaged cache.
         if path.symlink_metadata().is_ok() && !path.is_file() {
-            std::fs::remove_file(&path).map_err(CrateError::io(&path))?;
+            std::fs::remove_file(&path).map_err(Error::io(&path))?;
         }
         if path.is_file() {
             return Ok(path);
@@ -177,14 +176,16 @@ fn symlink(_: &str, _: &Path) -> io::Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut blob = std::fs::File::open(from).map_err(CrateError::io(from))?;
-    crate::atomic::write(to, |file| io::copy(&mut blob, file).map(drop))
+    let mut blob = std::fs::File::open(from).map_err(Error::io(from))?;
+    Ok(candle_deeplab::atomic::write(to, |file| io::copy(&mut blob, file).map(drop))?)
 }
 
 pub(crate) fn make_folder_of(path: &Path) -> Result<()> {
     let Some(folder) = path.parent() else { return Ok(()) };
-    std::fs::create_dir_all(folder).map_err(|source| {
-        Error::Cache { path: folder.to_owned(), reason: super::lock::unwritable(&source), source }.into()
+    std::fs::create_dir_all(folder).map_err(|source| Error::Cache {
+        path: folder.to_owned(),
+        reason: super::lock::unwritable(&source),
+        source,
     })
 }
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
-use crate::config::CONFIG_FILE;
-use crate::config::Config;
 use crate::error::Result;
-use crate::model::DeepLab;
+use candle_deeplab::DeepLab;
+use candle_deeplab::config::CONFIG_FILE;
+use candle_deeplab::config::Config;
 
 /// Where a model's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,8 @@ impl Files {
     /// As [`DeepLab::load`].
     pub fn load(&self, device: &Device) -> Result<DeepLab> {
         match self {
-            Self::Directory(dir) => DeepLab::load(dir, device),
-            Self::Bundled => crate::bundled(device),
+            Self::Directory(dir) => Ok(DeepLab::load(dir, device)?),
+            Self::Bundled => Ok(candle_deeplab::bundled(device)?),
         }
     }
 
@@ -45,8 +45,8 @@ impl Files {
     /// As [`Config::from_file`].
     pub fn config(&self) -> Result<Config> {
         match self {
-            Self::Directory(dir) => Config::from_file(&dir.join(CONFIG_FILE)),
-            Self::Bundled => crate::bundled::config(),
+            Self::Directory(dir) => Ok(Config::from_file(&dir.join(CONFIG_FILE))?),
+            Self::Bundled => Ok(candle_deeplab::bundled::config()?),
         }
     }
 }

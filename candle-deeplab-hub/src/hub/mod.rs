@@ -5,8 +5,11 @@
 //! two processes wait for each other by the lock that huggingface_hub takes, the token goes to the Hub's own host only,
 //! and `HF_HUB_OFFLINE` is obeyed.
 //!
-//! The crate `hf-hub` 1.0 does none of these but the locks, and brings an asynchronous client and the Xet protocol: 182 crates
-//! where `ureq` and the digests are 32. The Hub serves every file over plain HTTP too, so nothing is out of reach.
+//! The crate `hf-hub` is not used, since what it lacks cannot be added around it. 0.5.0 sends the token on to whatever host the
+//! Hub's answer points to, takes the server's ETag as the name of a file without looking at it (`../../x` is written outside
+//! of the cache), panics at a redirect without a location, and gives up after five seconds where another process holds the
+//! lock; all of that happens within one call. 1.0 starts an interrupted transfer over and brings 182 crates, where `ureq` and
+//! the digests are 32. Neither compares digests or knows `HF_HUB_OFFLINE`.
 
 mod digest;
 mod download;
@@ -35,8 +38,7 @@ pub use progress::{Event, Progress};
 pub use publish::Published;
 pub use settings::{Settings, Token};
 
-use crate::error::Result;
-use crate::zoo::Error;
+use crate::error::{Error, Result};
 
 /// A client of the Hub, or of something that speaks as it does.
 #[derive(Clone)]
@@ -136,14 +138,14 @@ impl Hub {
             Some(path) if layout::is_commit(revision) => return Ok(known(path)),
             Some(path) if self.settings.offline => return Ok(known(path)),
             None if self.settings.offline => {
-                return Err(Error::Offline { what: format!("{repo}@{revision}:{file}") }.into());
+                return Err(Error::Offline { what: format!("{repo}@{revision}:{file}") });
             }
             _ => {}
         }
         let metadata = match (self.metadata(repo, revision, file), cached) {
             (Ok(metadata), _) => metadata,
-            (Err(crate::Error::Zoo(Error::Network { .. })), Some(path)) => return Ok(known(path)),
-            (Err(crate::Error::Zoo(Error::Status { status: 500.., .. })), Some(path)) => return Ok(known(path)),
+            (Err(Error::Network { .. }), Some(path)) => return Ok(known(path)),
+            (Err(Error::Status { status: 500.., .. }), Some(path)) => return Ok(known(path)),
             (Err(error), _) => return Err(error),
         };
         let blob = layout.blob(&metadata.etag);
@@ -171,7 +173,7 @@ impl Hub {
         self.http.retry(|| {
             let (location, response) = self.http.head(&url)?;
             if let Some(asked) = worth_another_try(&response) {
-                return Err(Failure::Again(self.refused(&url, repo, revision, file, &response).into(), asked));
+                return Err(Failure::Again(self.refused(&url, repo, revision, file, &response), asked));
             }
             if !(response.status().is_success() || response.status().is_redirection()) {
                 return Err(self.refused(&url, repo, revision, file, &response).into());
@@ -241,7 +243,7 @@ impl Hub {
     /// folder's lock is the caller's, who goes on to use the file.
     pub(crate) fn download(&self, url: &str, digest: Option<&Digest>, folder: &Path) -> Result<PathBuf> {
         if self.settings.offline {
-            return Err(Error::Offline { what: url.into() }.into());
+            return Err(Error::Offline { what: url.into() });
         }
         let (size, validator) = self.http.retry(|| self.version(url))?;
         // A partial file goes on only where the server still has the same one.
@@ -267,7 +269,7 @@ impl Hub {
         let response = self.http.get(url, &[("range", "bytes=0-0")])?;
         if let Some(asked) = worth_another_try(&response) {
             let error = refusal(url, response.status(), "the server is busy or ill: try again later");
-            return Err(Failure::Again(error.into(), asked));
+            return Err(Failure::Again(error, asked));
         }
         if !response.status().is_success() {
             let reason = "the file is not to be had there: check the address";
@@ -289,7 +291,7 @@ impl Hub {
     /// As [`file`](Self::file).
     pub fn ping(&self) -> Result<()> {
         if self.settings.offline {
-            return Err(Error::Offline { what: "the Hub".into() }.into());
+            return Err(Error::Offline { what: "the Hub".into() });
         }
         let url = format!("{}/api/models?limit=1", self.settings.endpoint);
         let answer = self.http.get(&url, &[]).map_err(|failure| match failure {
@@ -298,6 +300,6 @@ impl Hub {
         if answer.status().is_success() {
             return Ok(());
         }
-        Err(refusal(&url, answer.status(), "the Hub does not answer as it should: is HF_ENDPOINT right?").into())
+        Err(refusal(&url, answer.status(), "the Hub does not answer as it should: is HF_ENDPOINT right?"))
     }
 }

@@ -1,5 +1,33 @@
 //! Addresses and what they are made of.
 
+use ureq::http::Uri;
+
+use crate::error::{Error, Result};
+
+/// Scheme, host and port: whom a secret is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    https: bool,
+    pub(super) host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// # Errors
+    /// [`Error::Name`] for what is no http or https address.
+    pub(super) fn of(url: &str) -> Result<Self> {
+        let bad = || Error::Name { name: url.into(), reason: "it is not an http or https address".into() };
+        let uri: Uri = url.parse().map_err(|_| bad())?;
+        let https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(bad()),
+        };
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(bad)?.to_ascii_lowercase();
+        Ok(Self { https, host, port: uri.port_u16().unwrap_or(if https { 443 } else { 80 }) })
+    }
+}
+
 /// Everything but letters, digits, `-_.~` and what is `kept`, as `%XX`.
 pub(super) fn escape(text: &str, kept: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::Name;
+use super::entry::{Entry, Location, Source};
 use super::hub::{Digest, RepoId, sha256_of};
-use super::registry::{self, Location, Model, Source, list};
+use super::registry::{self, list};
 use super::resolve::{Zoo, absolute, file_of, is_ours};
 use super::store::{Manifest, remove_folder, unless_gone};
-use super::{Error, Name};
-use crate::config::CONFIG_FILE;
-use crate::error::{Error as CrateError, Result};
+use crate::error::{Error, Result};
+use candle_deeplab::config::CONFIG_FILE;
 
 /// A model, or files of one, on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,17 +46,17 @@ pub struct Verified {
     pub bad: Vec<String>,
 }
 
-impl Zoo<'_> {
+impl Zoo {
     /// The models on this machine: repos in our format, those that the registry or the namespace names, and what was
     /// converted. Other people's repos in the Hub's cache are none of our business.
     ///
     /// # Errors
-    /// [`CrateError::Io`] where a folder cannot be read.
+    /// [`Error::Io`] where a folder cannot be read.
     pub fn cache_list(&self) -> Result<Vec<Cached>> {
         let mut found = vec![];
         for (repo, path) in self.repos()? {
             let name = repo.to_string();
-            let published = |model: &&Model| {
+            let published = |model: &&Entry| {
                 let in_repo = |source: &Source| matches!(source.location, Location::Hub { repo, .. } if repo == name);
                 self.namespaced(model.id).as_ref() == Some(&name) || model.sources.iter().any(in_repo)
             };
@@ -65,7 +66,7 @@ impl Zoo<'_> {
         for (path, manifest) in self.store().list()? {
             let model = manifest.model.as_deref().and_then(registry::find).map(|model| model.id);
             let name = manifest.model.clone().unwrap_or_else(|| manifest.source.clone());
-            let current = self.importer().is_none_or(|importer| importer.revision() == manifest.revision);
+            let current = manifest.is_current();
             found.push(Cached { name, bytes: size_of(&path)?, path, converted: Some(manifest), model, current });
         }
         Ok(found)
@@ -84,7 +85,7 @@ impl Zoo<'_> {
         let mut names = BTreeSet::from([name.to_owned()]);
         let mut part_of = None;
         match Name::parse(name, &self.hub().settings().endpoint) {
-            Ok(Name::Model(model)) => {
+            Ok(Name::Entry(model)) => {
                 names.insert(model.id.into());
                 names.extend(self.namespaced(model.id));
                 names.extend(model.sources.iter().map(|source| match source.location {
@@ -120,7 +121,7 @@ impl Zoo<'_> {
                 Some(repo) => format!("the whole repo would go: say `{repo}`"),
                 None => "there is no such model in the cache (`candle-deeplab cache list` lists all)".into(),
             };
-            return Err(Error::Name { name: name.into(), reason }.into());
+            return Err(Error::Name { name: name.into(), reason });
         }
         for cached in &meant {
             remove_folder(&cached.path)?;
@@ -131,7 +132,7 @@ impl Zoo<'_> {
     /// Reads all models on this machine and compares them with their digests.
     ///
     /// # Errors
-    /// [`CrateError::Io`] where a folder cannot be read; a file that cannot be is `bad`.
+    /// [`Error::Io`] where a folder cannot be read; a file that cannot be is `bad`.
     pub fn cache_verify(&self) -> Result<Vec<Verified>> {
         self.cache_list()?.into_iter().map(|cached| verify(&cached)).collect()
     }
@@ -146,7 +147,7 @@ impl Zoo<'_> {
         let entries = match std::fs::read_dir(cache) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-            Err(error) => return Err(CrateError::io(cache)(error)),
+            Err(error) => return Err(Error::io(cache)(error)),
         };
         let mut known: BTreeSet<String> = list().iter().filter_map(|model| self.namespaced(model.id)).collect();
         for source in list().iter().flat_map(|model| model.sources) {
@@ -159,7 +160,7 @@ impl Zoo<'_> {
         }
         let mut repos = vec![];
         for entry in entries {
-            let path = entry.map_err(CrateError::io(cache))?.path();
+            let path = entry.map_err(Error::io(cache))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Some(repo) = RepoId::of_folder(name) else { continue };
             if known.contains(repo.as_str()) || has_our_recipe(&path) {
@@ -208,10 +209,10 @@ fn has_our_recipe(repo: &Path) -> bool {
 /// Calls `with` for each file of a folder and its folders; links are files. What another process removes meanwhile, be
 /// it the folder, is none.
 fn each_file(folder: &Path, with: &mut impl FnMut(&Path) -> Result<()>) -> Result<()> {
-    let Some(entries) = unless_gone(std::fs::read_dir(folder).map_err(CrateError::io(folder)))? else { return Ok(()) };
+    let Some(entries) = unless_gone(std::fs::read_dir(folder).map_err(Error::io(folder)))? else { return Ok(()) };
     for entry in entries {
-        let entry = entry.map_err(CrateError::io(folder))?;
-        match unless_gone(entry.file_type().map_err(CrateError::io(folder)))? {
+        let entry = entry.map_err(Error::io(folder))?;
+        match unless_gone(entry.file_type().map_err(Error::io(folder)))? {
             Some(kind) if kind.is_dir() => each_file(&entry.path(), with)?,
             Some(_) => with(&entry.path())?,
             None => {}
@@ -223,7 +224,7 @@ fn each_file(folder: &Path, with: &mut impl FnMut(&Path) -> Result<()>) -> Resul
 fn size_of(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     each_file(folder, &mut |path| {
-        let metadata = unless_gone(path.symlink_metadata().map_err(CrateError::io(path)))?;
+        let metadata = unless_gone(path.symlink_metadata().map_err(Error::io(path)))?;
         bytes += metadata.filter(|metadata| metadata.is_file()).map_or(0, |metadata| metadata.len());
         Ok(())
     })?;

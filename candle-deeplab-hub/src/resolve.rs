@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
+use super::convert::Foreign;
+use super::entry::{Entry, Hints, Location};
 use super::hub::{Digest, Event, Hub, Progress, RepoId, Settings, sha256_of, unwritable_at};
-use super::importer::{Hints, Import, Importer};
-use super::registry::{Location, Model};
 use super::store::{About, Content, Key, Store};
-use super::{Error, Files, Name, archive};
-use crate::config::MAX_CONFIG_BYTES;
-use crate::config::{CONFIG_FILE, WEIGHTS_FILE};
-use crate::error::Result;
-use crate::model::DeepLab;
+use super::{Files, Name, archive};
+use crate::error::{Error, Result};
+use candle_deeplab::DeepLab;
+use candle_deeplab::config::MAX_CONFIG_BYTES;
+use candle_deeplab::config::{CONFIG_FILE, WEIGHTS_FILE};
 
 /// Files of weights that a repo may hold in another's format, the first choice first.
 const FOREIGN_FILES: [&str; 2] = [WEIGHTS_FILE, "pytorch_model.bin"];
@@ -32,10 +32,9 @@ const BESIDE_FILES: [&str; 2] = [CONFIG_FILE, "preprocessor_config.json"];
 /// let model = zoo.load("some-org/deeplabv3plus-xception65-voc", &Device::Cpu)?;
 /// # Ok::<(), candle_deeplab::Error>(())
 /// ```
-pub struct Zoo<'a> {
+pub struct Zoo {
     hub: Hub,
     namespace: Option<String>,
-    importer: Option<&'a dyn Importer>,
     store: Store,
 }
 
@@ -45,7 +44,7 @@ pub struct Resolved {
     /// Its files.
     pub files: Files,
     /// Its row in the registry, if that is what was asked for.
-    pub model: Option<&'static Model>,
+    pub model: Option<&'static Entry>,
     /// Where it comes from: an address, `org/name@revision`, or a path.
     pub source: String,
     /// Whether nothing had to be fetched.
@@ -57,18 +56,19 @@ enum Place {
     /// A repo in our format.
     Ours { repo: RepoId, revision: String },
     /// A file that has to be converted.
-    Foreign { from: From, hints: Hints, name: String },
+    Foreign { from: ForeignFile, hints: Hints, name: String },
     /// This crate.
     Bundled,
 }
 
-enum From {
+/// Where a file in another format is.
+enum ForeignFile {
     Hub { repo: RepoId, revision: String, file: String },
     Url { url: String, member: Option<String>, digest: Option<Digest> },
     File(PathBuf),
 }
 
-impl<'a> Zoo<'a> {
+impl Zoo {
     /// A zoo as the environment says: see [`Settings::from_env`].
     ///
     /// # Errors
@@ -83,12 +83,7 @@ impl<'a> Zoo<'a> {
     /// As [`from_env`](Self::from_env).
     pub fn new(settings: Settings) -> Result<Self> {
         let (namespace, store) = (settings.namespace.clone(), Store::new(settings.models.clone()));
-        Ok(Self { hub: Hub::new(settings)?, namespace, importer: None, store })
-    }
-
-    /// The one who converts foreign files; without, a model is found only where somebody has it in our format.
-    pub fn with_importer<'b>(self, importer: &'b dyn Importer) -> Zoo<'b> {
-        Zoo { hub: self.hub, namespace: self.namespace, importer: Some(importer), store: self.store }
+        Ok(Self { hub: Hub::new(settings)?, namespace, store })
     }
 
     /// Prefers the repos of our ids of a user or an organisation on the Hub to the authors' files.
@@ -118,10 +113,10 @@ impl<'a> Zoo<'a> {
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn load_model(&self, model: &'static Model, device: &Device) -> Result<DeepLab> {
+    pub fn load_model(&self, model: &'static Entry, device: &Device) -> Result<DeepLab> {
         let found = match self.find_model(model)? {
             Some(found) => found,
-            None => self.pull_named(&Name::Model(model))?,
+            None => self.pull_named(&Name::Entry(model))?,
         };
         found.files.load(device)
     }
@@ -155,8 +150,8 @@ impl<'a> Zoo<'a> {
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    pub fn find_model(&self, model: &'static Model) -> Result<Option<Resolved>> {
-        self.find_named(&Name::Model(model))
+    pub fn find_model(&self, model: &'static Entry) -> Result<Option<Resolved>> {
+        self.find_named(&Name::Entry(model))
     }
 
     fn find_named(&self, name: &Name) -> Result<Option<Resolved>> {
@@ -185,26 +180,26 @@ impl<'a> Zoo<'a> {
         for place in self.places(name)? {
             match self.fetch(name, &place) {
                 Ok(files) => return Ok(resolved(name, &place, files, false)),
-                Err(crate::Error::Zoo(error)) => tried.push(error),
-                Err(error) => return Err(error),
+                Err(error @ Error::Library(_)) => return Err(error),
+                Err(error) => tried.push(error),
             }
         }
         let error = match (name, tried.pop()) {
-            (Name::Model(model), Some(last)) if !tried.is_empty() => {
+            (Name::Entry(model), Some(last)) if !tried.is_empty() => {
                 tried.push(last);
                 Error::NoSource { model: model.id.into(), tried }
             }
             (_, Some(only)) => only,
             (_, None) => Error::NoSource { model: String::new(), tried },
         };
-        Err(error.into())
+        Err(error)
     }
 
     /// Where a name's model may be, the first choice first.
     fn places(&self, name: &Name) -> Result<Vec<Place>> {
         let foreign = |from, name: &str| Place::Foreign { from, hints: Hints::NONE, name: name.into() };
         Ok(match name {
-            Name::Model(model) => {
+            Name::Entry(model) => {
                 let mut places = vec![];
                 // What is at hand needs no other copy.
                 let at_hand = model.sources.iter().any(|source| source.location == Location::Bundled);
@@ -219,9 +214,9 @@ impl<'a> Zoo<'a> {
                             continue;
                         }
                         Location::Hub { repo, revision, file } => {
-                            From::Hub { repo: RepoId::new(repo)?, revision: revision.into(), file: file.into() }
+                            ForeignFile::Hub { repo: RepoId::new(repo)?, revision: revision.into(), file: file.into() }
                         }
-                        Location::Url { url, member, sha256 } => From::Url {
+                        Location::Url { url, member, sha256 } => ForeignFile::Url {
                             url: url.into(),
                             member: member.map(str::to_owned),
                             digest: sha256.map(|prefix| Digest::Sha256(prefix.into())),
@@ -236,18 +231,18 @@ impl<'a> Zoo<'a> {
                 match file {
                     Some(file) => {
                         let name = repo.as_str().to_owned();
-                        vec![foreign(From::Hub { repo, revision, file: file.clone() }, &name)]
+                        vec![foreign(ForeignFile::Hub { repo, revision, file: file.clone() }, &name)]
                     }
                     None => vec![Place::Ours { repo, revision }],
                 }
             }
             Name::Url(url) => {
                 let name = url.rsplit('/').next().unwrap_or(url);
-                vec![foreign(From::Url { url: url.clone(), member: None, digest: None }, name)]
+                vec![foreign(ForeignFile::Url { url: url.clone(), member: None, digest: None }, name)]
             }
             Name::Path(path) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                vec![foreign(From::File(path.clone()), &name)]
+                vec![foreign(ForeignFile::File(path.clone()), &name)]
             }
         })
     }
@@ -270,7 +265,7 @@ impl<'a> Zoo<'a> {
                 }
             }
             Place::Foreign { from, hints, name } => {
-                let dir = self.store.find(&key(from, hints, name)?, self.importer, None)?;
+                let dir = self.store.find(&key(from, hints, name)?, None)?;
                 Ok(dir.map(Files::Directory))
             }
         }
@@ -281,7 +276,7 @@ impl<'a> Zoo<'a> {
             Place::Bundled => return Ok(Files::Bundled),
             Place::Ours { repo, revision } => return self.fetch_ours(name, repo, revision),
             Place::Foreign { from, hints, name: label } => {
-                let model = if let Name::Model(model) = name { Some(*model) } else { None };
+                let model = if let Name::Entry(model) = name { Some(*model) } else { None };
                 self.fetch_foreign(from, hints, label, model)?
             }
         };
@@ -293,7 +288,7 @@ impl<'a> Zoo<'a> {
             Ok(config) if is_ours(&config.path) => Some(config),
             Ok(_) => None,
             // The repo is there, without a recipe: its weights may still be somebody's.
-            Err(crate::Error::Zoo(Error::NoSuchFile { .. })) => None,
+            Err(Error::NoSuchFile { .. }) => None,
             Err(error) => return Err(error),
         };
         if let Some(config) = ours {
@@ -304,40 +299,39 @@ impl<'a> Zoo<'a> {
         }
         for file in FOREIGN_FILES {
             match self.fetch(name, &foreign_in(repo, revision, file)) {
-                Err(crate::Error::Zoo(Error::NoSuchFile { .. })) => {}
+                Err(Error::NoSuchFile { .. }) => {}
                 done => return done,
             }
         }
         let reason = format!("it has none of {}: name the file of weights, {repo}:FILE", FOREIGN_FILES.join(", "));
-        Err(Error::Name { name: repo.to_string(), reason }.into())
+        Err(Error::Name { name: repo.to_string(), reason })
     }
 
-    fn fetch_foreign(&self, from: &From, hints: &Hints, name: &str, model: Option<&'static Model>) -> Result<PathBuf> {
+    fn fetch_foreign(
+        &self,
+        from: &ForeignFile,
+        hints: &Hints,
+        name: &str,
+        entry: Option<&'static Entry>,
+    ) -> Result<PathBuf> {
         let (key, file) = (key(from, hints, name)?, describe(from));
-        let Some(importer) = self.importer else {
-            if let Some(dir) = self.store.find(&key, None, None)? {
-                return Ok(dir);
-            }
-            let way_out = "`weights-convert convert FILE --out DIR` makes a model directory of it; a program gives an \
-                           importer, `zoo.with_importer(&weights_convert::WeightsConvert)`";
-            return Err(Error::Foreign { file, way_out }.into());
-        };
         let progress = self.hub.progress();
-        let import = |source: &Path, beside: Option<&Path>, out: &Path| {
+        let convert = |source: &Path, beside: Option<&Path>, out: &Path| {
             progress(Event::Converting { what: &file });
-            importer.import(&Import { source, beside, out, hints, model }).map_err(|error| failed(error, &file, out))
+            let foreign = Foreign { source, beside, hints, entry };
+            foreign.convert(out).map_err(|error| failed(error, &file, out))
         };
         // A branch may have moved on, a file here may have changed: the digest says whether it was this one.
         let convert_file = |file: &Path, beside: &[PathBuf]| {
             let content = content_of(file, beside)?;
-            let about = About { model, importer, content: Some(&content) };
+            let about = About { entry, content: Some(&content) };
             self.store.convert(&key, &about, progress, |_, out| {
-                import(file, beside.first().and_then(|config| config.parent()), out)?;
+                convert(file, beside.first().and_then(|config| config.parent()), out)?;
                 Ok(content.clone())
             })
         };
         match from {
-            From::Hub { repo, revision, file } => {
+            ForeignFile::Hub { repo, revision, file } => {
                 let weights = self.hub.fetch(repo, revision, file)?;
                 let beside = match FOREIGN_FILES.contains(&file.as_str()) {
                     true => self.fetch_beside(repo, &weights.commit)?,
@@ -346,12 +340,12 @@ impl<'a> Zoo<'a> {
                 self.hub.moved(repo, revision, &weights.commit)?;
                 convert_file(&weights.path, &beside)
             }
-            From::File(path) => convert_file(path, &[]),
-            From::Url { url, member, digest } => {
+            ForeignFile::File(path) => convert_file(path, &[]),
+            ForeignFile::Url { url, member, digest } => {
                 let downloads = self.store.download(url);
                 // Until it is removed: with other hints another process may convert the same file.
                 let _lock = self.store.lock_download(url, progress)?;
-                let about = About { model, importer, content: None };
+                let about = About { entry, content: None };
                 let dir = self.store.convert(&key, &about, progress, |work, out| {
                     let file = self.hub.download(url, digest.as_ref(), &downloads)?;
                     let content = content_of(&file, &[])?;
@@ -359,7 +353,7 @@ impl<'a> Zoo<'a> {
                         true => archive::extract(&file, member.as_deref().unwrap_or(archive::USUAL_MEMBER), work)?,
                         false => file,
                     };
-                    import(&file, None, out)?;
+                    convert(&file, None, out)?;
                     Ok(content)
                 })?;
                 // What was fetched is of no use once it is converted.
@@ -375,7 +369,7 @@ impl<'a> Zoo<'a> {
         for file in BESIDE_FILES {
             match self.hub.fetch(repo, commit, file) {
                 Ok(fetched) => found.push(fetched.path),
-                Err(crate::Error::Zoo(Error::NoSuchFile { .. })) => break,
+                Err(Error::NoSuchFile { .. }) => break,
                 Err(error) => return Err(error),
             }
         }
@@ -384,10 +378,6 @@ impl<'a> Zoo<'a> {
 
     pub(super) fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
-    }
-
-    pub(super) fn importer(&self) -> Option<&dyn Importer> {
-        self.importer
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -407,7 +397,7 @@ fn local(dir: PathBuf) -> Resolved {
 }
 
 fn resolved(name: &Name, place: &Place, files: Files, cached: bool) -> Resolved {
-    let model = if let Name::Model(model) = name { Some(*model) } else { None };
+    let model = if let Name::Entry(model) = name { Some(*model) } else { None };
     let source = match place {
         Place::Ours { repo, revision } => format!("{repo}@{revision}"),
         Place::Foreign { from, .. } => describe(from),
@@ -420,23 +410,23 @@ fn directory(dir: &Path) -> Files {
     Files::Directory(dir.to_owned())
 }
 
-fn describe(from: &From) -> String {
+fn describe(from: &ForeignFile) -> String {
     match from {
-        From::Hub { repo, revision, file } => format!("{repo}@{revision}:{file}"),
-        From::Url { url, .. } => url.clone(),
-        From::File(path) => path.display().to_string(),
+        ForeignFile::Hub { repo, revision, file } => format!("{repo}@{revision}:{file}"),
+        ForeignFile::Url { url, .. } => url.clone(),
+        ForeignFile::File(path) => path.display().to_string(),
     }
 }
 
 fn foreign_in(repo: &RepoId, revision: &str, file: &str) -> Place {
-    let from = From::Hub { repo: repo.clone(), revision: revision.into(), file: file.into() };
+    let from = ForeignFile::Hub { repo: repo.clone(), revision: revision.into(), file: file.into() };
     Place::Foreign { from, hints: Hints::NONE, name: repo.as_str().into() }
 }
 
 /// Where a foreign file's model is in the store. A file here is known by its content, and may change.
-fn key(from: &From, hints: &Hints, name: &str) -> Result<Key> {
+fn key(from: &ForeignFile, hints: &Hints, name: &str) -> Result<Key> {
     let source = match from {
-        From::File(path) => format!("{} ({})", absolute(path).display(), &sha256_of(path)?[..DIGITS]),
+        ForeignFile::File(path) => format!("{} ({})", absolute(path).display(), &sha256_of(path)?[..DIGITS]),
         other => describe(other),
     };
     Ok(Key::new(name, source, hints))
@@ -473,26 +463,26 @@ fn own_directory(name: &Name) -> Result<Option<PathBuf>> {
             "this directory has no {CONFIG_FILE}; where it holds a checkpoint, \
              `weights-convert convert {shown} --out MODEL` makes a model directory of that"
         );
-        return Err(Error::Name { name: shown.to_string(), reason }.into());
+        return Err(Error::Name { name: shown.to_string(), reason });
     }
     Ok(None)
 }
 
 /// Whether a `config.json` is a recipe of ours, of whatever version; other programs call theirs the same.
 pub(super) fn is_ours(config: &Path) -> bool {
-    let text = crate::file::read_text(config, MAX_CONFIG_BYTES).ok().flatten().unwrap_or_default();
+    let text = candle_deeplab::file::read_text(config, MAX_CONFIG_BYTES).ok().flatten().unwrap_or_default();
     let recipe: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     recipe.get("format_version").is_some() && recipe.get("network").is_some()
 }
 
-/// The error of an importer, which may be the disk's.
-fn failed(source: Box<dyn std::error::Error + Send + Sync>, file: &str, out: &Path) -> Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*source);
+/// The error of the converter, which may be the disk's.
+fn failed(source: weights_convert::Error, file: &str, out: &Path) -> Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&source);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<std::io::Error>().filter(|io| io.kind() == ErrorKind::StorageFull) {
             return unwritable_at(out)(io.kind().into());
         }
         cause = error.source();
     }
-    Error::Import { file: file.into(), source }
+    Error::Convert { file: file.into(), source }
 }

@@ -17,10 +17,9 @@ use super::http::{Failure, refusal, text, worth_another_try};
 use super::layout::RepoId;
 use super::progress::{Event, Progress};
 use super::{Hub, check_revision, url};
-use crate::config::{CONFIG_FILE, WEIGHTS_FILE};
-use crate::error::{Error as CrateError, Result};
-use crate::model::DeepLab;
-use crate::zoo::Error;
+use crate::error::{Error, Result};
+use candle_deeplab::DeepLab;
+use candle_deeplab::config::{CONFIG_FILE, WEIGHTS_FILE};
 
 /// What a repo of ours may hold; the first two it must.
 const FILES: [&str; 5] = [CONFIG_FILE, WEIGHTS_FILE, "README.md", "preprocessor_config.json", "LICENSE"];
@@ -110,12 +109,12 @@ impl Hub {
     /// [`file`](Self::file).
     pub fn publish(&self, dir: &Path, repo: &RepoId, private: bool, message: &str) -> Result<Published> {
         if self.settings.offline {
-            return Err(Error::Offline { what: format!("the repo `{repo}`") }.into());
+            return Err(Error::Offline { what: format!("the repo `{repo}`") });
         }
         if self.settings.token.is_none() {
             let reason =
                 format!("it is not set: make a token that may write at {}/settings/tokens", self.settings.endpoint);
-            return Err(Error::Setting { variable: "HF_TOKEN", reason }.into());
+            return Err(Error::Setting { variable: "HF_TOKEN", reason });
         }
         // What would not load is of no use to anybody.
         DeepLab::load(dir, &candle_core::Device::Cpu)?;
@@ -164,7 +163,7 @@ impl Hub {
             return Ok(());
         }
         let reason = "the repo exists and is not known to be private: choose another name, or leave `--private` out";
-        Err(refusal(&url, status, reason).into())
+        Err(refusal(&url, status, reason))
     }
 
     fn user(&self) -> Result<Value> {
@@ -176,7 +175,7 @@ impl Hub {
         })?;
         if !response.status().is_success() {
             let reason = "the Hub does not know this token: make another at its settings/tokens, and set HF_TOKEN";
-            return Err(refusal(&url, response.status(), reason).into());
+            return Err(refusal(&url, response.status(), reason));
         }
         let user: Value = read_json(&url, response)?;
         Ok(user["name"].clone())
@@ -187,8 +186,8 @@ impl Hub {
         let mut described = vec![];
         for file in files {
             let mut sample = vec![];
-            let opened = File::open(&file.path).map_err(CrateError::io(&file.path))?;
-            opened.take(SAMPLE as u64).read_to_end(&mut sample).map_err(CrateError::io(&file.path))?;
+            let opened = File::open(&file.path).map_err(Error::io(&file.path))?;
+            opened.take(SAMPLE as u64).read_to_end(&mut sample).map_err(Error::io(&file.path))?;
             described.push(json!({ "path": file.name, "sample": BASE64.encode(&sample), "size": file.size }));
         }
         let url = format!("{}/api/models/{repo}/preupload/main", self.settings.endpoint);
@@ -221,7 +220,7 @@ impl Hub {
             let object = batch.objects.iter().find(|object| object.oid == file.sha256);
             let object = object.ok_or_else(|| wrong(format!("nothing is said of `{}`: try again", file.name)))?;
             if let Some(error) = &object.error {
-                return Err(wrong(format!("`{}` is refused: {}", file.name, error.message)).into());
+                return Err(wrong(format!("`{}` is refused: {}", file.name, error.message)));
             }
             let Some(actions) = &object.actions else { continue };
             match actions.upload.header.get("chunk_size") {
@@ -241,8 +240,8 @@ impl Hub {
     /// Sends a part of a file, and gives the answer's ETag.
     fn put(&self, file: &Upload, to: &str, start: u64, length: u64) -> Result<Option<String>> {
         let result = self.http.retry(|| {
-            let mut source = File::open(&file.path).map_err(CrateError::io(&file.path))?;
-            source.seek(SeekFrom::Start(start)).map_err(CrateError::io(&file.path))?;
+            let mut source = File::open(&file.path).map_err(Error::io(&file.path))?;
+            source.seek(SeekFrom::Start(start)).map_err(Error::io(&file.path))?;
             (self.progress)(Event::Begin { what: file.name, done: start, total: Some(file.size) });
             let mut body = Watched { inner: source.take(length), done: start, progress: &self.progress };
             let length = length.to_string();
@@ -265,7 +264,7 @@ impl Hub {
         let size = size.ok_or_else(|| wrong("it names no size for the parts of a large file"))?;
         let parts = file.size.div_ceil(size);
         if parts > MAX_PARTS {
-            return Err(wrong("it wants a file in more parts than there can be").into());
+            return Err(wrong("it wants a file in more parts than there can be"));
         }
         let mut done = vec![];
         for part in 0..parts {
@@ -283,7 +282,7 @@ impl Hub {
         let response = self.post(&action.href, LFS, body.as_bytes())?;
         if !response.status().is_success() {
             let reason = format!("the store could not put `{}` together: try again", file.name);
-            return Err(refusal(&action.href, response.status(), reason).into());
+            return Err(refusal(&action.href, response.status(), reason));
         }
         Ok(())
     }
@@ -299,7 +298,7 @@ impl Hub {
                 json!({ "key": "lfsFile", "value": value })
             } else {
                 sent += file.size;
-                let content = std::fs::read(&file.path).map_err(CrateError::io(&file.path))?;
+                let content = std::fs::read(&file.path).map_err(Error::io(&file.path))?;
                 let value = json!({ "path": file.name, "content": BASE64.encode(content), "encoding": "base64" });
                 json!({ "key": "file", "value": value })
             });
@@ -336,7 +335,7 @@ impl Hub {
             404 => format!("there is no `{repo}`: check the name{said}"),
             _ => format!("the Hub does not take it{said}"),
         };
-        Err(refusal(url, status, reason).into())
+        Err(refusal(url, status, reason))
     }
 }
 
@@ -346,7 +345,7 @@ fn busy(url: &str, response: &Response<Body>) -> std::result::Result<(), Failure
     match worth_another_try(response) {
         Some(asked) => {
             let error = refusal(url, response.status(), "the server is busy or ill: try again later");
-            Err(Failure::Again(error.into(), asked))
+            Err(Failure::Again(error, asked))
         }
         None => Ok(()),
     }
@@ -358,7 +357,7 @@ fn read_json<T: DeserializeOwned>(url: &str, mut response: Response<Body>) -> Re
         text.map_err(|e| e.to_string()).and_then(|text| serde_json::from_str(&text).map_err(|e| e.to_string()));
     parsed.map_err(|reason| {
         let reason = format!("the answer is not the Hub's ({reason}): is HF_ENDPOINT right?");
-        Error::Answer { url: url.into(), reason }.into()
+        Error::Answer { url: url.into(), reason }
     })
 }
 
@@ -368,7 +367,7 @@ fn files(dir: &Path) -> Result<Vec<Upload>> {
         let path = dir.join(name);
         let size = match path.metadata() {
             Ok(file) if file.is_file() => file.len(),
-            Err(error) if name == CONFIG_FILE || name == WEIGHTS_FILE => return Err(CrateError::io(&path)(error)),
+            Err(error) if name == CONFIG_FILE || name == WEIGHTS_FILE => return Err(Error::io(&path)(error)),
             _ => continue,
         };
         files.push(Upload { name, sha256: sha256_of(&path)?, path, size });

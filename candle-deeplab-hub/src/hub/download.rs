@@ -11,8 +11,7 @@ use super::digest::Digest;
 use super::http::{Failure, Http, refusal, text, worth_another_try};
 use super::lock::unwritable;
 use super::progress::{Event, Progress};
-use crate::error::Result;
-use crate::zoo::Error;
+use crate::error::{Error, Result};
 
 /// No model is larger; a server that sends more is not to fill the disk.
 pub(crate) const MAX_FILE_BYTES: u64 = 8 << 30;
@@ -40,7 +39,7 @@ impl Download<'_> {
     /// of this process or, after whatever ended it, of another.
     pub(super) fn run(&self, target: &Path) -> Result<()> {
         if self.size.is_some_and(|size| size > MAX_FILE_BYTES) {
-            return Err(self.too_large().into());
+            return Err(self.too_large());
         }
         let partial = with_suffix(target, ".incomplete");
         loop {
@@ -56,7 +55,7 @@ impl Download<'_> {
                 }
             }
         }
-        std::fs::rename(&partial, target).map_err(|error| unwritable_at(target)(error).into())
+        std::fs::rename(&partial, target).map_err(|error| unwritable_at(target)(error))
     }
 
     /// Gets all bytes. Says whether some were there already.
@@ -74,10 +73,10 @@ impl Download<'_> {
         let mut tries = self.http.tries();
         let result = loop {
             if self.size == Some(done) {
-                break file.sync_all().map_err(|error| unwritable_at(partial)(error).into());
+                break file.sync_all().map_err(|error| unwritable_at(partial)(error));
             }
             match self.attempt(file, &mut done, partial) {
-                Ok(()) => break file.sync_all().map_err(|error| unwritable_at(partial)(error).into()),
+                Ok(()) => break file.sync_all().map_err(|error| unwritable_at(partial)(error)),
                 Err(failure) => {
                     if done.saturating_sub(furthest) >= ENOUGH_PROGRESS {
                         furthest = done;
@@ -124,7 +123,7 @@ impl Download<'_> {
             _ => return Err(self.refused(&response)),
         }
         if total.is_some_and(|total| total > MAX_FILE_BYTES) {
-            return Err(Failure::Final(self.too_large().into()));
+            return Err(Failure::Final(self.too_large()));
         }
         self.copy(response.into_body().into_reader(), file, done, total, partial)
     }
@@ -171,8 +170,7 @@ impl Download<'_> {
                 digest: digest.kind(),
                 found,
                 wanted: digest.wanted().into(),
-            }
-            .into()),
+            }),
         }
     }
 
@@ -186,7 +184,7 @@ impl Download<'_> {
             _ if again.is_some() => "it is busy or ill: try again later; what has arrived is kept",
             _ => "an answer that is no file: is a proxy in between?",
         };
-        let error = refusal(self.url, status, reason).into();
+        let error = refusal(self.url, status, reason);
         match again {
             Some(asked) => Failure::Again(error, asked),
             None => Failure::Final(error),
@@ -195,7 +193,7 @@ impl Download<'_> {
 
     fn again(&self, what: &str) -> Failure {
         let reason = format!("{what}: try again");
-        Failure::Again(Error::Network { url: self.url.into(), reason }.into(), None)
+        Failure::Again(Error::Network { url: self.url.into(), reason }, None)
     }
 
     fn too_large(&self) -> Error {

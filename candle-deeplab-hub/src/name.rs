@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::entry::{BUNDLED, Entry};
 use super::hub::{RepoId, check_file, check_revision};
-use super::registry::{self, BUNDLED, Model};
-use crate::error::Result;
+use super::registry;
+use crate::error::{Error, Result};
 
 /// What a name means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Name {
     /// A row of the registry.
-    Model(&'static Model),
+    Entry(&'static Entry),
     /// `org/name[@revision][:file]` on the Hub.
     Repo {
         /// The repo.
@@ -35,23 +35,23 @@ impl Name {
     /// [`Error::Name`] with what it could have been.
     pub fn parse(name: &str, endpoint: &str) -> Result<Self> {
         if name == BUNDLED {
-            return registry::get(name).map(Self::Model);
+            return registry::get(name).map(Self::Entry);
         }
         let path = Path::new(name);
         if !name.is_empty() && path.exists() {
             return Ok(Self::Path(path.to_owned()));
         }
         if let Some(model) = registry::find(name) {
-            return Ok(Self::Model(model));
+            return Ok(Self::Entry(model));
         }
         if name.contains("://") {
             return Ok(on_hub(name, endpoint).unwrap_or_else(|| Self::Url(name.into())));
         }
         if path.is_absolute() || name.starts_with(['.', '~', '\\']) || name.ends_with(['/', '\\']) {
             let reason = "there is no such file or directory".into();
-            return Err(Error::Name { name: name.into(), reason }.into());
+            return Err(Error::Name { name: name.into(), reason });
         }
-        if name.contains('/') { repo(name) } else { Err(registry::unknown(name).into()) }
+        if name.contains('/') { repo(name) } else { Err(registry::unknown(name)) }
     }
 }
 
@@ -100,8 +100,8 @@ mod tests {
     fn a_name_is_what_it_looks_like() {
         let model = registry::get("deeplabv3plus-xception65-voc").unwrap();
         for (text, name) in [
-            ("deeplabv3plus-xception65-voc", Name::Model(model)),
-            ("xception65-voc", Name::Model(model)),
+            ("deeplabv3plus-xception65-voc", Name::Entry(model)),
+            ("xception65-voc", Name::Entry(model)),
             ("org/name", repo("org/name", "main", None)),
             ("org/name@v1.0", repo("org/name", "v1.0", None)),
             ("org/name@refs/pr/1:a/b.pth", repo("org/name", "refs/pr/1", Some("a/b.pth"))),
@@ -116,7 +116,7 @@ mod tests {
             ("http://a.co/b.pth", Name::Url("http://a.co/b.pth".into())),
             ("src/lib.rs", Name::Path("src/lib.rs".into())),
             (".", Name::Path(".".into())),
-            ("bundled", Name::Model(registry::get("bundled").unwrap())),
+            ("bundled", Name::Entry(registry::get("bundled").unwrap())),
         ] {
             assert_eq!(Name::parse(text, HUB).unwrap(), name, "{text}");
         }

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use tar::{Archive, EntryType};
 
-use super::Error;
 use super::hub::unwritable_at;
-use crate::error::{Error as CrateError, Result};
+use crate::error::{Error, Result};
 
 /// What a `.gz` begins with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -23,8 +22,8 @@ pub(super) const USUAL_MEMBER: &str = "frozen_inference_graph.pb";
 /// Whether a file is an archive that is read here: a `.tar.gz`.
 pub(super) fn is_archive(path: &Path) -> Result<bool> {
     let mut head = [0; 2];
-    let file = File::open(path).map_err(CrateError::io(path))?;
-    let read = file.take(2).read(&mut head).map_err(CrateError::io(path))?;
+    let file = File::open(path).map_err(Error::io(path))?;
+    let read = file.take(2).read(&mut head).map_err(Error::io(path))?;
     Ok(read == 2 && head == GZIP)
 }
 
@@ -33,7 +32,7 @@ pub(super) fn extract(archive: &Path, wanted: &str, folder: &Path) -> Result<Pat
     let bad = |reason: String| Error::Archive { path: archive.to_owned(), reason };
     let damaged =
         |error: io::Error| bad(format!("the archive is damaged ({error}): delete it and run the command again"));
-    let file = File::open(archive).map_err(CrateError::io(archive))?;
+    let file = File::open(archive).map_err(Error::io(archive))?;
     let unpacked = Limited { inner: MultiGzDecoder::new(BufReader::new(file)), left: MAX_UNPACKED };
     let mut tar = Archive::new(unpacked);
     let mut seen = vec![];
@@ -42,7 +41,7 @@ pub(super) fn extract(archive: &Path, wanted: &str, folder: &Path) -> Result<Pat
     for (number, entry) in entries.enumerate() {
         let mut entry = entry.map_err(damaged)?;
         if number >= MAX_ENTRIES {
-            return Err(bad(format!("it has more than {MAX_ENTRIES} files: refused")).into());
+            return Err(bad(format!("it has more than {MAX_ENTRIES} files: refused")));
         }
         let plain = matches!(entry.header().entry_type(), EntryType::Regular | EntryType::Continuous);
         let name = entry.path_bytes();
@@ -64,8 +63,7 @@ pub(super) fn extract(archive: &Path, wanted: &str, folder: &Path) -> Result<Pat
         })?;
         return Ok(path);
     }
-    Err(bad(format!("it has no `{wanted}`, but {}", if seen.is_empty() { "nothing".into() } else { seen.join(", ") }))
-        .into())
+    Err(bad(format!("it has no `{wanted}`, but {}", if seen.is_empty() { "nothing".into() } else { seen.join(", ") })))
 }
 
 enum Copy {

@@ -5,8 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::progress::{Event, Progress};
-use crate::error::Result;
-use crate::zoo::Error;
+use crate::error::{Error, Result};
 
 /// A lock file that is ours until this is dropped, or the process ends in whatever way. It is the kind of lock
 /// (`flock`) that Python's huggingface_hub takes.
@@ -36,7 +35,7 @@ impl Lock {
                     progress(Event::Waiting { what });
                     file.lock().map_err(wrong)?;
                 }
-                Err(TryLockError::Error(error)) => return Err(wrong(error).into()),
+                Err(TryLockError::Error(error)) => return Err(wrong(error)),
             }
             if is_still(&file, path) {
                 return Ok(Self(file));

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::entry::{Entry, Hints};
 use super::hub::{Lock, Progress, make_folder_of, sha256, sha256_of, unwritable_at, with_suffix};
-use super::importer::{Hints, Importer};
-use super::registry::Model;
-use crate::config::{CONFIG_FILE, WEIGHTS_FILE};
-use crate::error::{Error as CrateError, Result};
+use crate::error::{Error, Result};
+use candle_deeplab::config::{CONFIG_FILE, WEIGHTS_FILE};
 
 /// The name of a converted model's manifest.
 const MANIFEST_FILE: &str = "manifest.json";
@@ -31,10 +30,17 @@ pub struct Manifest {
     pub beside: BTreeMap<String, String>,
     /// Program and version that converted it.
     pub converter: String,
-    /// [`Importer::revision`] of that program.
+    /// [`weights_convert::REVISION`] of that program.
     pub revision: u32,
     /// The SHA-256 of each file that it made.
     pub files: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// Whether the converter would make the same today.
+    pub(super) fn is_current(&self) -> bool {
+        self.revision == weights_convert::REVISION
+    }
 }
 
 /// The folder of converted models.
@@ -69,8 +75,7 @@ pub(super) struct Content {
 
 /// What is known of a conversion before it begins.
 pub(super) struct About<'a> {
-    pub(super) model: Option<&'static Model>,
-    pub(super) importer: &'a dyn Importer,
+    pub(super) entry: Option<&'static Entry>,
     /// What is to be converted, where it is here already.
     pub(super) content: Option<&'a Content>,
 }
@@ -89,17 +94,12 @@ impl Store {
         Lock::acquire(&with_suffix(&self.download(url), ".lock"), url, progress)
     }
 
-    /// The converted model of a source, if it is there and as this importer would make it, of this content where
+    /// The converted model of a source, if it is there and as the converter would make it, of this content where
     /// that is known.
-    pub(super) fn find(
-        &self,
-        key: &Key,
-        importer: Option<&dyn Importer>,
-        content: Option<&Content>,
-    ) -> Result<Option<PathBuf>> {
+    pub(super) fn find(&self, key: &Key, content: Option<&Content>) -> Result<Option<PathBuf>> {
         let folder = self.root.join("models").join(&key.folder);
         let current = |manifest: &Manifest| {
-            importer.is_none_or(|importer| importer.revision() == manifest.revision)
+            manifest.is_current()
                 && content.is_none_or(|it| it.sha256 == manifest.sha256 && it.beside == manifest.beside)
         };
         Ok(manifest(&folder)?.filter(current).map(|_| folder))
@@ -115,11 +115,11 @@ impl Store {
         progress: &Progress,
         convert: impl FnOnce(&Path, &Path) -> Result<Content>,
     ) -> Result<PathBuf> {
-        let About { model, importer, content } = *about;
+        let About { entry, content } = *about;
         let folder = self.root.join("models").join(&key.folder);
         make_folder_of(&folder)?;
         let _lock = Lock::acquire(&with_suffix(&folder, ".lock"), &key.source, progress)?;
-        if let Some(there) = self.find(key, Some(importer), content)? {
+        if let Some(there) = self.find(key, content)? {
             return Ok(there);
         }
         // Under the lock nobody else works in these; what is there was left by somebody who was interrupted.
@@ -130,18 +130,18 @@ impl Store {
         }
         let converted = convert(&work, &out).and_then(|Content { sha256, beside }| {
             let manifest = Manifest {
-                model: model.map(|model| model.id.to_owned()),
+                model: entry.map(|entry| entry.id.to_owned()),
                 source: key.source.clone(),
                 sha256,
                 beside,
-                converter: importer.name(),
-                revision: importer.revision(),
+                converter: weights_convert::CONVERTER.into(),
+                revision: weights_convert::REVISION,
                 files: digests(&out)?,
             };
-            let text = serde_json::to_string_pretty(&manifest).map_err(|e| CrateError::io(&out)(e.into()))?;
-            crate::atomic::write(out.join(MANIFEST_FILE), |file| writeln!(file, "{text}"))?;
+            let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::io(&out)(e.into()))?;
+            candle_deeplab::atomic::write(out.join(MANIFEST_FILE), |file| writeln!(file, "{text}"))?;
             remove_folder(&folder)?;
-            std::fs::rename(&out, &folder).map_err(|error| unwritable_at(&folder)(error).into())
+            std::fs::rename(&out, &folder).map_err(|error| unwritable_at(&folder)(error))
         });
         // Whatever came of it; an error in here is not worth hiding the first one.
         let cleaned = [&work, &out].map(|folder| remove_folder(folder));
@@ -156,11 +156,11 @@ impl Store {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-            Err(error) => return Err(CrateError::io(&folder)(error)),
+            Err(error) => return Err(Error::io(&folder)(error)),
         };
         let mut found = vec![];
         for entry in entries {
-            let path = entry.map_err(CrateError::io(&folder))?.path();
+            let path = entry.map_err(Error::io(&folder))?.path();
             let finished = path.extension().is_none_or(|suffix| suffix != "work" && suffix != "incomplete");
             if let Some(manifest) = manifest(&path)?.filter(|_| finished) {
                 found.push((path, manifest));
@@ -177,15 +177,17 @@ fn manifest(folder: &Path) -> Result<Option<Manifest>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let text = unless_gone(crate::file::read_text(&path, MAX_MANIFEST_BYTES))?.flatten().unwrap_or_default();
+    let text = unless_gone(candle_deeplab::file::read_text(&path, MAX_MANIFEST_BYTES).map_err(Error::from))?
+        .flatten()
+        .unwrap_or_default();
     Ok(serde_json::from_str(&text).ok())
 }
 
 /// The digests of a model directory's files, which must be one.
 fn digests(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut names: BTreeSet<String> = [CONFIG_FILE, WEIGHTS_FILE].map(String::from).into();
-    for entry in std::fs::read_dir(folder).map_err(CrateError::io(folder))? {
-        names.insert(entry.map_err(CrateError::io(folder))?.file_name().to_string_lossy().into_owned());
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        names.insert(entry.map_err(Error::io(folder))?.file_name().to_string_lossy().into_owned());
     }
     names.into_iter().map(|name| Ok((name.clone(), sha256_of(&folder.join(name))?))).collect()
 }
@@ -193,14 +195,18 @@ fn digests(folder: &Path) -> Result<BTreeMap<String, String>> {
 /// `None` where another process has removed it meanwhile.
 pub(super) fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
-        Err(CrateError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(Error::Library(candle_deeplab::Error::Io { source, .. }))
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(None)
+        }
         other => other.map(Some),
     }
 }
 
 pub(super) fn remove_folder(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable_at(folder)(error).into()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable_at(folder)(error)),
         _ => Ok(()),
     }
 }
