@@ -4,14 +4,18 @@
 
 #[path = "support/hub.rs"]
 mod hub;
+mod support;
+#[path = "support/torch_file.rs"]
+mod torch_file;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
+use candle_core::{DType, Device, Module, Tensor};
 use candle_deeplab_hub::hub::{Hub, RepoId, Settings, Token};
 use candle_deeplab_hub::{Error, Zoo};
 use hub::{How, Server, TOKEN, git_hash, noise, sha256};
+use support::shared::shared;
 use tempfile::TempDir;
 
 const REPO: &str = "org/model";
@@ -373,6 +377,32 @@ fn a_cache_that_cannot_be_written_says_so() {
 }
 
 // ---- foreign files ----
+
+#[test]
+fn a_model_loads_by_its_name_wherever_it_is_from() {
+    let world = World::new();
+    let zoo = Zoo::new(world.settings()).unwrap();
+    let (dir, graph) = (model_dir(world.home.path()), narrow().join("frozen_inference_graph.pb"));
+    let [config, weights] = ["config.json", WEIGHTS].map(|file| std::fs::read(dir.join(file)).unwrap());
+    world.server.put("org/narrow", &[("config.json", &config), (WEIGHTS, &weights)]);
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(vec![], flate2::Compression::fast()));
+    tar.append_path_with_name(graph, "narrow/frozen_inference_graph.pb").unwrap();
+    let tarball = world.server.author("narrow.tar.gz", &tar.into_inner().unwrap().finish().unwrap());
+    let mut names = vec!["bundled".to_owned(), "org/narrow".into(), tarball];
+    if let Some(tensors) = shared("reference/torch/hf_mobilenetv2_os8_voc/names.json") {
+        let file = world.home.path().join("checkpoint.pth");
+        torch_file::write(&tensors, &file);
+        let content = std::fs::read(&file).unwrap();
+        let says = br#"{"model_type": "mobilenet_v2", "output_stride": 16}"#;
+        world.server.put("org/transformers", &[("config.json", says), ("pytorch_model.bin", &content)]);
+        names.extend([world.server.author("deeplab.pth", &content), "org/transformers".into()]);
+    }
+    let pixels = Tensor::zeros((1, 3, 33, 65), DType::F32, &Device::Cpu).unwrap();
+    for name in names {
+        let model = zoo.load(&name, &Device::Cpu).unwrap();
+        assert_eq!(model.forward(&pixels).unwrap().dims(), [1, 21, 33, 65], "{name}");
+    }
+}
 
 #[test]
 fn a_model_is_converted_again_by_a_converter_that_knows_better() {
