@@ -28,7 +28,7 @@ const CRATES: &[Crate] = &[
             "error",
             "file",
             "atomic",
-            "lazy",
+            "apart",
             "suggest",
             "labels",
             "graph",

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use crate::entry::{BUNDLED, Kind, Location};
     use candle_deeplab::config::{
-        Aspp, Backbone, ConcatOrder, Convolution, Decoder, DilationStart, ImagePooling, MobileNetV2, MultiGrid,
+        Aspp, Backbone, ConcatOrder, Convolution, Decoder, DilationStart, ImagePooling, MobileNetV2, MultiGridRule,
         Network, Normalization, PoolPadding, ResNet, Stem, StridedUnit, Unit, Xception,
     };
 
@@ -171,7 +171,7 @@ mod tests {
             strided_unit: StridedUnit::First,
             dilation_start: DilationStart::NextUnit,
             unit: Unit::Bottleneck,
-            multi_grid: MultiGrid::Factors,
+            multi_grid_rule: MultiGridRule::Factors,
             units,
             widths: [256, 512, 1024, 2048],
             batch_norm_eps: 1e-5,

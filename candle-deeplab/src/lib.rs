@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod apart;
 pub mod arch;
 pub mod atomic;
 #[cfg(feature = "bundled")]
@@ -11,7 +12,6 @@ pub mod file;
 pub mod graph;
 pub mod image;
 pub mod labels;
-mod lazy;
 pub mod mask;
 mod model;
 pub mod onnx;

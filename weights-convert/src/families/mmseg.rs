@@ -2,7 +2,7 @@
 //! MobileNetV2.
 
 use candle_deeplab::config::{ConcatOrder, Convolution, ImagePooling};
-use candle_deeplab::config::{DilationStart, MobileNetV2, MultiGrid, ResNet, Unit};
+use candle_deeplab::config::{DilationStart, MobileNetV2, MultiGridRule, ResNet, Unit};
 
 use super::names::{Rule, rule};
 use super::network::{Habits, RATES};
@@ -32,7 +32,7 @@ pub(super) static FAMILY: Family = Family {
     plan: |layers| {
         // `contract_dilation`, and a `BasicBlock` whose second convolution is never dilated
         let unit = Unit::Basic { dilate_second: false };
-        torch::resnet(layers, ResNet { unit, multi_grid: MultiGrid::Rates, ..torch::LIKE_RESNET }, INPUT)
+        torch::resnet(layers, ResNet { unit, multi_grid_rule: MultiGridRule::Rates, ..torch::LIKE_RESNET }, INPUT)
     },
 };
 

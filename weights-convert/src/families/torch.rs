@@ -2,7 +2,7 @@
 
 use candle_deeplab::config::Backbone;
 use candle_deeplab::config::{
-    BlockPadding, DilationStart, MobileNetV2, MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit,
+    BlockPadding, DilationStart, MobileNetV2, MultiGridRule, PoolPadding, ResNet, Stem, StridedUnit, Unit,
 };
 
 use super::layers::Layers;
@@ -45,7 +45,7 @@ pub(super) const LIKE_RESNET: ResNet = ResNet {
     pool_padding: PoolPadding::Symmetric,
     strided_unit: StridedUnit::First,
     dilation_start: DilationStart::NextUnit,
-    multi_grid: MultiGrid::Factors,
+    multi_grid_rule: MultiGridRule::Factors,
     units: [0; 4],
     widths: [0; 4],
     batch_norm_eps: 1e-5,

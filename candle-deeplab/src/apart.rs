@@ -1,39 +1,9 @@
-//! What is made when it is first needed.
+//! Parallel work that others wait for.
 
 use std::io;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-
-/// What is made when it is first needed, once for all clones. Whoever needs it meanwhile waits, so what makes it must not
-/// need them: parallel work belongs [apart].
-#[derive(Debug)]
-pub(crate) struct Lazy<T>(Arc<Mutex<Option<Arc<T>>>>);
-
-impl<T> Lazy<T> {
-    pub(crate) fn get_or_try(&self, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = &*place {
-            return Ok(made.clone());
-        }
-        let made = Arc::new(make()?);
-        *place = Some(made.clone());
-        Ok(made)
-    }
-}
-
-impl<T> Clone for Lazy<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Default for Lazy<T> {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
-}
 
 /// Does parallel work in a rayon pool of its own, with as many threads as the current one.
 ///
@@ -62,6 +32,8 @@ pub(crate) fn apart<R: Send>(work: impl FnOnce() -> Result<R> + Send) -> Result<
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+    use once_cell::sync::OnceCell;
+
     use super::*;
 
     /// One job makes it, in two halves. While the thread of one half waits for the other, a second job comes that wants it,
@@ -73,10 +45,10 @@ mod tests {
                 std::thread::yield_now();
             }
         };
-        let (lazy, makers, shared, wanted) =
-            (Lazy::default(), AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
+        let (cell, makers, shared, wanted) =
+            (OnceCell::new(), AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
         let get = || {
-            let made = lazy.get_or_try(|| {
+            let made = cell.get_or_try_init(|| {
                 makers.fetch_add(1, Ordering::SeqCst);
                 let second = || {
                     shared.store(true, Ordering::SeqCst);
@@ -104,14 +76,5 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         assert_eq!(pool.install(|| apart(|| Ok(rayon::current_num_threads()))).unwrap(), 3);
         assert!(matches!(apart(|| Err::<(), _>(Error::NoHead)), Err(Error::NoHead)));
-    }
-
-    #[test]
-    fn what_failed_is_tried_again() {
-        let lazy = Lazy::default();
-        assert!(lazy.get_or_try(|| Err::<u8, _>(Error::NoHead)).is_err());
-        let clone = lazy.clone();
-        assert_eq!(*lazy.get_or_try(|| Ok(7)).unwrap(), 7);
-        assert_eq!(*clone.get_or_try(|| Ok(8)).unwrap(), 7);
     }
 }
