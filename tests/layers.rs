@@ -54,8 +54,11 @@ const CRATES: &[Crate] = &[
     },
     Crate {
         folder: "weights-convert",
-        order: &[],
-        known: &[("error", "read"), ("read::tflite_geometry", "read::tflite"), ("read::torch_tensor", "read::torch")],
+        order: &[
+            "dtype", "format", "shown", "error", "layout", "decision", "read", "families", "report", "card", "convert",
+            "verify",
+        ],
+        known: &[],
     },
     Crate {
         folder: "candle-deeplab-hub",

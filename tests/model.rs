@@ -4,7 +4,6 @@
 
 mod support;
 
-
 use candle_core::{DType, Device, Module, Tensor};
 use candle_deeplab::exec::Isa;
 use candle_deeplab::exec::cpu::Cpu;

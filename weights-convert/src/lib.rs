@@ -31,8 +31,10 @@
 mod card;
 mod convert;
 mod decision;
+mod dtype;
 mod error;
 pub mod families;
+mod format;
 mod layout;
 pub mod read;
 mod report;

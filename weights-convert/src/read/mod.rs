@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 
 use crate::{Decision, Error, Result};
 
-mod dtype;
 mod file;
 mod flatbuffer;
 mod locate;
@@ -36,48 +35,20 @@ mod tf_shard;
 mod tf_slices;
 mod tf_table;
 mod tflite;
+mod tflite_constants;
 mod tflite_geometry;
 mod torch;
 mod torch_legacy;
 mod torch_module;
+mod torch_record;
 mod torch_state;
 mod torch_tensor;
 mod torch_zip;
 mod varint;
 
-pub use dtype::DType;
+pub use crate::dtype::DType;
+pub use crate::format::Format;
 pub use tensor::{ConvGeometry, Corners, Geometry, InputScale, RawTensor, TensorInfo};
-
-/// The formats that are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Format {
-    /// An `.index` and `.data-?????-of-?????` files.
-    TfCheckpoint,
-    /// A frozen `.pb`.
-    TfGraphDef,
-    /// A `.tflite`.
-    TfLite,
-    /// A `.safetensors`.
-    Safetensors,
-    /// A `.pth` as PyTorch writes it since 1.6: a zip archive.
-    TorchZip,
-    /// A `.pth` or `.pth.tar` as PyTorch wrote it before: a stream of pickles.
-    TorchLegacy,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TfCheckpoint => "TensorFlow V2 checkpoint",
-            Self::TfGraphDef => "frozen TensorFlow graph",
-            Self::TfLite => "TFLite model",
-            Self::Safetensors => "safetensors file",
-            Self::TorchZip => "PyTorch checkpoint",
-            Self::TorchLegacy => "PyTorch checkpoint of the legacy format",
-        })
-    }
-}
 
 /// One format's way to a tensor's bytes. Names and infos are those that opening gave.
 trait Reader: Send + Sync {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::flatbuffer::{Parsed, Table, Tables};
-use super::tflite::Constants;
+use super::tflite_constants::Constants;
 use super::{ConvGeometry, Corners, DType, Format, Geometry, InputScale};
 use crate::{Error, Result};
 

@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::file::PlainFile;
 use super::pickle::{self, Fault, MAX_PICKLE, Pickle, Shown, Value};
-use super::torch::{Record, Records, fault, opened};
+use super::torch::{fault, opened};
+use super::torch_record::{Record, Records};
 use super::torch_tensor::{self, Storages};
 use super::{Format, Opened};
 use crate::{Error, Result};

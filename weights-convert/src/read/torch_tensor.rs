@@ -9,7 +9,7 @@ use super::file::PlainFile;
 use super::pickle::{Builds, Element, Id, Shown, Value, Values};
 use super::tensor::elements;
 use super::tf_const::MAX_UNFOLDED;
-use super::torch::{Record, Records};
+use super::torch_record::{Record, Records};
 use super::torch_state::TensorCall;
 use crate::{Error, Result};
 

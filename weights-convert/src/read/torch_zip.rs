@@ -10,7 +10,8 @@ use bytes::Bytes;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::file::PlainFile;
-use super::torch::{Record, Records, fault, opened};
+use super::torch::{fault, opened};
+use super::torch_record::{Record, Records};
 use super::{Format, Opened, pickle, torch_tensor};
 use crate::{Error, Result};
 
