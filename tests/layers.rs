@@ -46,11 +46,12 @@ const CRATES: &[Crate] = &[
             "model",
             "bundled",
             "image",
+            "npy",
             "segment",
             "mask",
             "onnx",
         ],
-        known: &[("segment", "mask"), ("segment::tiles", "segment::segmenter")],
+        known: &[],
     },
     Crate {
         folder: "weights-convert",

@@ -15,7 +15,7 @@ use crate::exec::cpu::Cpu;
 use crate::exec::eager::Eager;
 use crate::exec::fold;
 use crate::exec::{Executor, Isa, Precision, Unavailable};
-use crate::graph::{Graph, Param, Role, Value};
+use crate::graph::{Graph, Param, Role, Size, Value};
 use crate::weights::{Values, Weights, WeightsFile};
 
 /// A DeepLab network with its weights: preprocessed pixels `[N, 3, H, W]` in, logits `[N, classes, H, W]` out.
@@ -192,6 +192,24 @@ impl DeepLab {
         }
     }
 
+    /// Logits `[N, classes, H, W]` at the input's size.
+    pub(crate) fn output(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.check_head()?;
+        match self.fused_for(pixels)? {
+            Some(cpu) => cpu.output(pixels),
+            None => self.run(pixels, self.graph.output()),
+        }
+    }
+
+    /// Gets ready for images of a size: the weights are packed, and the memory for feature maps is there.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn warm_up(&self, size: Size) -> Result<()> {
+        let pixels = Tensor::zeros((1, 3, size.height, size.width), DType::F32, &self.device)?;
+        self.label_map(&pixels).map(drop)
+    }
+
     /// The class of each pixel, u8 `[N, H, W]`: that of the greatest logit at the input's size.
     ///
     /// # Errors
@@ -273,12 +291,6 @@ impl DeepLab {
 impl Module for DeepLab {
     /// Logits at the input's size.
     fn forward(&self, pixels: &Tensor) -> candle_core::Result<Tensor> {
-        self.check_head().map_err(Error::into_candle)?;
-        let output = match self.fused_for(pixels) {
-            Ok(Some(cpu)) => cpu.output(pixels),
-            Ok(None) => self.run(pixels, self.graph.output()),
-            Err(error) => Err(error),
-        };
-        output.map_err(Error::into_candle)
+        self.output(pixels).map_err(Error::into_candle)
     }
 }

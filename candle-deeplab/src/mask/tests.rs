@@ -22,7 +22,7 @@ fn expected(what: &str) -> Vec<Value> {
 #[test]
 fn the_array_is_numpys() {
     let mut bytes = vec![];
-    segmentation().write_npy(&mut bytes).unwrap();
+    segmentation().label_map().write_npy(&mut bytes).unwrap();
     assert_eq!(bytes, NPY);
 }
 
