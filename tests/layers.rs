@@ -45,7 +45,7 @@ const CRATES: &[Crate] = &[
             "exec",
             "model",
             "bundled",
-            "image",
+            "pixels",
             "npy",
             "segment",
             "mask",

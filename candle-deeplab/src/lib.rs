@@ -10,13 +10,13 @@ mod error;
 pub mod exec;
 pub mod file;
 pub mod graph;
-pub mod image;
 pub mod labels;
 pub mod mask;
 mod model;
 mod npy;
 pub mod onnx;
 pub mod ops;
+pub mod pixels;
 pub mod segment;
 pub mod suggest;
 mod upsample;
@@ -24,6 +24,9 @@ mod weights;
 
 #[cfg(feature = "bundled")]
 pub use bundled::bundled;
+/// The versions of these crates whose types are in this one's interface.
+pub use {candle_core, image};
+
 pub use config::{CONFIG_FILE, Config, WEIGHTS_FILE};
 pub use error::{Error, Result};
 pub use exec::{Executor, Precision};

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::Answer;
 use crate::error::{Error, Result};
-use crate::image::{Geometry, Size};
 use crate::npy;
+use crate::pixels::{Geometry, Size};
 use crate::upsample::{Logits, label_map, rows};
 
 /// The network's answer to one image, from which the probability of each class at each of the image's pixels follows.

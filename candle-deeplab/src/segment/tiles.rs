@@ -5,7 +5,7 @@ use image::{RgbImage, imageops};
 use super::{Answer, Scores};
 use crate::config::SizeRule;
 use crate::error::{Error, Result};
-use crate::image::Size;
+use crate::pixels::Size;
 use crate::upsample::{Logits, label_map};
 
 /// How an image is cut into parts that overlap: each goes through the network as it is, and where parts overlap their

@@ -1,7 +1,7 @@
 //! The network, ready to look at images as the arguments say.
 
 use anyhow::{Result, ensure};
-use candle_deeplab::image::Size;
+use candle_deeplab::pixels::Size;
 use candle_deeplab::segment::{MultiScale, Scores, Segmentation, Segmenter, Tiles};
 use candle_deeplab::{DeepLab, Labels, Precision};
 use image::DynamicImage;

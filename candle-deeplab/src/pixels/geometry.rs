@@ -22,7 +22,7 @@ impl Geometry {
     ///
     /// ```
     /// use candle_deeplab::config::SizeRule;
-    /// use candle_deeplab::image::{Geometry, Size};
+    /// use candle_deeplab::pixels::{Geometry, Size};
     ///
     /// let voc = SizeRule::Fit { height: 513, width: 513 };
     /// let geometry = Geometry::new(voc, Size::new(3024, 4032));
