@@ -1,10 +1,10 @@
 //! The public model: a network with its weights on a device.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::{Module, VarBuilder};
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::{Module, VarBuilder, VarMap};
 use once_cell::sync::OnceCell;
 
 use crate::apart::apart;
@@ -21,7 +21,7 @@ use crate::weights::{Values, Weights, WeightsFile};
 /// A DeepLab network with its weights: preprocessed pixels `[N, 3, H, W]` in, logits `[N, classes, H, W]` out.
 ///
 /// ```no_run
-/// use candle_core::{DType, Device, Tensor};
+/// use candle_core::{DType, Device, Tensor, Var};
 /// use candle_deeplab::DeepLab;
 /// use candle_nn::Module;
 ///
@@ -96,7 +96,8 @@ impl DeepLab {
     }
 
     /// A model whose weights come from a [`VarBuilder`], by the names of [`Graph::params`]: from a `VarMap` to train,
-    /// or from anywhere else that candle can read.
+    /// or from anywhere else that candle can read. Variables of a `VarMap` that are not there yet start as
+    /// [`Role::init`] says.
     ///
     /// # Errors
     /// [`Error::Graph`] where the config describes no possible network, [`Error::Candle`] where a weight is missing.
@@ -104,10 +105,28 @@ impl DeepLab {
         let from_code = Path::new("config");
         config.validate().map_err(|reason| Error::config(from_code, reason))?;
         let graph = arch::graph(&config.network)?;
-        let tensor = |param: Param| Ok((vb.get(param.shape.as_slice(), &param.name)?, param.name));
+        let tensor = |param: Param| {
+            let init = param.role.init();
+            Ok((vb.get_with_hints(param.shape.as_slice(), &param.name, init)?, param.name))
+        };
         let tensors = graph.params().into_iter().map(tensor).map(|found| found.map(|(tensor, name)| (name, tensor)));
         let weights = Weights::Tensors(tensors.collect::<Result<_>>()?);
         Ok(Self::from_parts(config.clone(), graph, weights, vb.device().clone()))
+    }
+
+    /// Those of the variables of a map, by the names of [`Graph::params`], that an optimiser is to change: all but the moving
+    /// statistics of batch norms.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] where the map lacks one.
+    pub fn trainable(&self, vars: &VarMap) -> Result<Vec<Var>> {
+        let vars = vars.data().lock().unwrap_or_else(PoisonError::into_inner);
+        let trainable = self.graph.params().into_iter().filter(|param| param.role.is_trainable());
+        let var = |param: Param| {
+            let missing = || candle_core::Error::Msg(format!("there is no variable `{}`", param.name));
+            Ok(vars.get(&param.name).cloned().ok_or_else(missing)?)
+        };
+        trainable.map(var).collect()
     }
 
     fn from_parts(config: Config, graph: Graph, weights: Weights, device: Device) -> Self {

@@ -5,6 +5,7 @@
 //! documentation says who does what.
 
 mod backbone;
+mod presets;
 
 use std::path::Path;
 

@@ -1,5 +1,8 @@
 //! What the network wants to be given: the names and shapes of its weights.
 
+use candle_nn::Init;
+use candle_nn::init::DEFAULT_KAIMING_NORMAL;
+
 use super::{Graph, Node, Op, Value};
 
 /// One tensor of the network's weights.
@@ -33,6 +36,20 @@ pub enum Role {
 }
 
 impl Role {
+    /// How a network that is to be trained starts: He et al. 2015 for kernels, and norms that change nothing.
+    pub fn init(self) -> Init {
+        match self {
+            Self::Kernel => DEFAULT_KAIMING_NORMAL,
+            Self::Gamma | Self::Variance => Init::Const(1.0),
+            Self::Bias | Self::Beta | Self::Mean => Init::Const(0.0),
+        }
+    }
+
+    /// Whether an optimiser changes it. Moving statistics follow the data instead.
+    pub fn is_trainable(self) -> bool {
+        !matches!(self, Self::Mean | Self::Variance)
+    }
+
     /// The last part of the tensor's name, as PyTorch and candle have it.
     pub fn suffix(self) -> &'static str {
         match self {
