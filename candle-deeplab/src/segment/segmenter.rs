@@ -218,10 +218,12 @@ fn image_of_rows(bytes: &[u8], size: Size, stride: usize) -> Result<RgbImage> {
 
 #[cfg(test)]
 mod tests {
+    use candle_nn::{VarBuilder, VarMap};
     use image::Rgb;
 
     use super::*;
-    use crate::config::Filter;
+    use crate::config::{Backbone, CONFIG_FILE, Config, Filter, WEIGHTS_FILE};
+    use crate::exec::Executor;
 
     fn preprocessing(size: SizeRule) -> Preprocessing {
         let (mean, std) = ([0.0; 3], [255.0; 3]);
@@ -360,20 +362,32 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "bundled")]
+    /// A network with random weights, which has all classes somewhere.
+    fn random() -> DeepLab {
+        let size = SizeRule::Native { height: 1, width: 1 };
+        let config = Config::deeplabv3plus(Backbone::mobilenet_v2(0.35), 5).with_size(size);
+        let (dir, vars) = (tempfile::tempdir().unwrap(), VarMap::new());
+        DeepLab::new(&config, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu)).unwrap();
+        std::fs::write(dir.path().join(CONFIG_FILE), serde_json::to_string(&config).unwrap()).unwrap();
+        vars.save(dir.path().join(WEIGHTS_FILE)).unwrap();
+        DeepLab::load(dir.path(), &Device::Cpu).unwrap()
+    }
+
     #[test]
     fn the_short_way_gives_the_classes_of_the_long_one() {
-        let model = crate::bundled::bundled(&Device::Cpu).unwrap();
-        // Colours that change across the image, so that there is more than one class and borders between them.
-        let image = RgbImage::from_fn(513, 513, |x, y| {
+        let model = random();
+        let image = RgbImage::from_fn(161, 129, |x, y| {
             let wave = |scale: f32, at: u32| (128.0 + 127.0 * (at as f32 / scale).sin()) as u8;
             Rgb([wave(31.0, x), wave(17.0, y), wave(53.0, x + y)])
         });
         let image = DynamicImage::from(image);
         let short = Segmenter::new(model.clone()).segment(&image).unwrap();
-        let (long, _) = Segmenter::new(model).segment_with_scores(&image).unwrap();
-        let differing = short.ids().iter().zip(long.ids()).filter(|(a, b)| a != b).count();
-        assert_eq!(differing, 0);
+        let (long, _) = Segmenter::new(model.clone()).segment_with_scores(&image).unwrap();
+        assert_eq!(short.ids(), long.ids());
         assert!(short.found().len() > 1, "one class has no borders: {:?}", short.found());
+        // The eager executor has no short way, and agrees to rounding.
+        let eager = Segmenter::new(model.with_executor(Executor::Eager).unwrap()).segment(&image).unwrap();
+        let differing = eager.ids().iter().zip(short.ids()).filter(|(a, b)| a != b).count();
+        assert!(differing <= short.ids().len() / 1000, "{differing} of {} pixels", short.ids().len());
     }
 }
