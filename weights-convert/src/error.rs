@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::read::DType;
+use crate::dtype::DType;
+use crate::format::Format;
 use crate::shown::shown;
 
 /// The result of everything in this crate that can fail.
@@ -74,7 +75,7 @@ pub enum Error {
 
     /// The structure of the file does not hold together.
     #[error("{}: damaged {format}: {what}; fetch the file again", path.display())]
-    Malformed { path: PathBuf, format: crate::read::Format, what: String },
+    Malformed { path: PathBuf, format: Format, what: String },
 
     /// The file uses something that its format allows and this crate does not read.
     #[error("{}: {what}", path.display())]

@@ -28,25 +28,29 @@
 
 #![forbid(unsafe_code)]
 
+mod axes;
 mod card;
 mod convert;
 mod decision;
+mod dtype;
 mod error;
 pub mod families;
-mod layout;
-pub mod read;
+mod format;
+mod read;
 mod report;
 mod shown;
 mod verify;
 mod zoo;
 
+pub use axes::AxisOrder;
 pub use card::CARD_FILE;
 pub use convert::{convert, convert_checkpoint};
 pub use decision::Decision;
+pub use dtype::DType;
 pub use error::{Error, Missing, Result};
 pub use families::{Card, Options, WeightType};
-pub use layout::Layout;
-pub use read::{Checkpoint, ConvGeometry, Corners, DType, Format, Geometry, InputScale, RawTensor, TensorInfo};
+pub use format::Format;
+pub use read::{Checkpoint, ConvGeometry, Corners, Geometry, InputScale, RawTensor, TensorInfo};
 pub use report::{Listed, Renamed, Report};
 pub use shown::shown;
 pub use verify::{Comparison, verify};

@@ -1,65 +1,18 @@
 //! What both formats of PyTorch share: a description in a pickle, and records with the bytes of the storages.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::file::{PlainFile, Section};
-use super::pickle::{Fault, Pickle, Shown};
+use super::file::PlainFile;
+use super::pickle::{Fault, Pickle};
+use super::reader::{Opened, Reader};
+use super::tensor::{Geometry, RawTensor, TensorInfo};
+use super::torch_record::Records;
+use super::torch_state;
 use super::torch_tensor::{Storages, View};
-use super::{Format, Geometry, Opened, RawTensor, Reader, TensorInfo, torch_state};
+use crate::dtype::DType;
+use crate::format::Format;
 use crate::{Error, Result};
-
-/// A range of the file.
-#[derive(Debug)]
-pub(crate) struct Record {
-    name: String,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
-    /// The checksum that the file gives it.
-    crc32: Option<u32>,
-    /// Whether all of it was read once and found sound: many tensors may lie in one record.
-    sound: AtomicBool,
-}
-
-impl Record {
-    pub(crate) fn new(name: &str, offset: u64, len: u64, crc32: Option<u32>) -> Self {
-        Self { name: name.to_owned(), offset, len, crc32, sound: AtomicBool::new(false) }
-    }
-
-    /// Reads through the record and verifies its checksum.
-    pub(crate) fn check(&self, file: &PlainFile) -> Result<()> {
-        if self.sound.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let computed = crc32(file.section(self.offset, self.len));
-        let computed = computed.map_err(|e| file.failed(self.offset, self.len, e))?;
-        if let Some(stored) = self.crc32.filter(|&stored| stored != computed) {
-            let (path, record) = (file.path().to_owned(), Shown(&self.name).to_string());
-            return Err(Error::RecordChecksum { path, record, stored, computed });
-        }
-        self.sound.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-fn crc32(mut section: BufReader<Section<'_>>) -> std::io::Result<u32> {
-    let mut hasher = crc32fast::Hasher::new();
-    loop {
-        let bytes = section.fill_buf()?;
-        if bytes.is_empty() {
-            return Ok(hasher.finalize());
-        }
-        hasher.update(bytes);
-        let n = bytes.len();
-        section.consume(n);
-    }
-}
-
-/// The records of the storages, by the storages' keys.
-pub(crate) type Records = BTreeMap<String, Arc<Record>>;
 
 struct Torch {
     file: PlainFile,
@@ -123,7 +76,7 @@ impl Reader for Torch {
 
 /// Turns the bytes of each number around; a complex one is two.
 fn swap(data: &mut [u8], info: &TensorInfo) {
-    use super::DType::{Complex64, Complex128};
+    use DType::{Complex64, Complex128};
     let size = info.dtype.size().unwrap_or(1);
     let size = if matches!(info.dtype, Complex64 | Complex128) { size / 2 } else { size };
     data.chunks_exact_mut(size).for_each(<[u8]>::reverse);
