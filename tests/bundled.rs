@@ -22,7 +22,7 @@ fn in_repository(path: &str) -> PathBuf {
 }
 
 fn segment(model: DeepLab, photo: &Path) -> Segmentation {
-    Segmenter::new(model).segment(&candle_deeplab::image::open(photo).unwrap()).unwrap()
+    Segmenter::new(model).segment(&candle_deeplab::pixels::open(photo).unwrap()).unwrap()
 }
 
 fn bundled() -> DeepLab {

@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::sync::Arc;
-
 use candle_core::{DType, Device, Module, Tensor};
 use candle_deeplab::exec::Isa;
 use candle_deeplab::exec::cpu::Cpu;
@@ -39,15 +37,15 @@ fn the_first_calls_may_come_from_all_threads_of_a_pool() {
         let model =
             DeepLab::load(dir.path(), &Device::Cpu).unwrap().with_executor(Executor::Cpu(Isa::detect())).unwrap();
         let call = |image: &Tensor| (model.forward(image).unwrap(), packed(&model));
-        let answers: Vec<(Tensor, Arc<Cpu>)> = pool.install(|| images.par_iter().with_max_len(1).map(call).collect());
+        let answers: Vec<(Tensor, &Cpu)> = pool.install(|| images.par_iter().with_max_len(1).map(call).collect());
         for ((answer, cpu), wanted) in answers.iter().zip(&wanted) {
             assert!(distance(answer, wanted) <= 1e-5);
-            assert!(Arc::ptr_eq(cpu, &answers[0].1), "the weights were packed again");
+            assert!(std::ptr::eq(*cpu, answers[0].1), "the weights were packed again");
         }
     }
 }
 
-fn packed(model: &DeepLab) -> Arc<Cpu> {
+fn packed(model: &DeepLab) -> &Cpu {
     model.fused().unwrap().unwrap()
 }
 
@@ -57,10 +55,10 @@ fn packed_weights_are_shared_where_nothing_about_them_changes() {
     let model = DeepLab::load(dir.path(), &Device::Cpu).unwrap().with_executor(Executor::Cpu(Isa::detect())).unwrap();
     let first = packed(&model);
     let same = model.with_executor(Executor::Cpu(Isa::detect())).unwrap().with_precision(Precision::F32).unwrap();
-    assert!(Arc::ptr_eq(&first, &packed(&same)));
+    assert!(std::ptr::eq(first, packed(&same)));
     // What `Auto` chooses is the same by another name, where it is a fused one.
     if let Some(auto) = model.with_executor(Executor::Auto).unwrap().fused().unwrap() {
-        assert!(Arc::ptr_eq(&first, &auto));
+        assert!(std::ptr::eq(first, auto));
     }
     let portable = model.with_executor(Executor::Cpu(Isa::Portable)).unwrap();
     assert_eq!(packed(&portable).isa(), Isa::Portable);
@@ -68,7 +66,7 @@ fn packed_weights_are_shared_where_nothing_about_them_changes() {
     assert_eq!(packed(&rounded).precision(), Precision::Bf16);
     assert!(model.with_executor(Executor::Eager).unwrap().fused().unwrap().is_none());
     // Another output stride has other weights in Winograd's form, and other rates.
-    assert!(!Arc::ptr_eq(&first, &packed(&model.at_output_stride(8).unwrap())));
+    assert!(!std::ptr::eq(first, packed(&model.at_output_stride(8).unwrap())));
 }
 
 #[test]

@@ -34,8 +34,7 @@ pub(crate) fn report(error: &Error) -> Exit {
 }
 
 fn is_remote(error: &Error) -> bool {
-    let ours = error.chain().filter_map(|cause| cause.downcast_ref::<candle_deeplab::Error>());
-    ours.into_iter().any(|error| matches!(error, candle_deeplab::Error::Zoo(error) if error.is_remote()))
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(candle_deeplab_hub::Error::is_remote)
 }
 
 /// Says something on standard error. Where that is closed there is nobody left to tell.
@@ -88,8 +87,8 @@ mod tests {
 
     #[test]
     fn the_network_is_told_from_the_user() {
-        let offline = candle_deeplab::zoo::Error::Offline { what: "x".into() };
-        let remote = Error::new(candle_deeplab::Error::from(offline)).context("cannot load");
+        let offline = candle_deeplab_hub::Error::Offline { what: "x".into() };
+        let remote = Error::new(offline).context("cannot load");
         assert_eq!((report(&remote), report(&Error::new(not_found()))), (Exit::Remote, Exit::Failure));
     }
 

@@ -92,7 +92,7 @@ impl Input {
         let image = match &self.source {
             Source::File(path) => match iso_image(&beginning(path)) {
                 Some(kind) => return kind.decode(path).context(READABLE),
-                None => candle_deeplab::image::open(path),
+                None => candle_deeplab::pixels::open(path),
             },
             Source::Stdin => return decode(&stdin()?, "standard input").context(READABLE),
             Source::Url(url) => return decode(&fetch(url)?, &shown_url(url)).context(READABLE),
@@ -111,7 +111,7 @@ fn decode(bytes: &[u8], name: &str) -> Result<DynamicImage> {
         return kind.decode(file.path());
     }
     ensure!(!moves(bytes), "{name}: it is a GIF that moves: save it as a file, which is segmented as a video");
-    Ok(candle_deeplab::image::from_bytes(bytes, name)?)
+    Ok(candle_deeplab::pixels::from_bytes(bytes, name)?)
 }
 
 /// Images in the containers of films, whose codecs are films' codecs, too (ISO/IEC 23008-12).

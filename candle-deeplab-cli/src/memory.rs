@@ -2,7 +2,7 @@
 
 use candle_deeplab::DeepLab;
 use candle_deeplab::config::SizeRule;
-use candle_deeplab::image::Size;
+use candle_deeplab::pixels::Size;
 use candle_deeplab::segment::Tiles;
 use sysinfo::{MemoryRefreshKind, System};
 

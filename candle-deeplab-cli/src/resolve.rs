@@ -3,19 +3,18 @@
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
 use candle_deeplab::exec::{Isa, Unavailable};
-use candle_deeplab::zoo::hub::Settings;
-use candle_deeplab::zoo::{BUNDLED, Resolved, Zoo};
 use candle_deeplab::{DeepLab, Executor, Precision};
-use weights_convert::WeightsConvert;
+use candle_deeplab_hub::hub::Settings;
+use candle_deeplab_hub::{BUNDLED, Resolved, Zoo};
 
 use crate::args::{DtypeName, ExecutorName, ModelArgs, ZooArgs};
 use crate::transfer;
 
 /// The zoo, which converts what is foreign.
-pub(crate) fn zoo(args: &ZooArgs, show_progress: bool) -> Result<Zoo<'static>> {
+pub(crate) fn zoo(args: &ZooArgs, show_progress: bool) -> Result<Zoo> {
     let settings = Settings::from_env()?;
     let progress = transfer::progress(show_progress && !settings.no_progress);
-    let zoo = Zoo::new(settings)?.with_importer(&WeightsConvert).with_progress(progress);
+    let zoo = Zoo::new(settings)?.with_progress(progress);
     Ok(match &args.namespace {
         Some(namespace) => zoo.with_namespace(namespace),
         None => zoo,
@@ -25,15 +24,10 @@ pub(crate) fn zoo(args: &ZooArgs, show_progress: bool) -> Result<Zoo<'static>> {
 /// The model that was asked for, which is fetched and converted if it is not there yet.
 pub(crate) fn model(args: &ModelArgs, show_progress: bool) -> Result<Resolved> {
     let found = zoo(&args.zoo, show_progress)?.resolve(args.name());
-    found.map_err(|error| {
-        let unreachable = matches!(&error, candle_deeplab::Error::Zoo(error) if error.is_remote());
-        match unreachable {
-            true => anyhow!(error).context(format!(
-                "cannot fetch the model `{}`: `--model {BUNDLED}` works without a network",
-                args.name()
-            )),
-            false => error.into(),
-        }
+    found.map_err(|error| match error.is_remote() {
+        true => anyhow!(error)
+            .context(format!("cannot fetch the model `{}`: `--model {BUNDLED}` works without a network", args.name())),
+        false => error.into(),
     })
 }
 

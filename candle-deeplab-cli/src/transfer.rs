@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_deeplab::zoo::hub::{Event, Progress};
+use candle_deeplab_hub::hub::{Event, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Draws a bar for each transfer, on a terminal only: nothing of it gets into a pipe or a log.

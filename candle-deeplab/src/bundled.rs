@@ -36,6 +36,9 @@ pub fn bundled(device: &Device) -> Result<DeepLab> {
 }
 
 /// Its recipe.
-pub(crate) fn config() -> Result<Config> {
+///
+/// # Errors
+/// None in practice: the tests read it.
+pub fn config() -> Result<Config> {
     Config::parse(CONFIG, NAME.as_ref())
 }

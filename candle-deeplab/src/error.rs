@@ -97,6 +97,12 @@ pub enum Error {
         /// The shape that was given.
         shape: Vec<usize>,
     },
+    /// Pixels in a buffer or a tensor that are no image.
+    #[error("{reason}")]
+    Pixels {
+        /// What is wrong with them, and what to do.
+        reason: String,
+    },
     /// The output of a forward pass has the wrong shape.
     #[error("the logits must be {expected:?} ([1, classes, H, W], as large as the network's input), got {actual:?}")]
     Output {
@@ -119,9 +125,6 @@ pub enum Error {
     /// A picture cannot be made from a segmentation.
     #[error("{0}")]
     Mask(String),
-    /// Something on the way from a model's name to its files.
-    #[error(transparent)]
-    Zoo(#[from] crate::zoo::Error),
     /// Something inside candle.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

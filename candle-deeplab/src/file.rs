@@ -7,7 +7,10 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// Opens a regular file for reading. A pipe would be waited for, and a device may never end.
-pub(crate) fn open(path: &Path) -> Result<File> {
+///
+/// # Errors
+/// [`Error::Io`] naming the path, also where it is no regular file.
+pub fn open(path: &Path) -> Result<File> {
     let regular = std::fs::metadata(path).map_err(Error::io(path))?.is_file();
     if !regular {
         return Err(Error::io(path)(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file")));
@@ -16,7 +19,10 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 }
 
 /// The text of a file of at most `limit` bytes; `None` where it has more.
-pub(crate) fn read_text(path: &Path, limit: u64) -> Result<Option<String>> {
+///
+/// # Errors
+/// As [`open`], and where the text is not UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>> {
     let mut text = String::new();
     open(path)?.take(limit + 1).read_to_string(&mut text).map_err(Error::io(path))?;
     Ok((text.len() as u64 <= limit).then_some(text))

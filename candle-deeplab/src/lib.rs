@@ -1,32 +1,35 @@
 #![doc = include_str!("../README.md")]
 
+mod apart;
 pub mod arch;
 pub mod atomic;
 #[cfg(feature = "bundled")]
-mod bundled;
+pub mod bundled;
 pub mod config;
 mod error;
 pub mod exec;
-mod file;
+pub mod file;
 pub mod graph;
-pub mod image;
 pub mod labels;
-mod lazy;
 pub mod mask;
 mod model;
+mod npy;
 pub mod onnx;
 pub mod ops;
+pub mod pixels;
 pub mod segment;
-mod suggest;
+pub mod suggest;
 mod upsample;
 mod weights;
-pub mod zoo;
 
 #[cfg(feature = "bundled")]
 pub use bundled::bundled;
+/// The versions of these crates whose types are in this one's interface.
+pub use {candle_core, image};
+
 pub use config::{CONFIG_FILE, Config, WEIGHTS_FILE};
 pub use error::{Error, Result};
 pub use exec::{Executor, Precision};
 pub use labels::Labels;
 pub use model::DeepLab;
-pub use segment::{Segmentation, Segmenter};
+pub use segment::{LabelMap, Segmentation, Segmenter};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
+use once_cell::sync::OnceCell;
 
+use crate::apart::apart;
 use crate::arch;
 use crate::config::{CONFIG_FILE, Config, WEIGHTS_FILE};
 use crate::error::{Error, Result};
@@ -13,8 +15,7 @@ use crate::exec::cpu::Cpu;
 use crate::exec::eager::Eager;
 use crate::exec::fold;
 use crate::exec::{Executor, Isa, Precision, Unavailable};
-use crate::graph::{Graph, Param, Role, Value};
-use crate::lazy::{Lazy, apart};
+use crate::graph::{Graph, Param, Role, Size, Value};
 use crate::weights::{Values, Weights, WeightsFile};
 
 /// A DeepLab network with its weights: preprocessed pixels `[N, 3, H, W]` in, logits `[N, classes, H, W]` out.
@@ -52,8 +53,8 @@ pub struct DeepLab {
     device: Device,
     executor: Executor,
     precision: Precision,
-    eager: Lazy<Eager>,
-    cpu: Lazy<Cpu>,
+    eager: Arc<OnceCell<Eager>>,
+    cpu: Arc<OnceCell<Cpu>>,
 }
 
 impl DeepLab {
@@ -112,7 +113,7 @@ impl DeepLab {
     fn from_parts(config: Config, graph: Graph, weights: Weights, device: Device) -> Self {
         let (graph, weights) = (Arc::new(graph), Arc::new(weights));
         let (executor, precision) = (Executor::default(), Precision::default());
-        let (eager, cpu) = (Lazy::default(), Lazy::default());
+        let (eager, cpu) = (Arc::default(), Arc::default());
         Self { config, graph, weights, device, executor, precision, eager, cpu }
     }
 
@@ -125,7 +126,7 @@ impl DeepLab {
         let network = self.config.network.at_output_stride(output_stride)?;
         let graph = Arc::new(arch::graph(&network)?);
         let config = Config { network, ..self.config.clone() };
-        Ok(Self { config, graph, eager: Lazy::default(), cpu: Lazy::default(), ..self.clone() })
+        Ok(Self { config, graph, eager: Arc::default(), cpu: Arc::default(), ..self.clone() })
     }
 
     /// The same model with another executor than the default, [`Executor::Auto`]. Where both come to the same instructions
@@ -159,7 +160,7 @@ impl DeepLab {
         let other = Self { executor, precision, ..self.clone() };
         // What is packed depends on nothing else.
         let same = (other.fused_isa(), other.precision) == (self.fused_isa(), self.precision);
-        Ok(if same { other } else { Self { cpu: Lazy::default(), ..other } })
+        Ok(if same { other } else { Self { cpu: Arc::default(), ..other } })
     }
 
     /// The recipe.
@@ -191,6 +192,24 @@ impl DeepLab {
         }
     }
 
+    /// Logits `[N, classes, H, W]` at the input's size.
+    pub(crate) fn output(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.check_head()?;
+        match self.fused_for(pixels)? {
+            Some(cpu) => cpu.output(pixels),
+            None => self.run(pixels, self.graph.output()),
+        }
+    }
+
+    /// Gets ready for images of a size: the weights are packed, and the memory for feature maps is there.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn warm_up(&self, size: Size) -> Result<()> {
+        let pixels = Tensor::zeros((1, 3, size.height, size.width), DType::F32, &self.device)?;
+        self.label_map(&pixels).map(drop)
+    }
+
     /// The class of each pixel, u8 `[N, H, W]`: that of the greatest logit at the input's size.
     ///
     /// # Errors
@@ -219,11 +238,11 @@ impl DeepLab {
     ///
     /// # Errors
     /// [`Error::Weights`] where the file has been damaged since it was opened.
-    pub fn fused(&self) -> Result<Option<Arc<Cpu>>> {
+    pub fn fused(&self) -> Result<Option<&Cpu>> {
         let Some(isa) = self.fused_isa() else { return Ok(None) };
         let get = |param: &Param| self.weights.values(param);
         let pack = || Cpu::from_values(self.graph.clone(), isa, self.precision, get);
-        self.cpu.get_or_try(|| apart(pack)).map(Some)
+        self.cpu.get_or_try_init(|| apart(pack)).map(Some)
     }
 
     /// The instructions of the fused executor, where that is the one to run.
@@ -245,15 +264,15 @@ impl DeepLab {
         self.graph.logits().is_some() && self.device.is_cpu() && self.weights.are_constant_f32()
     }
 
-    fn fused_for(&self, pixels: &Tensor) -> Result<Option<Arc<Cpu>>> {
+    fn fused_for(&self, pixels: &Tensor) -> Result<Option<&Cpu>> {
         let may_differentiate = self.executor == Executor::Auto && self.precision == Precision::F32;
         let wants_gradient = may_differentiate && pixels.track_op();
         if wants_gradient { Ok(None) } else { self.fused() }
     }
 
-    fn eager(&self) -> Result<Arc<Eager>> {
+    fn eager(&self) -> Result<&Eager> {
         let graph = || Graph::clone(&self.graph);
-        self.eager.get_or_try(|| Eager::new(graph(), |param| self.weights.tensor(param, &self.device)))
+        self.eager.get_or_try_init(|| Eager::new(graph(), |param| self.weights.tensor(param, &self.device)))
     }
 
     fn run(&self, pixels: &Tensor, wanted: Value) -> Result<Tensor> {
@@ -272,12 +291,6 @@ impl DeepLab {
 impl Module for DeepLab {
     /// Logits at the input's size.
     fn forward(&self, pixels: &Tensor) -> candle_core::Result<Tensor> {
-        self.check_head().map_err(Error::into_candle)?;
-        let output = match self.fused_for(pixels) {
-            Ok(Some(cpu)) => cpu.output(pixels),
-            Ok(None) => self.run(pixels, self.graph.output()),
-            Err(error) => Err(error),
-        };
-        output.map_err(Error::into_candle)
+        self.output(pixels).map_err(Error::into_candle)
     }
 }

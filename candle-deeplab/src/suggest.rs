@@ -14,7 +14,7 @@ type Distance = (usize, usize);
 
 /// Those of `known` that are like `name`, the closest first; where several are as close, the order of `known` decides.
 /// A row of `known` may have several names, and is suggested by its first.
-pub(crate) fn closest<'a>(name: &str, known: impl Iterator<Item = Vec<&'a str>>) -> Vec<&'a str> {
+pub fn closest<'a>(name: &str, known: impl Iterator<Item = Vec<&'a str>>) -> Vec<&'a str> {
     let nearest = |names: &Vec<&str>| names.iter().filter_map(|other| distance(name, other)).min();
     let mut near: Vec<(Distance, &str)> = known.filter_map(|names| Some((nearest(&names)?, *names.first()?))).collect();
     near.sort_by_key(|(distance, _)| *distance);
@@ -22,7 +22,7 @@ pub(crate) fn closest<'a>(name: &str, known: impl Iterator<Item = Vec<&'a str>>)
 }
 
 /// The question at the end of an error, with a space before it; empty where nothing is like the name.
-pub(crate) fn question(near: &[&str]) -> String {
+pub fn question(near: &[&str]) -> String {
     match near {
         [] => String::new(),
         [one] => format!("; did you mean {one}?"),

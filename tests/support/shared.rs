@@ -1,5 +1,7 @@
 //! Where the reference data lie: a little in every checkout, the rest in a folder that a checkout may lack.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A file or folder of `tests/golden`, which every checkout has.
@@ -8,13 +10,19 @@ pub(crate) fn kept(path: &str) -> PathBuf {
 }
 
 /// A file or folder of the shared reference data (beside the checkout, or where `DEEPLAB_SHARED` says); where it is
-/// missing, says that the test skips.
+/// missing, says that the test skips, also in the file that `SKIPPED_TESTS` names: what a test that passes prints is not shown.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let root = std::env::var_os("DEEPLAB_SHARED")
         .map_or_else(|| Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")).to_owned(), PathBuf::from);
     let path = root.join(path);
     if !path.exists() {
-        println!("skipped: {} is not here", path.display());
+        let skipped = format!("skipped: {} is not here", path.display());
+        println!("{skipped}");
+        if let Some(list) = std::env::var_os("SKIPPED_TESTS") {
+            let mut list = OpenOptions::new().create(true).append(true).open(list).unwrap();
+            // One write, since several tests may do so at once.
+            list.write_all(format!("{skipped}\n").as_bytes()).unwrap();
+        }
         return None;
     }
     Some(path)

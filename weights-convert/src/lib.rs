@@ -40,7 +40,7 @@ mod read;
 mod report;
 mod shown;
 mod verify;
-mod zoo;
+mod version;
 
 pub use axes::AxisOrder;
 pub use card::CARD_FILE;
@@ -54,4 +54,4 @@ pub use read::{Checkpoint, ConvGeometry, Corners, Geometry, InputScale, RawTenso
 pub use report::{Listed, Renamed, Report};
 pub use shown::shown;
 pub use verify::{Comparison, verify};
-pub use zoo::WeightsConvert;
+pub use version::{CONVERTER, REVISION};

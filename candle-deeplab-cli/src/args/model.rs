@@ -1,6 +1,6 @@
 //! Which model, for every command that runs one.
 
-use candle_deeplab::zoo::BUNDLED;
+use candle_deeplab_hub::BUNDLED;
 use clap::Args;
 
 #[derive(Debug, Clone, Args)]

@@ -1,5 +1,7 @@
 //! Numbers that several commands take.
 
+use candle_deeplab::config::OUTPUT_STRIDES;
+
 /// The longest side of what a network looks at.
 const MAX_SIDE: usize = 1 << 14;
 
@@ -24,7 +26,7 @@ pub(super) const MOST_THREADS: usize = 4096;
 
 /// 8, 16 or 32, as all networks have them; which of them one can have depends on its rates.
 pub(super) fn output_stride(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|stride| [8, 16, 32].contains(stride));
+    let number = text.parse().ok().filter(|stride| OUTPUT_STRIDES.contains(stride));
     number.ok_or_else(|| "it must be 8, 16 or 32".into())
 }
 

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use candle_deeplab::exec::Isa;
 use candle_deeplab::exec::cpu::{StepTime, peak_flops};
-use candle_deeplab::zoo::Resolved;
 use candle_deeplab::{DeepLab, Executor, Precision};
+use candle_deeplab_hub::Resolved;
 use serde::Serialize;
 
 use crate::args::BenchArgs;

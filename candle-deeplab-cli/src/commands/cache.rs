@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use candle_deeplab::zoo::{self, Cached, Files, Model, Verified, Zoo};
+use candle_deeplab_hub::{self as hub, Cached, Entry, Files, Verified, Zoo};
 use serde::Serialize;
 
 use super::filter::Filter;
@@ -69,7 +69,7 @@ struct Here {
     #[serde(flatten)]
     model: Cached,
     #[serde(flatten)]
-    published: Option<&'static Model>,
+    published: Option<&'static Entry>,
     /// As `models` has it for each row of the registry.
     cached: bool,
 }
@@ -79,7 +79,7 @@ impl Listed {
         let all = zoo.cache_list()?;
         let (mut models, count) = (vec![], all.len());
         for model in all {
-            let published = model.model.map(zoo::get).transpose()?;
+            let published = model.model.map(hub::get).transpose()?;
             if passes(zoo, filter, &model, published) {
                 models.push(Here { model, published, cached: true });
             }
@@ -90,7 +90,7 @@ impl Listed {
 }
 
 /// Whether a model passes a filter; the registry knows what it is, or its recipe does.
-fn passes(zoo: &Zoo, filter: &Filter, model: &Cached, published: Option<&Model>) -> bool {
+fn passes(zoo: &Zoo, filter: &Filter, model: &Cached, published: Option<&Entry>) -> bool {
     if filter.is_empty() {
         return true;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
-use candle_deeplab::zoo::{self, Model};
+use candle_deeplab_hub::{self as hub, Entry};
 
 /// The models that somebody wants to see, by the beginning of what they are called.
 #[derive(Debug, Default)]
@@ -52,12 +52,12 @@ impl Filter {
 
     /// What the models that pass have in a field, each once.
     fn values(&self, field: Field) -> Vec<&'static str> {
-        let passing = zoo::list().iter().filter(|model| self.passes(model.dataset, model.backbone));
+        let passing = hub::list().iter().filter(|model| self.passes(model.dataset, model.backbone));
         passing.map(field).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
-type Field = fn(&Model) -> &'static str;
+type Field = fn(&Entry) -> &'static str;
 
 /// A name without what people write in different ways: `mobilenet_v2` is `mobilenetv2`.
 fn plain(name: &str) -> String {

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use candle_deeplab::config::{Config, Network, Normalization, Preprocessing, Provenance, SizeRule};
 use candle_deeplab::graph::Summary;
-use candle_deeplab::zoo::{Files, Manifest, Model, Name, Zoo};
 use candle_deeplab::{Labels, arch};
+use candle_deeplab_hub::{Entry, Files, Manifest, Name, Zoo};
 use serde::Serialize;
 
 use crate::args::InfoArgs;
@@ -17,7 +17,7 @@ use crate::resolve;
 pub(crate) fn run(args: InfoArgs) -> Result<Exit> {
     let zoo = resolve::zoo(&args.zoo, false)?;
     let published = match Name::parse(&args.model, &zoo.hub().settings().endpoint)? {
-        Name::Model(model) => Some(model),
+        Name::Entry(model) => Some(model),
         _ => None,
     };
     let here = zoo.find(&args.model)?.map(|found| here(&zoo, &found.files, &args)).transpose()?;
@@ -40,7 +40,7 @@ fn here(zoo: &Zoo, files: &Files, args: &InfoArgs) -> Result<Here> {
 struct Info {
     name: String,
     /// The registry's row.
-    published: Option<&'static Model>,
+    published: Option<&'static Entry>,
     /// What is on this machine.
     here: Option<Here>,
     #[serde(skip)]
@@ -76,7 +76,7 @@ fn line(to: &mut dyn Write, what: &str, value: impl std::fmt::Display) -> io::Re
     writeln!(to, "  {what:14} {value}")
 }
 
-fn published(to: &mut dyn Write, model: &Model) -> io::Result<()> {
+fn published(to: &mut dyn Write, model: &Entry) -> io::Result<()> {
     line(to, "description", model.description)?;
     if !model.aliases.is_empty() {
         line(to, "also called", model.aliases.join(", "))?;

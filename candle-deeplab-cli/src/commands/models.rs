@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use candle_deeplab::zoo::{self, Kind, Model};
+use candle_deeplab_hub::{self as hub, Entry, Kind};
 use serde::Serialize;
 
 use super::cache::Listed;
@@ -24,7 +24,7 @@ pub(crate) fn run(args: ModelsArgs) -> Result<Exit> {
     }
     filter.check()?;
     let mut models = vec![];
-    for model in zoo::list().iter().filter(|model| filter.passes(model.dataset, model.backbone)) {
+    for model in hub::list().iter().filter(|model| filter.passes(model.dataset, model.backbone)) {
         models.push(Row { model, cached: zoo.find_model(model)?.is_some() });
     }
     output.print(&Models { models }).context("cannot print the models")?;
@@ -39,7 +39,7 @@ struct Models {
 #[derive(Debug, Serialize)]
 struct Row {
     #[serde(flatten)]
-    model: &'static Model,
+    model: &'static Entry,
     cached: bool,
 }
 
@@ -52,7 +52,7 @@ impl Report for Models {
 
 impl Row {
     fn cells(&self) -> Vec<String> {
-        let Model { id, aliases, dataset, evaluations, params, macs, licence, kind, .. } = self.model;
+        let Entry { id, aliases, dataset, evaluations, params, macs, licence, kind, .. } = self.model;
         let miou = match (kind, evaluations.first()) {
             (Kind::Backbone, _) => "backbone".into(),
             (_, Some(e)) => format!("{} {}", e.miou, e.split),

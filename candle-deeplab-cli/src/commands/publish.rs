@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use candle_deeplab::zoo::hub::{Published, RepoId};
+use candle_deeplab_hub::hub::{Published, RepoId};
 
 use super::table;
 use crate::args::{PublishArgs, ZooArgs};

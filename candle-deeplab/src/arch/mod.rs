@@ -13,7 +13,7 @@ mod resnet;
 mod stride;
 mod xception;
 
-use crate::config::{Aspp, Backbone, Network};
+use crate::config::{Aspp, Backbone, Network, OUTPUT_STRIDES};
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Conv, Graph, Size, Value};
 
@@ -91,7 +91,7 @@ fn check_output_stride(network: &Network, graph: &Graph, features: Value) -> Res
 
 fn check_numbers(network: &Network) -> Result<()> {
     let fail = |node: &str, reason: String| Err(Error::Graph { node: node.into(), reason });
-    if ![8, 16, 32].contains(&network.output_stride) {
+    if !OUTPUT_STRIDES.contains(&network.output_stride) {
         return fail(BACKBONE, format!("output stride {} must be 8, 16 or 32", network.output_stride));
     }
     let rates = network.aspp.iter().flat_map(|aspp| &aspp.rates).chain(&network.multi_grid);

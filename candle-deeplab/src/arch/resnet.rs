@@ -2,7 +2,7 @@
 //! in which unit of a block strides, and in what dilates.
 
 use super::stride::OutputStride;
-use crate::config::{MultiGrid, Network, PoolPadding, ResNet, Stem, StridedUnit, Unit};
+use crate::config::{MultiGridRule, Network, PoolPadding, ResNet, Stem, StridedUnit, Unit};
 use crate::graph::{Activation, Builder, Conv, Padding, Value};
 
 /// A bottleneck narrows its input to a quarter of its result.
@@ -36,11 +36,11 @@ pub(super) fn resnet(g: &mut Builder, image: Value, layout: &ResNet, network: &N
             for u in 0..units {
                 let (s, rate) = stride.next(if strided == Some(u) { 2 } else { 1 });
                 let grid = network.multi_grid.get(usize::from(u)).copied().filter(|_| last_block);
-                let rate = match (grid, layout.multi_grid) {
+                let rate = match (grid, layout.multi_grid_rule) {
                     (None, _) => rate,
-                    (Some(grid), MultiGrid::Factors) => rate.saturating_mul(grid),
-                    (Some(_), MultiGrid::Rates) if network.multi_grid == [1, 1, 1] => rate,
-                    (Some(grid), MultiGrid::Rates) => grid,
+                    (Some(grid), MultiGridRule::Factors) => rate.saturating_mul(grid),
+                    (Some(_), MultiGridRule::Rates) if network.multi_grid == [1, 1, 1] => rate,
+                    (Some(grid), MultiGridRule::Rates) => grid,
                 };
                 x = g.scope(format!("unit{}", u + 1), |g| match layout.unit {
                     Unit::Bottleneck => bottleneck(g, x, width, s, rate),

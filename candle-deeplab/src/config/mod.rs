@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub use crate::graph::Normalization;
 use crate::labels::Labels;
 pub use backbone::{
-    Backbone, BlockPadding, DilationStart, EntryBlock, InvertedResidual, MobileNetV2, MobileNetV3, MultiGrid,
+    Backbone, BlockPadding, DilationStart, EntryBlock, InvertedResidual, MobileNetV2, MobileNetV3, MultiGridRule,
     PoolPadding, ResNet, SqueezedResidual, Stem, StridedUnit, Unit, Xception,
 };
 
@@ -26,8 +26,11 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// The version of the `config.json` format that this crate writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// The output strides (input size over feature size) that networks can have.
+pub const OUTPUT_STRIDES: [usize; 3] = [8, 16, 32];
+
 /// `config.json` is small; a larger file is not one, and is refused before it is read.
-pub(crate) const MAX_CONFIG_BYTES: u64 = 1 << 20;
+pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The whole recipe of a model, as stored in `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,7 +57,7 @@ pub struct Network {
     /// Input size over backbone feature size: 8, 16 or 32. Past it, strides become dilations.
     pub output_stride: usize,
     /// Extra dilation of the last block's three units (Chen et al. 2017, section 3.2.1).
-    /// `[1, 1, 1]` where there is none; TensorFlow's published ResNets want `[1, 2, 4]`. See also [`MultiGrid`].
+    /// `[1, 1, 1]` where there is none; TensorFlow's published ResNets want `[1, 2, 4]`. See also [`MultiGridRule`].
     pub multi_grid: [usize; 3],
     /// How convolutions are normalised.
     pub normalization: Normalization,
@@ -277,7 +280,7 @@ impl Network {
         let configured = self.aspp.as_ref().map(|aspp| aspp.rates.clone()).unwrap_or_default();
         let rates = configured.iter().map(|&r| scale(r)).collect::<Option<Vec<_>>>();
         match rates {
-            Some(rates) if [8, 16, 32].contains(&output_stride) => {
+            Some(rates) if OUTPUT_STRIDES.contains(&output_stride) => {
                 let aspp = self.aspp.clone().map(|aspp| Aspp { rates, ..aspp });
                 Ok(Self { output_stride, aspp, ..self.clone() })
             }

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use super::matte::{Matte, Place, size_for};
 use crate::error::{Error, Result};
 use crate::graph::Axis;
-use crate::image::Size;
 use crate::labels::MAX_CLASSES;
+use crate::pixels::Size;
 use crate::segment::{Scores, Segmentation};
 
 impl Segmentation {

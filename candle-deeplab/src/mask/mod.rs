@@ -5,7 +5,6 @@
 //! | `overlay`, `contours`, `colors` | pictures that look as a [`Style`] says, a legend below them included |
 //! | `cutout` | some classes before a transparent background |
 //! | `write_mask`, `write_ids` | the label map as a PNG, with a palette or in grey |
-//! | `write_npy` | the label map for numpy; probabilities are [`Scores::write_npy`](crate::segment::Scores::write_npy) |
 //! | `write_rle` | COCO results, as `pycocotools` reads them |
 //! | `regions`, `write_geojson` | exact polygons with holes |
 //! | `found`, `write_json` | what is in the image, and how much of it |
@@ -21,7 +20,6 @@ mod json;
 mod legend;
 mod matte;
 mod names;
-pub(crate) mod npy;
 mod outline;
 mod overlay;
 mod regions;

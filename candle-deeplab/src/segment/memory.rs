@@ -2,8 +2,8 @@
 
 use super::Tiles;
 use crate::error::Result;
-use crate::image::{Geometry, Size};
 use crate::model::DeepLab;
+use crate::pixels::{Geometry, Size};
 
 impl DeepLab {
     /// About how many bytes segmenting an image of a size takes beyond the weights and the image itself, at the largest

@@ -75,7 +75,8 @@ impl MultiScale {
         Ok(candle_nn::ops::softmax(&logits, 1)?)
     }
 
-    fn average(&self, pixels: &Tensor) -> Result<Tensor> {
+    /// The mean probabilities `[N, classes, H, W]` of all looks.
+    pub(super) fn probabilities(&self, pixels: &Tensor) -> Result<Tensor> {
         let sides = if self.flip { &[false, true][..] } else { &[false] };
         let mut sum: Option<Tensor> = None;
         for &scale in &self.scales {
@@ -94,7 +95,7 @@ impl MultiScale {
 
 impl Module for MultiScale {
     fn forward(&self, pixels: &Tensor) -> candle_core::Result<Tensor> {
-        self.average(pixels).map_err(Error::into_candle)
+        self.probabilities(pixels).map_err(Error::into_candle)
     }
 }
 

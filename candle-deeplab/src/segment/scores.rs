@@ -5,19 +5,11 @@ use std::io::{self, Write};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use rayon::prelude::*;
 
+use super::Answer;
 use crate::error::{Error, Result};
-use crate::image::{Geometry, Size};
-use crate::mask::npy;
+use crate::npy;
+use crate::pixels::{Geometry, Size};
 use crate::upsample::{Logits, label_map, rows};
-
-/// What the numbers are that a network answers with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// Any numbers, the greatest of which wins: what [`DeepLab`](crate::DeepLab) gives.
-    Logits,
-    /// Probabilities, which sum up to 1 over the classes: what [`MultiScale`](super::MultiScale) gives.
-    Probabilities,
-}
 
 /// The network's answer to one image, from which the probability of each class at each of the image's pixels follows.
 ///
@@ -55,6 +47,34 @@ impl Scores {
     pub(super) fn from_planes(values: Vec<f32>, answer: Answer, classes: usize, image: Size) -> Result<Self> {
         let values = Tensor::from_vec(values, (classes, image.height, image.width), &Device::Cpu)?;
         Ok(Self { values, answer, image })
+    }
+
+    /// What the network said of the image's part of its input, f32 `[classes, height, width]` on the CPU: at the network's
+    /// resolution, or with [tiles](super::Tiles) at the image's.
+    pub fn tensor(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// What the numbers of [`tensor`](Self::tensor) are.
+    pub fn answer(&self) -> Answer {
+        self.answer
+    }
+
+    /// The probability of each class at each of the image's pixels, f32 `[classes, height, width]` on the CPU. At a large
+    /// image's size that is much memory; [`write_npy`](Self::write_npy) needs none.
+    ///
+    /// # Errors
+    /// [`Error::Candle`] where candle fails.
+    pub fn probabilities(&self) -> Result<Tensor> {
+        let Size { height, width } = self.image;
+        let mut values = Vec::with_capacity(self.classes() * self.image.area());
+        let kept = self.each_probability(|_, block| {
+            values.extend_from_slice(block);
+            Ok(())
+        });
+        kept.map_err(candle_core::Error::wrap)?;
+        let by_pixel = Tensor::from_vec(values, (height, width, self.classes()), &Device::Cpu)?;
+        Ok(by_pixel.permute((2, 0, 1))?.contiguous()?)
     }
 
     /// The number of classes.
@@ -138,7 +158,7 @@ impl Scores {
     pub fn write_npy(&self, mut to: impl Write) -> io::Result<()> {
         let Size { height, width } = self.image;
         npy::write_header(&mut to, "<f4", &[height, width, self.classes()])?;
-        self.probabilities(|_, block| {
+        self.each_probability(|_, block| {
             let bytes: Vec<u8> = block.iter().flat_map(|value| value.to_le_bytes()).collect();
             to.write_all(&bytes)
         })
@@ -149,7 +169,7 @@ impl Scores {
     pub(crate) fn mean_probabilities(&self, ids: &[u8]) -> io::Result<Vec<f64>> {
         let (classes, width) = (self.classes(), self.image.width);
         let mut sums = vec![(0.0f64, 0u64); classes];
-        self.probabilities(|from, block| {
+        self.each_probability(|from, block| {
             for (id, pixel) in ids.iter().skip(from * width).zip(block.chunks_exact(classes)) {
                 // What a label map calls ignored has no probability.
                 if let (Some((sum, count)), Some(probability)) =
@@ -165,7 +185,7 @@ impl Scores {
     }
 
     /// Gives the probabilities of some rows after the other to `with`, [rows, width, classes], with the first row's number.
-    fn probabilities(&self, mut with: impl FnMut(usize, &[f32]) -> io::Result<()>) -> io::Result<()> {
+    fn each_probability(&self, mut with: impl FnMut(usize, &[f32]) -> io::Result<()>) -> io::Result<()> {
         /// Rows that are computed at once.
         const BLOCK: usize = 32;
         let height = self.image.height;

@@ -2,7 +2,9 @@
 
 use image::RgbImage;
 
+use super::LabelMap;
 use crate::error::{Error, Result};
+use crate::graph::Size;
 use crate::labels::Labels;
 
 /// The class of each pixel of an image, with the image and the classes' names and colours.
@@ -22,7 +24,7 @@ use crate::labels::Labels;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segmentation {
-    ids: Vec<u8>,
+    map: LabelMap,
     labels: Labels,
     image: RgbImage,
 }
@@ -35,17 +37,17 @@ impl Segmentation {
     /// neither a class nor the labels' ignore value.
     pub fn new(ids: Vec<u8>, labels: Labels, image: RgbImage) -> Result<Self> {
         let (width, height) = image.dimensions();
-        let pixels = width as usize * height as usize;
-        if pixels == 0 || ids.len() != pixels {
-            return Err(Error::Mask(format!("{} ids cannot label an image of {width}×{height} pixels", ids.len())));
+        let map = LabelMap::new(ids, Size::new(height as usize, width as usize))?;
+        if map.ids().is_empty() {
+            return Err(Error::Mask(format!("no ids can label an image of {width}×{height} pixels")));
         }
         let classes = labels.names.len();
         labels.validate(classes).map_err(Error::Mask)?;
         let known = |id: u8| usize::from(id) < classes || labels.ignore == Some(id);
-        if let Some(&id) = ids.iter().find(|&&id| !known(id)) {
+        if let Some(&id) = map.ids().iter().find(|&&id| !known(id)) {
             return Err(Error::Mask(format!("id {id} is none of the {classes} classes of `{}`", labels.dataset)));
         }
-        Ok(Self { ids, labels, image })
+        Ok(Self { map, labels, image })
     }
 
     /// Keeps some of the classes; what belonged to others becomes background, or where that has no value or is kept
@@ -65,8 +67,8 @@ impl Segmentation {
         if labels.background.is_none() {
             labels.ignore = Some(rest);
         }
-        let ids = self.ids.iter().map(|id| if classes.contains(id) { *id } else { rest }).collect();
-        Ok(Self { ids, labels, image: self.image.clone() })
+        let ids = self.ids().iter().map(|id| if classes.contains(id) { *id } else { rest }).collect();
+        Ok(Self { map: LabelMap::new(ids, self.map.size())?, labels, image: self.image.clone() })
     }
 
     /// The same with other colours, one for each class in their order; what a palette has beyond is left out.
@@ -87,15 +89,19 @@ impl Segmentation {
         self.image.height()
     }
 
-    /// The label map: the class of each pixel, row by row.
+    /// The class of each pixel.
+    pub fn label_map(&self) -> &LabelMap {
+        &self.map
+    }
+
+    /// The ids of the label map, row by row.
     pub fn ids(&self) -> &[u8] {
-        &self.ids
+        self.map.ids()
     }
 
     /// The class of one pixel; `None` outside the image.
     pub fn id_at(&self, x: u32, y: u32) -> Option<u8> {
-        let inside = x < self.width() && y < self.height();
-        inside.then(|| self.ids[y as usize * self.width() as usize + x as usize])
+        self.map.id_at(x, y)
     }
 
     /// Names and colours of the classes.

@@ -1,27 +1,44 @@
 //! A network with everything around it: image in, label map out.
 
-use candle_core::{Device, Module};
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
 use image::{DynamicImage, RgbImage};
 
-use super::{Answer, MultiScale, Scores, Segmentation, Tiles};
-use crate::config::Preprocessing;
-#[cfg(doc)]
-use crate::error::Error;
-use crate::error::Result;
+use super::{Answer, LabelMap, MultiScale, Predictor, Scores, Segmentation, Tiles};
+use crate::config::{Preprocessing, SizeRule};
+use crate::error::{Error, Result};
+use crate::graph::Size;
 use crate::labels::Labels;
 use crate::model::DeepLab;
+use crate::pixels::Prepared;
 
 /// Segments images of any size: preprocess, run the network, and bring its answer back to the image's own pixels.
 ///
-/// `M` is the network, usually [`DeepLab`]; any candle [`Module`] from `[1, 3, H, W]` to `[1, classes, H, W]` will do.
-#[derive(Debug, Clone)]
-pub struct Segmenter<M = DeepLab> {
-    pub(super) model: M,
-    pub(super) answer: Answer,
-    pub(super) preprocessing: Preprocessing,
-    pub(super) labels: Labels,
-    pub(super) device: Device,
+/// The network is usually a [`DeepLab`]; any [`Predictor`] will do. Clones share it.
+///
+/// # Threads
+/// Preprocessing, the network on the CPU and what follows run in the rayon pool of the caller: inside of `pool.install(..)`
+/// that is `pool`, elsewhere the global one, which has a thread for each core unless `RAYON_NUM_THREADS` says otherwise.
+#[derive(Clone)]
+pub struct Segmenter {
+    network: Arc<dyn Predictor>,
+    preprocessing: Preprocessing,
+    labels: Labels,
+    device: Device,
     tiles: Option<Tiles>,
+}
+
+impl fmt::Debug for Segmenter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segmenter")
+            .field("preprocessing", &self.preprocessing)
+            .field("labels", &self.labels.dataset)
+            .field("device", &self.device)
+            .field("tiles", &self.tiles)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Segmenter {
@@ -30,32 +47,21 @@ impl Segmenter {
         let (preprocessing, labels, device) = surroundings(&model);
         Self::from_parts(model, preprocessing, labels, device)
     }
-}
 
-impl Segmenter<MultiScale> {
     /// A segmenter that looks at several scales.
     pub fn multi_scale(model: MultiScale) -> Self {
         let (preprocessing, labels, device) = surroundings(model.model());
-        Self { answer: Answer::Probabilities, ..Self::from_parts(model, preprocessing, labels, device) }
-    }
-}
-
-/// What a network's config and place say of the way to it and back.
-fn surroundings(network: &DeepLab) -> (Preprocessing, Labels, Device) {
-    let config = network.config();
-    (config.preprocessing.clone(), config.labels.clone(), network.device().clone())
-}
-
-impl<M: Module> Segmenter<M> {
-    /// A segmenter around any network: from preprocessed pixels `[1, 3, H, W]` on `device` to logits
-    /// `[1, classes, H, W]`.
-    pub fn from_parts(model: M, preprocessing: Preprocessing, labels: Labels, device: Device) -> Self {
-        Self { model, answer: Answer::Logits, preprocessing, labels, device, tiles: None }
+        Self::from_parts(model, preprocessing, labels, device)
     }
 
-    /// The network.
-    pub fn model(&self) -> &M {
-        &self.model
+    /// A segmenter around any network, which takes its pixels on `device`.
+    pub fn from_parts(
+        network: impl Predictor + 'static,
+        preprocessing: Preprocessing,
+        labels: Labels,
+        device: Device,
+    ) -> Self {
+        Self { network: Arc::new(network), preprocessing, labels, device, tiles: None }
     }
 
     /// Names and colours of the classes.
@@ -72,16 +78,63 @@ impl<M: Module> Segmenter<M> {
     ///
     /// The logits are cut to the part of the input that the image fills, resized to the image (bilinear, half-pixel:
     /// the inverse of how the image was resized) and only then compared, which gives smoother outlines than resizing
-    /// the label map as TensorFlow's exported graphs do. The first of equal logits wins.
+    /// the label map as TensorFlow's exported graphs do. The first of equal logits wins. Where the network sees the image
+    /// as it is, nothing is resized, and its own [label map](Predictor::label_map) is the answer, if it has one.
     ///
     /// # Errors
     /// [`Error::Input`] for an image without pixels, [`Error::Output`] where the network does not answer with one
     /// logit for each label and input pixel, [`Error::NotANumber`] where one is none, [`Error::Candle`] where it fails.
     pub fn segment(&self, image: &DynamicImage) -> Result<Segmentation> {
-        let image = image.to_rgb8();
+        self.segment_rgb(image.to_rgb8())
+    }
+
+    /// Segments images one after the other. It is as fast as calls of [`segment`](Self::segment), since each of them keeps
+    /// all threads busy, and takes no more memory than one.
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment), for the first image that cannot be segmented.
+    pub fn segment_batch(&self, images: &[DynamicImage]) -> Result<Vec<Segmentation>> {
+        images.iter().map(|image| self.segment(image)).collect()
+    }
+
+    /// Segments an image whose rows lie in a buffer: red, green and blue of each pixel, a byte each, and `stride` bytes from a
+    /// row to the next.
+    ///
+    /// # Errors
+    /// [`Error::Pixels`] where the rows do not lie in the buffer; otherwise as [`segment`](Self::segment).
+    pub fn segment_buffer(&self, bytes: &[u8], size: Size, stride: usize) -> Result<Segmentation> {
+        self.segment_rgb(image_of_rows(bytes, size, stride)?)
+    }
+
+    /// Segments an image that is a tensor: u8 `[H, W, 3]`, red, green and blue, on any device.
+    ///
+    /// # Errors
+    /// [`Error::Pixels`] for a tensor of another shape or type; otherwise as [`segment`](Self::segment).
+    pub fn segment_tensor(&self, image: &Tensor) -> Result<Segmentation> {
+        let (&[height, width, 3], DType::U8) = (image.dims(), image.dtype()) else {
+            let (shape, dtype) = (image.dims(), image.dtype().as_str());
+            let reason = format!(
+                "an image as a tensor is u8 [H, W, 3], and this is {dtype} {shape:?}: permute it, scale it to 0–255, and \
+                 convert it with `to_dtype(DType::U8)`"
+            );
+            return Err(Error::Pixels { reason });
+        };
+        let bytes = image.flatten_all()?.to_vec1::<u8>()?;
+        self.segment_buffer(&bytes, Size::new(height, width), 3 * width)
+    }
+
+    fn segment_rgb(&self, image: RgbImage) -> Result<Segmentation> {
         let ids = match self.tiles {
-            Some(tiles) => self.tiled_label_map(&image, tiles)?,
-            None => self.scores(&image)?.label_map()?,
+            Some(tiles) => {
+                tiles.label_map(&image, self.classes(), &|tile: &RgbImage, size| self.scores_at(tile, size))?
+            }
+            None => {
+                let prepared = self.preprocessing.prepare(&image, &self.device)?;
+                match self.short_way(&prepared)? {
+                    Some(ids) => ids,
+                    None => self.scores_of(&prepared)?.label_map()?,
+                }
+            }
         };
         Segmentation::new(ids, self.labels.clone(), image)
     }
@@ -94,27 +147,81 @@ impl<M: Module> Segmenter<M> {
     pub fn segment_with_scores(&self, image: &DynamicImage) -> Result<(Segmentation, Scores)> {
         let image = image.to_rgb8();
         let scores = match self.tiles {
-            Some(tiles) => self.tiled_scores(&image, tiles)?,
-            None => self.scores(&image)?,
+            Some(tiles) => {
+                let look = |tile: &RgbImage, size| self.scores_at(tile, size);
+                tiles.scores(&image, self.classes(), self.answer(), &look)?
+            }
+            None => self.scores_at(&image, self.preprocessing.size)?,
         };
         Ok((Segmentation::new(scores.label_map()?, self.labels.clone(), image)?, scores))
     }
 
-    fn scores(&self, image: &RgbImage) -> Result<Scores> {
-        let prepared = self.preprocessing.prepare(image, &self.device)?;
-        let answer = self.model.forward(&prepared.pixels)?;
-        Scores::new(&answer, self.answer, self.labels.names.len(), &prepared.geometry)
+    /// The scores of an image by another size rule than the model's.
+    fn scores_at(&self, image: &RgbImage, size: SizeRule) -> Result<Scores> {
+        self.scores_of(&Preprocessing { size, ..self.preprocessing.clone() }.prepare(image, &self.device)?)
     }
+
+    fn scores_of(&self, prepared: &Prepared) -> Result<Scores> {
+        let answer = self.network.predict(&prepared.pixels)?;
+        Scores::new(&answer, self.answer(), self.classes(), &prepared.geometry)
+    }
+
+    /// The network's own label map, where its input is the image and nothing else.
+    fn short_way(&self, Prepared { pixels, geometry }: &Prepared) -> Result<Option<Vec<u8>>> {
+        if geometry.input != geometry.image || geometry.valid != geometry.image {
+            return Ok(None);
+        }
+        let Some(ids) = self.network.label_map(pixels)? else { return Ok(None) };
+        let ids = ids.flatten_all()?.to_vec1()?;
+        Ok(Some(LabelMap::new(ids, geometry.image)?.into_ids()))
+    }
+
+    fn answer(&self) -> Answer {
+        self.network.answer()
+    }
+
+    fn classes(&self) -> usize {
+        self.labels.names.len()
+    }
+}
+
+/// What a network's config and place say of the way to it and back.
+fn surroundings(network: &DeepLab) -> (Preprocessing, Labels, Device) {
+    let config = network.config();
+    (config.preprocessing.clone(), config.labels.clone(), network.device().clone())
+}
+
+/// An image of rows in a buffer.
+fn image_of_rows(bytes: &[u8], size: Size, stride: usize) -> Result<RgbImage> {
+    let Size { height, width } = size;
+    let wrong = |what: &str| Error::Pixels {
+        reason: format!(
+            "{} bytes with {stride} from a row to the next do not hold {width}×{height} pixels of 3 bytes: {what}",
+            bytes.len()
+        ),
+    };
+    let row = width.checked_mul(3).ok_or_else(|| wrong("a row is too long"))?;
+    if stride < row {
+        return Err(wrong("rows overlap"));
+    }
+    // The last row need not be followed by padding.
+    let needed = height.checked_sub(1).and_then(|rows| rows.checked_mul(stride)?.checked_add(row));
+    if needed.unwrap_or(0) > bytes.len() || needed.is_none() && height > 0 {
+        return Err(wrong("there are too few bytes"));
+    }
+    let rows = bytes.chunks(stride.max(1)).take(height).flat_map(|bytes| &bytes[..row]).copied().collect();
+    let (Ok(width), Ok(height)) = (u32::try_from(width), u32::try_from(height)) else {
+        return Err(wrong("a side is too long"));
+    };
+    RgbImage::from_raw(width, height, rows).ok_or_else(|| wrong("there are too few bytes"))
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Tensor};
     use image::Rgb;
 
     use super::*;
-    use crate::config::{Filter, SizeRule};
-    use crate::error::Error;
+    use crate::config::Filter;
 
     fn preprocessing(size: SizeRule) -> Preprocessing {
         let (mean, std) = ([0.0; 3], [255.0; 3]);
@@ -126,7 +233,7 @@ mod tests {
     }
 
     /// A network that calls the strongest colour the class: red 0, green 1, blue 2.
-    fn by_color(size: SizeRule) -> Segmenter<impl Module> {
+    fn by_color(size: SizeRule) -> Segmenter {
         let network = |pixels: &Tensor| pixels.affine(4.0, -1.0);
         Segmenter::from_parts(network, preprocessing(size), three_classes(), Device::Cpu)
     }
@@ -214,5 +321,59 @@ mod tests {
         let rule = SizeRule::Fit { height: 9, width: 9 };
         let segmenter = Segmenter::from_parts(network, preprocessing(rule), three_classes(), Device::Cpu);
         assert!(matches!(segmenter.segment(&flag(14, 12).into()), Err(Error::NotANumber)));
+    }
+
+    #[test]
+    fn an_image_is_the_same_in_a_buffer_and_in_a_tensor() {
+        let (width, height) = (5, 4);
+        let (image, segmenter) = (flag(width, height), by_color(SizeRule::Native { height: 1, width: 1 }));
+        let size = Size::new(height as usize, width as usize);
+        let expected = segmenter.segment(&image.clone().into()).unwrap();
+        let row = 3 * size.width;
+        let padded: Vec<u8> = image.as_raw().chunks(row).flat_map(|row| [row, &[7; 4]].concat()).collect();
+        // The padding of the last row may be missing.
+        let padded = &padded[..padded.len() - 4];
+        assert_eq!(segmenter.segment_buffer(padded, size, row + 4).unwrap(), expected);
+        let tensor = Tensor::from_slice(image.as_raw(), (size.height, size.width, 3), &Device::Cpu).unwrap();
+        assert_eq!(segmenter.segment_tensor(&tensor).unwrap(), expected);
+        assert_eq!(segmenter.segment_batch(&[image.into(), DynamicImage::new_rgb8(1, 1)]).unwrap()[0], expected);
+    }
+
+    #[test]
+    fn pixels_that_do_not_lie_as_somebody_says_are_refused() {
+        let segmenter = by_color(SizeRule::Native { height: 1, width: 1 });
+        let buffer = |bytes: usize, height, width, stride| {
+            segmenter.segment_buffer(&vec![0; bytes], Size::new(height, width), stride).unwrap_err()
+        };
+        for error in
+            [buffer(59, 4, 5, 15), buffer(60, 4, 5, 14), buffer(60, usize::MAX, 5, 15), buffer(60, 4, usize::MAX, 1)]
+        {
+            assert!(matches!(error, Error::Pixels { .. }), "{error}");
+        }
+        assert!(matches!(buffer(60, 0, 5, 15), Error::Input { .. }));
+        for tensor in [
+            Tensor::zeros((3, 4, 5), DType::U8, &Device::Cpu).unwrap(),
+            Tensor::zeros((4, 5, 3), DType::F32, &Device::Cpu).unwrap(),
+        ] {
+            let error = segmenter.segment_tensor(&tensor).unwrap_err().to_string();
+            assert!(error.contains("to_dtype(DType::U8)"), "{error}");
+        }
+    }
+
+    #[cfg(feature = "bundled")]
+    #[test]
+    fn the_short_way_gives_the_classes_of_the_long_one() {
+        let model = crate::bundled::bundled(&Device::Cpu).unwrap();
+        // Colours that change across the image, so that there is more than one class and borders between them.
+        let image = RgbImage::from_fn(513, 513, |x, y| {
+            let wave = |scale: f32, at: u32| (128.0 + 127.0 * (at as f32 / scale).sin()) as u8;
+            Rgb([wave(31.0, x), wave(17.0, y), wave(53.0, x + y)])
+        });
+        let image = DynamicImage::from(image);
+        let short = Segmenter::new(model.clone()).segment(&image).unwrap();
+        let (long, _) = Segmenter::new(model).segment_with_scores(&image).unwrap();
+        let differing = short.ids().iter().zip(long.ids()).filter(|(a, b)| a != b).count();
+        assert_eq!(differing, 0);
+        assert!(short.found().len() > 1, "one class has no borders: {:?}", short.found());
     }
 }

@@ -1,12 +1,11 @@
 //! Large images in parts.
 
-use candle_core::Module;
 use image::{RgbImage, imageops};
 
-use super::{Scores, Segmenter};
-use crate::config::{Preprocessing, SizeRule};
+use super::{Answer, Scores};
+use crate::config::SizeRule;
 use crate::error::{Error, Result};
-use crate::image::Size;
+use crate::pixels::Size;
 use crate::upsample::{Logits, label_map};
 
 /// How an image is cut into parts that overlap: each goes through the network as it is, and where parts overlap their
@@ -69,46 +68,49 @@ fn weights(side: usize, tile: usize, positions: &[usize]) -> Vec<f32> {
     covered.into_iter().map(|count| 1.0 / count as f32).collect()
 }
 
-impl<M: Module> Segmenter<M> {
+/// What is said of a tile that goes through a network as it is, padded to the size of the size rule.
+type Look<'a> = dyn Fn(&RgbImage, SizeRule) -> Result<Scores> + 'a;
+
+impl Tiles {
     /// The label map of an image by its tiles.
-    pub(super) fn tiled_label_map(&self, image: &RgbImage, tiles: Tiles) -> Result<Vec<u8>> {
+    pub(super) fn label_map(self, image: &RgbImage, classes: usize, look: &Look) -> Result<Vec<u8>> {
         let mut ids = Vec::with_capacity(image.width() as usize * image.height() as usize);
-        self.strips(image, tiles, |strip| ids.extend(label_map(&strip, strip.size)))?;
+        self.strips(image, classes, look, |strip| ids.extend(label_map(&strip, strip.size)))?;
         Ok(ids)
     }
 
     /// The scores of an image by its tiles, at the image's size.
-    pub(super) fn tiled_scores(&self, image: &RgbImage, tiles: Tiles) -> Result<Scores> {
+    pub(super) fn scores(self, image: &RgbImage, classes: usize, answer: Answer, look: &Look) -> Result<Scores> {
         let size = Size::new(image.height() as usize, image.width() as usize);
-        let classes = self.labels.names.len();
         let (mut planes, mut done) = (vec![0.0; classes * size.area()], 0);
-        self.strips(image, tiles, |strip| {
+        self.strips(image, classes, look, |strip| {
             for (class, plane) in planes.chunks_exact_mut(size.area()).enumerate() {
                 let from = &strip.data[class * strip.class_stride..][..strip.size.area()];
                 plane[done * size.width..][..strip.size.area()].copy_from_slice(from);
             }
             done += strip.size.height;
         })?;
-        Scores::from_planes(planes, self.answer, classes, size)
+        Scores::from_planes(planes, answer, classes, size)
     }
 
     /// Averages a row of tiles after the other, and gives the rows of the image that no further tile touches to
     /// `finished`, so that no more than a strip as high as a tile is ever in memory.
-    fn strips(&self, image: &RgbImage, tiles: Tiles, mut finished: impl FnMut(Logits)) -> Result<()> {
+    fn strips(self, image: &RgbImage, classes: usize, look: &Look, mut finished: impl FnMut(Logits)) -> Result<()> {
         let size = Size::new(image.height() as usize, image.width() as usize);
-        let (classes, width) = (self.labels.names.len(), size.width);
-        let rows = positions(size.height, tiles.height, tiles.overlap);
-        let columns = positions(width, tiles.width, tiles.overlap);
-        let row_weights = weights(size.height, tiles.height, &rows);
-        let column_weights = weights(width, tiles.width, &columns);
+        let width = size.width;
+        let rows = positions(size.height, self.height, self.overlap);
+        let columns = positions(width, self.width, self.overlap);
+        let row_weights = weights(size.height, self.height, &rows);
+        let column_weights = weights(width, self.width, &columns);
 
-        let height = tiles.height.min(size.height);
+        let rule = SizeRule::Native { height: self.height, width: self.width };
+        let height = self.height.min(size.height);
         let plane = height * width;
         let mut strip = vec![0.0; classes * plane];
         for (index, &top) in rows.iter().enumerate() {
             for &left in &columns {
-                let tile = imageops::crop_imm(image, left as u32, top as u32, tiles.width as u32, tiles.height as u32);
-                self.add_tile(&tile.to_image(), tiles, left, (&mut strip, plane, width))?;
+                let tile = imageops::crop_imm(image, left as u32, top as u32, self.width as u32, self.height as u32);
+                add(&look(&tile.to_image(), rule)?, left, (&mut strip, plane, width))?;
             }
             let done = rows.get(index + 1).map_or(height, |next| next - top);
             for values in strip.chunks_exact_mut(plane) {
@@ -125,30 +127,19 @@ impl<M: Module> Segmenter<M> {
         }
         Ok(())
     }
+}
 
-    /// Adds the answer to one tile to planes whose size and row length are given with them.
-    fn add_tile(
-        &self,
-        tile: &RgbImage,
-        tiles: Tiles,
-        left: usize,
-        (strip, plane, width): (&mut [f32], usize, usize),
-    ) -> Result<()> {
-        let size = SizeRule::Native { height: tiles.height, width: tiles.width };
-        let preprocessing = Preprocessing { size, ..self.preprocessing.clone() };
-        let prepared = preprocessing.prepare(tile, &self.device)?;
-        let answer = self.model.forward(&prepared.pixels)?;
-        let scores = Scores::new(&answer, self.answer, self.labels.names.len(), &prepared.geometry)?;
-        scores.read(|logits| {
-            for (class, plane) in strip.chunks_exact_mut(plane).enumerate() {
-                for (y, row) in plane.chunks_exact_mut(width).take(logits.size.height).enumerate() {
-                    let from = &logits.data[class * logits.class_stride + y * logits.row_stride..];
-                    let to = row[left..].iter_mut().take(logits.size.width);
-                    to.zip(from).for_each(|(sum, value)| *sum += value);
-                }
+/// Adds the answer to one tile to planes whose size and row length are given with them.
+fn add(scores: &Scores, left: usize, (strip, plane, width): (&mut [f32], usize, usize)) -> Result<()> {
+    scores.read(|logits| {
+        for (class, plane) in strip.chunks_exact_mut(plane).enumerate() {
+            for (y, row) in plane.chunks_exact_mut(width).take(logits.size.height).enumerate() {
+                let from = &logits.data[class * logits.class_stride + y * logits.row_stride..];
+                let to = row[left..].iter_mut().take(logits.size.width);
+                to.zip(from).for_each(|(sum, value)| *sum += value);
             }
-        })
-    }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -157,8 +148,9 @@ mod tests {
     use image::Rgb;
 
     use super::*;
-    use crate::config::Filter;
+    use crate::config::{Filter, Preprocessing};
     use crate::labels::Labels;
+    use crate::segment::Segmenter;
 
     #[test]
     fn tiles_cover_a_side_and_end_with_it() {
@@ -178,7 +170,7 @@ mod tests {
         }
     }
 
-    fn segmenter(network: impl Fn(&Tensor) -> candle_core::Result<Tensor>) -> Segmenter<impl Module> {
+    fn segmenter(network: impl Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync + 'static) -> Segmenter {
         let size = SizeRule::Fit { height: 9, width: 9 };
         let (mean, std, pad_value) = ([0.0; 3], [255.0; 3], [255.0; 3]);
         let preprocessing = Preprocessing { mean, std, pad_value, size, filter: Filter::Bilinear };

@@ -9,6 +9,7 @@ use super::transformers_config::TransformersConfig;
 use crate::decision::Decision;
 use crate::error::{Error, Result};
 use crate::read::{Checkpoint, InputScale};
+use crate::version::CONVERTER;
 
 /// What surrounds a network of a family.
 pub(super) fn config(
@@ -26,7 +27,7 @@ pub(super) fn config(
         family: family.into(),
         source: file_name.into_owned(),
         format: checkpoint.format().to_string(),
-        converter: concat!("weights-convert ", env!("CARGO_PKG_VERSION")).into(),
+        converter: CONVERTER.into(),
     };
     let config = Config { format_version: FORMAT_VERSION, network, preprocessing, labels, provenance };
     config.validate().map_err(|reason| Error::Unloadable { path: checkpoint.path().to_owned(), reason })?;

@@ -2,7 +2,7 @@
 //! MobileNetV2.
 
 use candle_deeplab::config::{
-    ConcatOrder, Convolution, DilationStart, ImagePooling, MobileNetV2, MultiGrid, ResNet, Unit,
+    ConcatOrder, Convolution, DilationStart, ImagePooling, MobileNetV2, MultiGridRule, ResNet, Unit,
 };
 
 use super::conventions::{Conventions, Input, RATES};
@@ -36,7 +36,7 @@ pub(super) static FAMILY: Family = Family {
     infer: |layers| {
         // `contract_dilation`, and a `BasicBlock` whose second convolution is never dilated
         let unit = Unit::Basic { dilate_second: false };
-        torch::resnet(layers, ResNet { unit, multi_grid: MultiGrid::Rates, ..torch::LIKE_RESNET }, INPUT)
+        torch::resnet(layers, ResNet { unit, multi_grid_rule: MultiGridRule::Rates, ..torch::LIKE_RESNET }, INPUT)
     },
 };
 

@@ -1,7 +1,7 @@
 //! The network that a file's layers, its family's conventions and the user's flags add up to.
 
 use candle_deeplab::config::{
-    Aspp, Auxiliary, Backbone, Convolution, Decoder, ImagePooling, MobileNetV3, Network, Normalization,
+    Aspp, Auxiliary, Backbone, Convolution, Decoder, ImagePooling, MobileNetV3, Network, Normalization, OUTPUT_STRIDES,
 };
 
 use super::conventions::{CHANGES, Conventions};
@@ -41,7 +41,7 @@ pub(super) fn network(
     let norms = |name: &str| name.ends_with("/BatchNorm/moving_variance") || name.ends_with(".running_var");
     let batch_norm = layers.checkpoint.tensors().any(|(name, _)| norms(name));
 
-    if let Some(told) = options.output_stride.filter(|told| ![8, 16, 32].contains(told)) {
+    if let Some(told) = options.output_stride.filter(|told| !OUTPUT_STRIDES.contains(told)) {
         return Err(Error::Flag { flag: "--output-stride", reason: format!("{told} must be 8, 16 or 32") });
     }
     let last = last_rates(layers, &backbone);
@@ -282,7 +282,7 @@ fn rates(
             (scaled(&rates, graph_output_stride(last).unwrap_or(output_stride))?, "the file's graph")
         }
         (None, None) if branches == 3 => {
-            let rates = [8, 16, 32].into_iter().zip(conventions.rates).find(|(stride, _)| *stride == output_stride);
+            let rates = OUTPUT_STRIDES.into_iter().zip(conventions.rates).find(|(stride, _)| *stride == output_stride);
             let rates = rates.map_or(conventions.rates[1], |(_, rates)| rates);
             (rates.to_vec(), "not in the file: the family's default; --atrous-rates changes them")
         }

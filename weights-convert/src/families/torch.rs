@@ -1,7 +1,7 @@
 //! What the PyTorch families share: module names of ResNets and of the head that torchvision wrote and VainF took over.
 
 use candle_deeplab::config::{
-    Backbone, BlockPadding, DilationStart, MobileNetV2, MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit,
+    Backbone, BlockPadding, DilationStart, MobileNetV2, MultiGridRule, PoolPadding, ResNet, Stem, StridedUnit, Unit,
 };
 
 use super::backbones;
@@ -46,7 +46,7 @@ pub(super) const LIKE_RESNET: ResNet = ResNet {
     pool_padding: PoolPadding::Symmetric,
     strided_unit: StridedUnit::First,
     dilation_start: DilationStart::NextUnit,
-    multi_grid: MultiGrid::Factors,
+    multi_grid_rule: MultiGridRule::Factors,
     units: [0; 4],
     widths: [0; 4],
     batch_norm_eps: 1e-5,

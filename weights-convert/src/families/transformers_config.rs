@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_deeplab::config::{Backbone, Filter, MobileNetV2, Preprocessing, SizeRule};
+use candle_deeplab::config::{Backbone, Filter, MobileNetV2, OUTPUT_STRIDES, Preprocessing, SizeRule};
 use candle_deeplab::labels::Labels;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -171,7 +171,7 @@ impl TransformersConfig {
         if !self.config.first_layer_is_expansion {
             return self.bad("first_layer_is_expansion is false, which is not supported".into());
         }
-        if ![8, 16, 32].contains(output_stride) {
+        if !OUTPUT_STRIDES.contains(output_stride) {
             return self.bad(format!("output_stride is {output_stride}; it must be 8, 16 or 32"));
         }
         if !eps.is_finite() || *eps <= 0.0 {

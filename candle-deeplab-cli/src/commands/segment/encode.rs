@@ -109,7 +109,7 @@ fn content(target: &Target, subject: &Subject, style: &Style, to: &mut dyn Write
         Format::Geojson => segmentation.write_geojson(to),
         Format::Npy => match scores.filter(|_| style.probs) {
             Some(scores) => scores.write_npy(to),
-            None => segmentation.write_npy(to),
+            None => segmentation.label_map().write_npy(to),
         },
     }
 }

@@ -1,7 +1,7 @@
 //! The network, ready to look at images as the arguments say.
 
 use anyhow::{Result, ensure};
-use candle_deeplab::image::Size;
+use candle_deeplab::pixels::Size;
 use candle_deeplab::segment::{MultiScale, Scores, Segmentation, Segmenter, Tiles};
 use candle_deeplab::{DeepLab, Labels, Precision};
 use image::DynamicImage;
@@ -14,7 +14,8 @@ use crate::memory;
 pub(super) const HARD_EDGES: &str = "the cutout has hard edges, since the probabilities would not fit into memory";
 
 pub(super) struct Engine {
-    network: Network,
+    segmenter: Segmenter,
+    model: DeepLab,
     scales: Vec<f64>,
     tiles: Option<Tiles>,
     overlap: usize,
@@ -25,11 +26,6 @@ pub(super) struct Engine {
     palette: Option<Vec<[u8; 3]>>,
     /// The classes that are kept, if not all.
     keep: Option<Vec<u8>>,
-}
-
-enum Network {
-    Once(Segmenter),
-    Several(Segmenter<MultiScale>),
 }
 
 /// Whether probabilities are wanted.
@@ -67,34 +63,27 @@ impl Engine {
         };
         // On a GPU another memory counts, of which nobody knows anything here.
         let budget = if model.device().is_cpu() { memory::budget() } else { None };
-        let network = match &scales[..] {
-            [] => Network::Once(Segmenter::new(model)),
-            scales => Network::Several(Segmenter::multi_scale(MultiScale::new(model, scales, args.flip)?)),
+        let segmenter = match &scales[..] {
+            [] => Segmenter::new(model.clone()),
+            scales => Segmenter::multi_scale(MultiScale::new(model.clone(), scales, args.flip)?),
         };
         let tiles = tiles(args)?;
-        let palette = style::palette(args.style.palette.as_ref(), labels_of(&network))?;
+        let palette = style::palette(args.style.palette.as_ref(), segmenter.labels())?;
         let scores = match (args.probs, args.cutout.is_empty()) {
             (true, _) => Wanted::Yes,
             (false, false) => Wanted::IfTheyFit,
             (false, true) => Wanted::No,
         };
-        Ok(Self { network, scales, tiles, overlap: args.overlap, budget, scores, palette, keep })
+        Ok(Self { segmenter, model, scales, tiles, overlap: args.overlap, budget, scores, palette, keep })
     }
 
     pub(super) fn labels(&self) -> &Labels {
-        labels_of(&self.network)
-    }
-
-    fn model(&self) -> &DeepLab {
-        match &self.network {
-            Network::Once(segmenter) => segmenter.model(),
-            Network::Several(segmenter) => segmenter.model().model(),
-        }
+        self.segmenter.labels()
     }
 
     pub(super) fn segment(&self, image: &DynamicImage) -> Result<Answer> {
         let size = Size::new(image.height() as usize, image.width() as usize);
-        let enough = |budget| memory::tiles(self.model(), size, &self.scales, self.overlap, budget);
+        let enough = |budget| memory::tiles(&self.model, size, &self.scales, self.overlap, budget);
         let of_need = if self.tiles.is_none() { self.budget.and_then(enough) } else { None };
         let tiles = self.tiles.or(of_need);
         let mut with_scores = self.scores != Wanted::No;
@@ -112,15 +101,10 @@ impl Engine {
                 bytes >> 20
             );
         }
-        let (segmentation, scores) = match (&self.network, with_scores) {
-            (Network::Once(segmenter), false) => (segmenter.clone().with_tiles(tiles).segment(image)?, None),
-            (Network::Several(segmenter), false) => (segmenter.clone().with_tiles(tiles).segment(image)?, None),
-            (Network::Once(segmenter), true) => {
-                with_some(segmenter.clone().with_tiles(tiles).segment_with_scores(image)?)
-            }
-            (Network::Several(segmenter), true) => {
-                with_some(segmenter.clone().with_tiles(tiles).segment_with_scores(image)?)
-            }
+        let segmenter = self.segmenter.clone().with_tiles(tiles);
+        let (segmentation, scores) = match with_scores {
+            true => segmenter.segment_with_scores(image).map(|(segmentation, scores)| (segmentation, Some(scores)))?,
+            false => (segmenter.segment(image)?, None),
         };
         let segmentation = match &self.keep {
             Some(classes) => segmentation.keep(classes)?,
@@ -133,17 +117,6 @@ impl Engine {
         let hard_edges = self.scores == Wanted::IfTheyFit && !with_scores;
         Ok(Answer { segmentation, scores, hard_edges, tiled: of_need.map(|tiles| (tiles, tiles.count(size))) })
     }
-}
-
-fn labels_of(network: &Network) -> &Labels {
-    match network {
-        Network::Once(segmenter) => segmenter.labels(),
-        Network::Several(segmenter) => segmenter.labels(),
-    }
-}
-
-fn with_some((segmentation, scores): (Segmentation, Scores)) -> (Segmentation, Option<Scores>) {
-    (segmentation, Some(scores))
 }
 
 /// The tiles that were asked for.

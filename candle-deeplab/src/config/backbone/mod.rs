@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use dilation::DilationStart;
 pub use mobilenet_v2::{BlockPadding, InvertedResidual, MobileNetV2};
 pub use mobilenet_v3::{MobileNetV3, SqueezedResidual};
-pub use resnet::{MultiGrid, PoolPadding, ResNet, Stem, StridedUnit, Unit};
+pub use resnet::{MultiGridRule, PoolPadding, ResNet, Stem, StridedUnit, Unit};
 pub use xception::{EntryBlock, Xception};
 
 /// The feature extractor and its variant.

@@ -19,7 +19,7 @@ pub struct ResNet {
     /// Where a block that dilates instead of striding starts to dilate.
     pub dilation_start: DilationStart,
     /// What the network's multi-grid is to the rates of the last block.
-    pub multi_grid: MultiGrid,
+    pub multi_grid_rule: MultiGridRule,
     /// Number of units in each of the four blocks.
     pub units: [u8; 4],
     /// Channels of each block's result; inside a bottleneck they are a quarter.
@@ -81,7 +81,7 @@ pub enum Unit {
 /// What [`Network::multi_grid`](crate::config::Network::multi_grid) is to the rates of a ResNet's last block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum MultiGrid {
+pub enum MultiGridRule {
     /// Factors of the rates that the output stride asks for (TensorFlow, jfzhang95).
     Factors,
     /// The rates themselves, at every output stride; `[1, 1, 1]` is none (mmsegmentation's `d16-mg124`).
@@ -109,7 +109,7 @@ impl ResNet {
             pool_padding: PoolPadding::Same,
             strided_unit: StridedUnit::Last,
             dilation_start: DilationStart::NextUnit,
-            multi_grid: MultiGrid::Factors,
+            multi_grid_rule: MultiGridRule::Factors,
             units: [3, 4, 23, 3],
             widths: [256, 512, 1024, 2048],
             batch_norm_eps: 1e-5,

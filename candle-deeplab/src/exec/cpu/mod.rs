@@ -171,6 +171,9 @@ impl Cpu {
         self.call(pixels, times, |plan, arena| {
             let (planes, classes, size) = self.planes(plan, arena);
             let Size { height, width } = plan.output;
+            if planes.iter().any(|logit| logit.is_nan()) {
+                return Err(Error::NotANumber);
+            }
             let mut out = vec![0u8; plan.batch * plan.output.area()];
             resize::argmax_planes(planes, classes, size, &plan.output_axes, &mut out);
             Ok(Tensor::from_vec(out, (plan.batch, height, width), &Device::Cpu)?)

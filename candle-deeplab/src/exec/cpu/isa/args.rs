@@ -234,6 +234,8 @@ pub(in super::super) struct PatchOutput<'a> {
     pub(in super::super) channels: usize,
     /// One for each channel, filled up to whole panels.
     pub(in super::super) bias: &'a [f32],
+    /// Only x86 has kernels for patches.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(in super::super) clamp: Clamp,
     /// The numbers of the output's pixels, row by row; `None` for those outside of the map.
     pub(in super::super) pixels: [Option<usize>; MAX_SIDE * MAX_SIDE],

@@ -1,0 +1,61 @@
+//! What a model's name leads to.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+
+use crate::error::Result;
+use candle_deeplab::DeepLab;
+use candle_deeplab::config::CONFIG_FILE;
+use candle_deeplab::config::Config;
+
+/// Where a model's files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Files {
+    /// In a model directory.
+    Directory(PathBuf),
+    /// In this program: [`bundled`](crate::bundled).
+    Bundled,
+}
+
+impl Files {
+    /// The model directory, where there is one.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(dir) => Some(dir),
+            Self::Bundled => None,
+        }
+    }
+
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// As [`DeepLab::load`].
+    pub fn load(&self, device: &Device) -> Result<DeepLab> {
+        match self {
+            Self::Directory(dir) => Ok(DeepLab::load(dir, device)?),
+            Self::Bundled => Ok(candle_deeplab::bundled(device)?),
+        }
+    }
+
+    /// Reads the recipe alone.
+    ///
+    /// # Errors
+    /// As [`Config::from_file`].
+    pub fn config(&self) -> Result<Config> {
+        match self {
+            Self::Directory(dir) => Ok(Config::from_file(&dir.join(CONFIG_FILE))?),
+            Self::Bundled => Ok(candle_deeplab::bundled::config()?),
+        }
+    }
+}
+
+impl fmt::Display for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(dir) => dir.display().fmt(f),
+            Self::Bundled => f.write_str("part of this program"),
+        }
+    }
+}

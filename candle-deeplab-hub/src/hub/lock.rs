@@ -1,0 +1,74 @@
+//! One process at a time.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+
+use super::progress::{Event, Progress};
+use crate::error::{Error, Result};
+
+/// A lock file that is ours until this is dropped, or the process ends in whatever way. It is the kind of lock
+/// (`flock`) that Python's huggingface_hub takes.
+#[derive(Debug)]
+pub(crate) struct Lock(#[allow(dead_code)] File);
+
+impl Lock {
+    /// Waits until the file is ours; `what` is told to whoever watches the progress, if there is a wait.
+    pub(crate) fn acquire(path: &Path, what: &str, progress: &Progress) -> Result<Self> {
+        let wrong = |source: io::Error| {
+            let reason = match source.kind() {
+                io::ErrorKind::Unsupported => {
+                    "this file system has no locks: set HF_HOME to a folder on another one".into()
+                }
+                _ => unwritable(&source),
+            };
+            Error::Cache { path: path.to_owned(), reason, source }
+        };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(wrong)?;
+        }
+        loop {
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(wrong)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    progress(Event::Waiting { what });
+                    file.lock().map_err(wrong)?;
+                }
+                Err(TryLockError::Error(error)) => return Err(wrong(error)),
+            }
+            if is_still(&file, path) {
+                return Ok(Self(file));
+            }
+        }
+    }
+}
+
+/// Whether the locked file is the one of that name: Python's client removes lock files now and then.
+#[cfg(unix)]
+fn is_still(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata().map(id), std::fs::metadata(path).map(id)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// An open file cannot be removed here.
+#[cfg(not(unix))]
+fn is_still(_: &File, _: &Path) -> bool {
+    true
+}
+
+/// Why something could not be written into the cache, and what to do.
+pub(crate) fn unwritable(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the disk is full: make room (`candle-deeplab cache list` says what is where), or set HF_HOME to a folder \
+             on another one; what has arrived is kept"
+                .into()
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            format!("{source}: set HF_HOME to a folder that you may write to")
+        }
+        _ => source.to_string(),
+    }
+}

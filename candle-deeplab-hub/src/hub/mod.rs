@@ -1,0 +1,305 @@
+//! A client of the Hugging Face Hub, in its Python client's cache.
+//!
+//! It asks little of the Hub (a file of a revision; a commit of new files) and much of itself: every file is verified
+//! (the Hub's SHA-256 for large files, git's hash for small ones), an interrupted transfer goes on where it stopped,
+//! two processes wait for each other by the lock that huggingface_hub takes, the token goes to the Hub's own host only,
+//! and `HF_HUB_OFFLINE` is obeyed.
+//!
+//! The crate `hf-hub` is not used, since what it lacks cannot be added around it. 0.5.0 sends the token on to whatever host the
+//! Hub's answer points to, takes the server's ETag as the name of a file without looking at it (`../../x` is written outside
+//! of the cache), panics at a redirect without a location, and gives up after five seconds where another process holds the
+//! lock; all of that happens within one call. 1.0 starts an interrupted transfer over and brings 182 crates, where `ureq` and
+//! the digests are 32. Neither compares digests or knows `HF_HUB_OFFLINE`.
+
+mod digest;
+mod download;
+mod http;
+mod layout;
+mod lock;
+mod progress;
+mod publish;
+mod settings;
+mod url;
+
+use std::path::{Path, PathBuf};
+
+use ureq::Body;
+use ureq::http::Response;
+
+pub(crate) use digest::{Digest, sha256, sha256_of};
+use download::{Download, MAX_FILE_BYTES};
+pub(crate) use download::{unwritable_at, with_suffix};
+use http::{Failure, Http, refusal, text, worth_another_try};
+pub use layout::RepoId;
+pub(crate) use layout::{Layout, check_file, check_revision, make_folder_of};
+pub(crate) use lock::Lock;
+pub(crate) use progress::silent;
+pub use progress::{Event, Progress};
+pub use publish::Published;
+pub use settings::{Settings, Token};
+
+use crate::error::{Error, Result};
+
+/// A client of the Hub, or of something that speaks as it does.
+#[derive(Clone)]
+pub struct Hub {
+    settings: Settings,
+    http: Http,
+    progress: Progress,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// A file of a repo, and the commit that it is of.
+pub(crate) struct Fetched {
+    pub(crate) path: PathBuf,
+    pub(crate) commit: String,
+}
+
+/// What the Hub says of a file.
+struct Metadata {
+    /// The commit that the revision is.
+    commit: String,
+    /// Its name in the cache.
+    etag: String,
+    digest: Option<Digest>,
+    size: Option<u64>,
+    /// Where its content is.
+    url: String,
+}
+
+impl Hub {
+    /// A client with these settings.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where one of them cannot be used.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let http = Http::new(&settings)?;
+        Ok(Self { settings, http, progress: silent() })
+    }
+
+    /// Tells somebody what is going on.
+    pub fn with_progress(self, progress: Progress) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    pub(crate) fn layout(&self, repo: &RepoId) -> Layout {
+        Layout::new(&self.settings.cache, repo)
+    }
+
+    /// A file of a repo as it is in the cache: of a branch, as it was when somebody last asked the Hub.
+    ///
+    /// # Errors
+    /// [`Error::Name`] where revision or file cannot be one.
+    pub fn cached(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Option<PathBuf>> {
+        check_revision(revision)?;
+        check_file(file)?;
+        Ok(self.layout(repo).find(revision, file))
+    }
+
+    /// A file of a repo as it is on the Hub, fetched where the cache has not this one. Where the Hub cannot be reached
+    /// and the cache has the file as it was when somebody last asked, it is that one.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchFile`]; [`Error::Status`] with the reason where the Hub refuses; [`Error::Network`], [`Error::Answer`],
+    /// [`Error::Digest`] and [`Error::Cache`] for all that can go wrong on the way; [`Error::Offline`].
+    pub fn file(&self, repo: &RepoId, revision: &str, file: &str) -> Result<PathBuf> {
+        let Fetched { path, commit } = self.fetch(repo, revision, file)?;
+        self.moved(repo, revision, &commit)?;
+        Ok(path)
+    }
+
+    /// From now on a branch is known to be at this commit. That is for last: a model that is not whole yet would hide the
+    /// one of the commit before.
+    pub(crate) fn moved(&self, repo: &RepoId, revision: &str, commit: &str) -> Result<()> {
+        self.layout(repo).set_commit(revision, commit)
+    }
+
+    /// As [`file`](Self::file), but leaves the branch where it was known to be.
+    pub(crate) fn fetch(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Fetched> {
+        let layout = self.layout(repo);
+        let known = |path| Fetched { path, commit: layout.commit(revision).unwrap_or_else(|| revision.into()) };
+        let cached = self.cached(repo, revision, file)?;
+        match cached {
+            // A commit never changes.
+            Some(path) if layout::is_commit(revision) => return Ok(known(path)),
+            Some(path) if self.settings.offline => return Ok(known(path)),
+            None if self.settings.offline => {
+                return Err(Error::Offline { what: format!("{repo}@{revision}:{file}") });
+            }
+            _ => {}
+        }
+        let metadata = match (self.metadata(repo, revision, file), cached) {
+            (Ok(metadata), _) => metadata,
+            (Err(Error::Network { .. }), Some(path)) => return Ok(known(path)),
+            (Err(Error::Status { status: 500.., .. }), Some(path)) => return Ok(known(path)),
+            (Err(error), _) => return Err(error),
+        };
+        let blob = layout.blob(&metadata.etag);
+        make_folder_of(&blob)?;
+        let what = format!("{repo}/{file}");
+        let _lock = Lock::acquire(&layout.lock(&metadata.etag), &what, &self.progress)?;
+        if !blob.is_file() {
+            let download = Download {
+                http: &self.http,
+                url: &metadata.url,
+                what: &what,
+                size: metadata.size,
+                digest: metadata.digest.as_ref(),
+                validator: None,
+                progress: &self.progress,
+            };
+            download.run(&blob)?;
+        }
+        let path = layout.link(&metadata.etag, &metadata.commit, file)?;
+        Ok(Fetched { path, commit: metadata.commit })
+    }
+
+    fn metadata(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Metadata> {
+        let url = self.address(repo, revision, file);
+        self.http.retry(|| {
+            let (location, response) = self.http.head(&url)?;
+            if let Some(asked) = worth_another_try(&response) {
+                return Err(Failure::Again(self.refused(&url, repo, revision, file, &response), asked));
+            }
+            if !(response.status().is_success() || response.status().is_redirection()) {
+                return Err(self.refused(&url, repo, revision, file, &response).into());
+            }
+            Ok(metadata(&url, location, &response)?)
+        })
+    }
+
+    /// Where a file's content is.
+    fn address(&self, repo: &RepoId, revision: &str, file: &str) -> String {
+        let revision = url::escape(revision, "");
+        format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, url::escape(file, "/"))
+    }
+
+    /// Why the Hub does not let us have a file, and what to do.
+    fn refused(&self, url: &str, repo: &RepoId, revision: &str, file: &str, response: &Response<Body>) -> Error {
+        let endpoint = &self.settings.endpoint;
+        let token = match &self.settings.token {
+            None => "set HF_TOKEN to a token of an account that has it".to_owned(),
+            Some(token) => format!("use a token of an account that has it (this one is from {})", token.from),
+        };
+        let reason = match (response.status().as_u16(), text(response.headers(), "x-error-code")) {
+            (_, Some("GatedRepo")) => format!("`{repo}` is gated: accept its terms at {endpoint}/{repo}, then {token}"),
+            (_, Some("EntryNotFound")) => {
+                let (repo, revision, file) = (repo.to_string(), revision.into(), file.into());
+                return Error::NoSuchFile { repo, revision, file };
+            }
+            (_, Some("RevisionNotFound")) => format!("`{repo}` has no branch, tag or commit `{revision}`"),
+            (401 | 404, _) => format!(
+                "there is no repo `{repo}`, or it is private: check the name at {endpoint}/{repo}; if it is private, {token}"
+            ),
+            (403, _) => format!("access to `{repo}` is not granted: {token}"),
+            (429, _) => "too many requests: wait a few minutes, or set HF_TOKEN".into(),
+            (500.., _) => "the Hub is busy or ill: try again later".into(),
+            _ => format!(
+                "an answer that the Hub does not give: is HF_ENDPOINT ({endpoint}) right, or a proxy in between?"
+            ),
+        };
+        refusal(url, response.status(), reason)
+    }
+}
+
+fn metadata(asked: &str, location: String, response: &Response<Body>) -> Result<Metadata> {
+    let headers = response.headers();
+    let wrong = |what: &str| Error::Answer {
+        url: asked.into(),
+        reason: format!(
+            "the answer has no {what}, so it is not the Hub's: is HF_ENDPOINT right, or a proxy in between?"
+        ),
+    };
+    let commit = text(headers, "x-repo-commit").filter(|commit| layout::is_commit(commit));
+    let commit = commit.ok_or_else(|| wrong("commit (X-Repo-Commit)"))?.to_owned();
+    let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
+    let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned());
+    // It becomes a file's name.
+    let plain = |etag: &String| {
+        (1..=128).contains(&etag.len()) && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let etag = etag.filter(plain).ok_or_else(|| wrong("usable ETag"))?;
+    let own = || text(headers, "content-length").filter(|_| !response.status().is_redirection());
+    let size = text(headers, "x-linked-size").or_else(own).and_then(|size| size.parse().ok());
+    Ok(Metadata { commit, digest: Digest::of_etag(&etag), etag, size, url: location })
+}
+
+impl Hub {
+    /// The author's own file at an address, kept in `folder` until it has been converted. Gives its path there. The
+    /// folder's lock is the caller's, who goes on to use the file.
+    pub(crate) fn download(&self, url: &str, digest: Option<&Digest>, folder: &Path) -> Result<PathBuf> {
+        if self.settings.offline {
+            return Err(Error::Offline { what: url.into() });
+        }
+        let (size, validator) = self.http.retry(|| self.version(url))?;
+        // A partial file goes on only where the server still has the same one.
+        let version = digest.map(Digest::wanted).or(validator.as_deref());
+        let target = folder.join(&sha256(version.unwrap_or("").as_bytes())[..16]).join(url::file_name(url));
+        make_folder_of(&target)?;
+        match digest {
+            Some(digest) if target.is_file() && digest.check(&target)?.1 => return Ok(target),
+            None if target.is_file() && version.is_some() => return Ok(target),
+            _ => {}
+        }
+        let partial = with_suffix(&target, ".incomplete");
+        if version.is_none() && partial.exists() {
+            std::fs::remove_file(&partial).map_err(unwritable_at(&partial))?;
+        }
+        let (http, what, progress) = (&self.http, url, &self.progress);
+        Download { http, url, what, size, digest, validator: validator.as_deref(), progress }.run(&target)?;
+        Ok(target)
+    }
+
+    /// The size of a file at an address, and what tells this version of it from another.
+    fn version(&self, url: &str) -> std::result::Result<(Option<u64>, Option<String>), Failure> {
+        let response = self.http.get(url, &[("range", "bytes=0-0")])?;
+        if let Some(asked) = worth_another_try(&response) {
+            let error = refusal(url, response.status(), "the server is busy or ill: try again later");
+            return Err(Failure::Again(error, asked));
+        }
+        if !response.status().is_success() {
+            let reason = "the file is not to be had there: check the address";
+            return Err(refusal(url, response.status(), reason).into());
+        }
+        let headers = response.headers();
+        let size = match response.status().as_u16() {
+            206 => text(headers, "content-range").and_then(|range| range.rsplit_once('/')?.1.parse().ok()),
+            _ => response.body().content_length(),
+        };
+        let strong = text(headers, "etag").filter(|etag| !etag.starts_with("W/"));
+        let validator = strong.or_else(|| text(headers, "last-modified"));
+        Ok((size.filter(|size| *size <= MAX_FILE_BYTES), validator.map(str::to_owned)))
+    }
+
+    /// Whether the Hub answers: what `doctor` asks.
+    ///
+    /// # Errors
+    /// As [`file`](Self::file).
+    pub fn ping(&self) -> Result<()> {
+        if self.settings.offline {
+            return Err(Error::Offline { what: "the Hub".into() });
+        }
+        let url = format!("{}/api/models?limit=1", self.settings.endpoint);
+        let answer = self.http.get(&url, &[]).map_err(|failure| match failure {
+            Failure::Final(error) | Failure::Again(error, _) => error,
+        })?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(refusal(&url, answer.status(), "the Hub does not answer as it should: is HF_ENDPOINT right?"))
+    }
+}

@@ -1,0 +1,88 @@
+//! What runs behind a segmenter.
+
+use candle_core::Tensor;
+
+use super::MultiScale;
+use crate::error::Result;
+use crate::model::DeepLab;
+
+/// A network as a [`Segmenter`](super::Segmenter) needs it: from preprocessed pixels to a score for each class.
+///
+/// [`DeepLab`] and [`MultiScale`] are such, and so is any function of a tensor, such as another candle module's forward pass:
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_deeplab::config::{Filter, Preprocessing, SizeRule};
+/// use candle_deeplab::{Labels, Segmenter};
+/// use image::DynamicImage;
+///
+/// // A "network" that calls the strongest colour the class.
+/// let network = |pixels: &Tensor| pixels.affine(1.0, 0.0);
+/// let preprocessing = Preprocessing {
+///     mean: [0.0; 3],
+///     std: [255.0; 3],
+///     pad_value: [0.0; 3],
+///     size: SizeRule::Native { height: 1, width: 1 },
+///     filter: Filter::Bilinear,
+/// };
+/// let segmenter = Segmenter::from_parts(network, preprocessing, Labels::numbered(3), Device::Cpu);
+/// assert_eq!(segmenter.segment(&DynamicImage::new_rgb8(2, 2))?.ids(), [0; 4]);
+/// # Ok::<(), candle_deeplab::Error>(())
+/// ```
+pub trait Predictor: Send + Sync {
+    /// Scores `[N, classes, H, W]` of preprocessed pixels `[N, 3, H, W]`.
+    ///
+    /// # Errors
+    /// Whatever keeps the network from answering.
+    fn predict(&self, pixels: &Tensor) -> Result<Tensor>;
+
+    /// What the scores are.
+    fn answer(&self) -> Answer {
+        Answer::Logits
+    }
+
+    /// The class with the greatest score at each pixel, u8 `[N, H, W]`, where the network has a shorter way to it than by its
+    /// scores; `None` where it has not.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict), and [`Error::NotANumber`](crate::Error::NotANumber) where a score is none.
+    fn label_map(&self, _pixels: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+}
+
+/// What the numbers are that a network answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Any numbers, the greatest of which wins: what [`DeepLab`] gives.
+    Logits,
+    /// Probabilities, which sum up to 1 over the classes: what [`MultiScale`] gives.
+    Probabilities,
+}
+
+impl Predictor for DeepLab {
+    fn predict(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.output(pixels)
+    }
+
+    fn label_map(&self, pixels: &Tensor) -> Result<Option<Tensor>> {
+        // The eager executor has no shorter way.
+        self.fused()?.map(|cpu| cpu.label_map(pixels)).transpose()
+    }
+}
+
+impl Predictor for MultiScale {
+    fn predict(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.probabilities(pixels)
+    }
+
+    fn answer(&self) -> Answer {
+        Answer::Probabilities
+    }
+}
+
+impl<F: Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync> Predictor for F {
+    fn predict(&self, pixels: &Tensor) -> Result<Tensor> {
+        Ok(self(pixels)?)
+    }
+}

@@ -1,0 +1,568 @@
+//! The Hub's client against a server that speaks as the Hub does, and misbehaves as networks do.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
+
+#[path = "support/hub.rs"]
+mod hub;
+mod support;
+#[path = "support/torch_file.rs"]
+mod torch_file;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Module, Tensor};
+use candle_deeplab_hub::hub::{Hub, RepoId, Settings, Token};
+use candle_deeplab_hub::{Error, Zoo};
+use hub::{How, Server, TOKEN, git_hash, noise, sha256};
+use support::shared::shared;
+use tempfile::TempDir;
+
+const REPO: &str = "org/model";
+const WEIGHTS: &str = "model.safetensors";
+
+/// A server with one repo, and an empty cache.
+struct World {
+    server: Server,
+    home: TempDir,
+    weights: Vec<u8>,
+}
+
+impl World {
+    fn new() -> Self {
+        let (server, weights) = (Server::start(), noise(1_000_000));
+        server.put(REPO, &[("config.json", b"{}"), ("onnx/deep.txt", b"deep"), (WEIGHTS, &weights)]);
+        Self { server, home: tempfile::tempdir().unwrap(), weights }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            endpoint: self.server.hub.clone(),
+            cache: self.home.path().join("hub"),
+            models: self.home.path().join("assets/candle-deeplab"),
+            token: None,
+            offline: false,
+            no_progress: true,
+            namespace: None,
+            timeout: Duration::from_secs(5),
+            backoff: Duration::from_millis(5),
+        }
+    }
+
+    fn hub_with(&self, change: impl FnOnce(&mut Settings)) -> Hub {
+        let mut settings = self.settings();
+        change(&mut settings);
+        Hub::new(settings).unwrap()
+    }
+
+    fn hub(&self) -> Hub {
+        self.hub_with(|_| {})
+    }
+
+    fn repo_folder(&self) -> PathBuf {
+        self.home.path().join("hub/models--org--model")
+    }
+
+    fn blob(&self) -> PathBuf {
+        self.repo_folder().join("blobs").join(sha256(&self.weights))
+    }
+
+    fn partial(&self) -> PathBuf {
+        self.blob().with_extension("incomplete")
+    }
+
+    /// Fetches the weights, which must work.
+    fn fetch(&self) {
+        let path = file(&self.hub(), "main", WEIGHTS).unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), self.weights);
+        assert!(!self.partial().exists());
+    }
+
+    /// Fetches the weights, which must fail.
+    fn fetch_error(&self) -> String {
+        file(&self.hub(), "main", WEIGHTS).unwrap_err().to_string()
+    }
+
+    /// The ranges that the CDN was asked for.
+    fn ranges(&self) -> Vec<Option<String>> {
+        let requests = self.server.requests().into_iter().filter(|request| request.on_cdn);
+        requests.map(|request| request.headers.get("range").cloned()).collect()
+    }
+}
+
+fn file(hub: &Hub, revision: &str, file: &str) -> Result<PathBuf, Error> {
+    hub.file(&RepoId::new(REPO).unwrap(), revision, file)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+// ---- what is fetched, and where it lies ----
+
+#[test]
+fn files_lie_where_pythons_client_has_them() {
+    let world = World::new();
+    let commit = world.server.repo(REPO).unwrap().commit;
+    for name in ["config.json", "onnx/deep.txt", WEIGHTS] {
+        let path = file(&world.hub(), "main", name).unwrap();
+        assert_eq!(path, world.repo_folder().join("snapshots").join(&commit).join(name));
+    }
+    let mut blobs = vec![git_hash(b"{}"), git_hash(b"deep"), sha256(&world.weights)];
+    blobs.sort();
+    assert_eq!(names(&world.repo_folder().join("blobs")), blobs);
+    assert_eq!(names(&world.repo_folder()), ["blobs", "refs", "snapshots"]);
+    assert_eq!(std::fs::read_to_string(world.repo_folder().join("refs/main")).unwrap(), commit);
+    assert_eq!(names(&world.home.path().join("hub")), [".locks", "models--org--model"]);
+    #[cfg(unix)]
+    {
+        let link = std::fs::read_link(world.repo_folder().join("snapshots").join(&commit).join(WEIGHTS)).unwrap();
+        assert_eq!(link, Path::new("../../blobs").join(sha256(&world.weights)));
+        let deep = std::fs::read_link(world.repo_folder().join("snapshots").join(&commit).join("onnx/deep.txt"));
+        assert_eq!(deep.unwrap(), Path::new("../../../blobs").join(git_hash(b"deep")));
+    }
+}
+
+/// A cache as Python's huggingface_hub 2.4 leaves it, made by hand of what that was seen to write.
+#[test]
+fn what_python_has_fetched_is_not_fetched_again() {
+    let world = World::new();
+    let commit = world.server.repo(REPO).unwrap().commit;
+    let (blobs, snapshot) = (world.repo_folder().join("blobs"), world.repo_folder().join("snapshots").join(&commit));
+    for folder in [&blobs, &snapshot, &world.repo_folder().join("refs")] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    std::fs::write(world.repo_folder().join("refs/main"), &commit).unwrap();
+    std::fs::write(world.blob(), &world.weights).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(format!("../../blobs/{}", sha256(&world.weights)), snapshot.join(WEIGHTS)).unwrap();
+    #[cfg(not(unix))]
+    std::fs::write(snapshot.join(WEIGHTS), &world.weights).unwrap();
+    for offline in [false, true] {
+        world.server.reset();
+        let hub = world.hub_with(|settings| settings.offline = offline);
+        assert_eq!(file(&hub, "main", WEIGHTS).unwrap(), snapshot.join(WEIGHTS));
+        assert!(world.server.requests().iter().all(|request| request.method == "HEAD"));
+    }
+}
+
+#[test]
+fn a_branch_is_asked_about_and_a_commit_is_not() {
+    let world = World::new();
+    let old = file(&world.hub(), "main", "config.json").unwrap();
+    let commit = world.server.repo(REPO).unwrap().commit;
+    world.server.change(REPO, |repo| drop(repo.files.insert("config.json".into(), b"{\"new\": 1}".to_vec())));
+    let new = file(&world.hub(), "main", "config.json").unwrap();
+    assert_eq!(std::fs::read(&new).unwrap(), b"{\"new\": 1}");
+    assert_eq!(std::fs::read(&old).unwrap(), b"{}");
+    world.server.reset();
+    assert_eq!(file(&world.hub(), &commit, "config.json").unwrap(), old);
+    assert_eq!(world.server.requests().len(), 0);
+    // The beginning of a commit's hash is a revision as well.
+    let short = &world.server.repo(REPO).unwrap().commit[..7];
+    assert_eq!(file(&world.hub(), short, "config.json").unwrap(), new);
+}
+
+#[test]
+fn the_token_is_for_the_hub_and_for_nobody_else() {
+    let world = World::new();
+    world.server.change(REPO, |repo| repo.gated = true);
+    let hub = world.hub_with(|settings| settings.token = Some(Token::new(TOKEN, "a test").unwrap()));
+    for name in ["config.json", WEIGHTS] {
+        file(&hub, "main", name).unwrap();
+    }
+    let requests = world.server.requests();
+    let told = |on_cdn: bool| {
+        let of_host = requests.iter().filter(move |request| request.on_cdn == on_cdn);
+        of_host.map(|request| request.headers.contains_key("authorization")).collect::<Vec<_>>()
+    };
+    assert_eq!(told(true), [false]);
+    assert!(told(false).len() >= 2 && told(false).into_iter().all(|told| told));
+}
+
+// ---- what goes wrong on the way ----
+
+#[test]
+fn an_interrupted_download_goes_on_where_it_stopped() {
+    let world = World::new();
+    world.server.fault("GET cdn", 1, How::CutAt(300_000));
+    world.fetch();
+    let ranges = world.ranges();
+    assert_eq!((ranges.len(), &ranges[0]), (2, &None));
+    assert_eq!(ranges[1].as_deref(), Some("bytes=300000-"));
+}
+
+#[test]
+fn another_process_goes_on_too() {
+    let world = World::new();
+    world.server.fault("GET cdn", 1, How::CutAt(700_000));
+    world.server.fault("GET cdn", 100, How::Status(503, None));
+    let error = world.fetch_error();
+    assert!(error.contains("503") && error.contains("what has arrived is kept"), "{error}");
+    assert_eq!(std::fs::metadata(world.partial()).unwrap().len(), 700_000);
+    assert!(!world.blob().exists());
+    world.server.reset();
+    world.fetch();
+    assert_eq!(world.ranges(), [Some("bytes=700000-".to_owned())]);
+}
+
+#[test]
+fn a_connection_that_always_breaks_is_given_up() {
+    let world = World::new();
+    world.server.fault("GET cdn", 100, How::CutAt(100));
+    let error = world.fetch_error();
+    assert!(error.contains("the connection") && error.contains("try again"), "{error}");
+    // The first attempt and four more.
+    assert_eq!(world.ranges().len(), 5);
+}
+
+#[test]
+fn a_server_that_sends_all_again_is_understood() {
+    let world = World::new();
+    world.server.fault("GET cdn", 1, How::CutAt(300_000));
+    world.server.fault("GET cdn", 1, How::IgnoreRange);
+    world.fetch();
+}
+
+#[test]
+fn what_is_left_over_and_damaged_is_fetched_again() {
+    let world = World::new();
+    std::fs::create_dir_all(world.blob().parent().unwrap()).unwrap();
+    for left_over in [vec![0; 5000], vec![0; 1_000_000], vec![0; 2_000_000]] {
+        std::fs::write(world.partial(), left_over).unwrap();
+        world.fetch();
+        std::fs::remove_file(world.blob()).unwrap();
+        std::fs::remove_dir_all(world.repo_folder().join("snapshots")).unwrap();
+    }
+}
+
+#[test]
+fn what_is_not_what_was_promised_is_not_kept() {
+    let world = World::new();
+    for name in ["config.json", WEIGHTS] {
+        world.server.fault("GET", 100, How::Damage);
+        let error = file(&world.hub(), "main", name).unwrap_err();
+        assert!(matches!(error, Error::Digest { .. }), "{error}");
+        assert!(error.to_string().contains("not what was promised"), "{error}");
+        assert_eq!(names(&world.repo_folder().join("blobs")), [""; 0]);
+        world.server.reset();
+    }
+    world.fetch();
+}
+
+#[test]
+fn a_server_that_is_busy_is_asked_again() {
+    let world = World::new();
+    world.server.fault("HEAD hub", 2, How::Status(500, None));
+    world.server.fault("HEAD hub", 1, How::Status(429, Some(0)));
+    world.server.fault("GET cdn", 2, How::Status(502, None));
+    world.fetch();
+    // It is given time if it asks for that.
+    let world = World::new();
+    world.server.fault("HEAD hub", 1, How::Status(429, Some(1)));
+    let start = Instant::now();
+    world.fetch();
+    assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn a_server_that_says_nothing_more_is_not_waited_for() {
+    let world = World::new();
+    world.server.fault("GET cdn", 1, How::StallAt(400_000));
+    let start = Instant::now();
+    let path =
+        file(&world.hub_with(|settings| settings.timeout = Duration::from_millis(300)), "main", WEIGHTS).unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), world.weights);
+    assert!(start.elapsed() < Duration::from_secs(15));
+    assert_eq!(world.ranges()[1].as_deref(), Some("bytes=400000-"));
+}
+
+#[test]
+fn a_slow_server_is_waited_for() {
+    let world = World::new();
+    world.server.fault("GET cdn", 1, How::Slow(100_000, 60));
+    let hub = world.hub_with(|settings| settings.timeout = Duration::from_millis(500));
+    file(&hub, "main", WEIGHTS).unwrap();
+    assert_eq!(world.ranges().len(), 1);
+}
+
+// ---- refusals, and what to do about them ----
+
+#[test]
+fn every_refusal_says_what_to_do() {
+    let world = World::new();
+    let says = |says: &[&str], revision: &str, name: &str, hub: &Hub| {
+        let error = file(hub, revision, name).unwrap_err();
+        assert!(error.is_remote());
+        let error = error.to_string();
+        assert!(says.iter().all(|part| error.contains(part)), "{error}");
+    };
+    says(&["`org/model` has no file `other.json` at `main`"], "main", "other.json", &world.hub());
+    says(&["no branch, tag or commit `v9`"], "v9", "config.json", &world.hub());
+    world.server.change(REPO, |repo| repo.gated = true);
+    let page = format!("{}/org/model", world.server.hub);
+    says(&["is gated: accept its terms at", &page, "HF_TOKEN"], "main", "config.json", &world.hub());
+    world.server.change(REPO, |repo| (repo.gated, repo.private) = (false, true));
+    says(&["401", "or it is private", "HF_TOKEN"], "main", "config.json", &world.hub());
+    let stranger = world.hub_with(|settings| settings.token = Some(Token::new("hf_other", "/u/token").unwrap()));
+    says(&["or it is private", "from /u/token"], "main", "config.json", &stranger);
+    for (status, parts) in [
+        (403, vec!["403", "not granted"]),
+        (429, vec!["429", "wait a few minutes"]),
+        (500, vec!["500", "try again later"]),
+        (418, vec!["418", "HF_ENDPOINT"]),
+    ] {
+        world.server.reset();
+        world.server.fault("HEAD hub", 100, How::Status(status, Some(0)));
+        says(&parts, "main", "config.json", &world.hub());
+    }
+}
+
+#[test]
+fn without_a_network_the_cache_is_what_there_is() {
+    let world = World::new();
+    let offline = world.hub_with(|settings| settings.offline = true);
+    let error = file(&offline, "main", WEIGHTS).unwrap_err().to_string();
+    assert!(error.contains("not in the cache") && error.contains("unset"), "{error}");
+    assert_eq!(world.server.requests().len(), 0);
+    world.fetch();
+    world.server.reset();
+    assert!(file(&offline, "main", WEIGHTS).is_ok());
+    assert_eq!(world.server.requests().len(), 0);
+    // Nobody listens on port 1.
+    let down = world.hub_with(|settings| settings.endpoint = "http://127.0.0.1:1".into());
+    assert!(file(&down, "main", WEIGHTS).is_ok());
+    let error = file(&down, "main", "config.json").unwrap_err().to_string();
+    assert!(error.contains("nobody answers there") && error.contains("HF_ENDPOINT"), "{error}");
+    // The Hub is ill, and the cache has it.
+    world.server.fault("HEAD hub", 100, How::Status(503, None));
+    assert!(file(&world.hub(), "main", WEIGHTS).is_ok());
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_is_refused() {
+    for (fault, says) in [
+        (How::Header("X-Repo-Commit", None), "is HF_ENDPOINT right"),
+        (How::Header("X-Repo-Commit", Some("../../etc")), "is HF_ENDPOINT right"),
+        (How::Header("X-Linked-Etag", Some("\"../../../evil\"")), "no usable ETag"),
+        (How::Header("X-Linked-Size", Some("99999999999999")), "is not a model: refused"),
+        (How::Header("Location", Some("file:///etc/passwd")), "an address that makes no sense"),
+        (How::Redirect("/org/model/resolve/main/model.safetensors".into()), "redirected more than"),
+    ] {
+        let world = World::new();
+        world.server.fault("HEAD hub", 100, fault.clone());
+        let error = world.fetch_error();
+        assert!(error.contains(says), "{fault:?}: {error}");
+        assert!(!world.blob().exists() && !world.home.path().join("evil").exists());
+    }
+    // More than was said.
+    let world = World::new();
+    world.server.fault("HEAD hub", 100, How::Header("X-Linked-Size", Some("1000")));
+    let error = world.fetch_error();
+    assert!(error.contains("more than it had said"), "{error}");
+    assert!(std::fs::metadata(world.partial()).unwrap().len() <= 1000);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_that_cannot_be_written_says_so() {
+    let world = World::new();
+    // Where the cache should be is a file.
+    std::fs::write(world.home.path().join("hub"), "").unwrap();
+    let error = world.fetch_error();
+    assert!(error.contains("hub/models--org--model"), "{error}");
+}
+
+// ---- foreign files ----
+
+#[test]
+fn a_model_loads_by_its_name_wherever_it_is_from() {
+    let world = World::new();
+    let zoo = Zoo::new(world.settings()).unwrap();
+    let (dir, graph) = (model_dir(world.home.path()), narrow().join("frozen_inference_graph.pb"));
+    let [config, weights] = ["config.json", WEIGHTS].map(|file| std::fs::read(dir.join(file)).unwrap());
+    world.server.put("org/narrow", &[("config.json", &config), (WEIGHTS, &weights)]);
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(vec![], flate2::Compression::fast()));
+    tar.append_path_with_name(graph, "narrow/frozen_inference_graph.pb").unwrap();
+    let tarball = world.server.author("narrow.tar.gz", &tar.into_inner().unwrap().finish().unwrap());
+    let mut names = vec!["bundled".to_owned(), "org/narrow".into(), tarball];
+    if let Some(tensors) = shared("reference/torch/hf_mobilenetv2_os8_voc/names.json") {
+        let file = world.home.path().join("checkpoint.pth");
+        torch_file::write(&tensors, &file);
+        let content = std::fs::read(&file).unwrap();
+        let says = br#"{"model_type": "mobilenet_v2", "output_stride": 16}"#;
+        world.server.put("org/transformers", &[("config.json", says), ("pytorch_model.bin", &content)]);
+        names.extend([world.server.author("deeplab.pth", &content), "org/transformers".into()]);
+    }
+    let pixels = Tensor::zeros((1, 3, 33, 65), DType::F32, &Device::Cpu).unwrap();
+    for name in names {
+        let model = zoo.load(&name, &Device::Cpu).unwrap();
+        assert_eq!(model.forward(&pixels).unwrap().dims(), [1, 21, 33, 65], "{name}");
+    }
+}
+
+#[test]
+fn a_model_is_converted_again_by_a_converter_that_knows_better() {
+    let world = World::new();
+    let graph = std::fs::read(narrow().join("frozen_inference_graph.pb")).unwrap();
+    let url = world.server.author("graph.pb", &graph);
+    let zoo = Zoo::new(world.settings()).unwrap();
+    let loaded_with_requests = || {
+        world.server.reset();
+        assert_eq!(zoo.load(&url, &Device::Cpu).unwrap().config().network.classes, 21);
+        !world.server.requests().is_empty()
+    };
+    let manifest = || {
+        let [cached] = &zoo.cache_list().unwrap()[..] else { panic!("one model is here") };
+        (cached.path.join("manifest.json"), cached.converted.clone().unwrap(), cached.current)
+    };
+    assert_eq!([loaded_with_requests(), loaded_with_requests()], [true, false]);
+    let (file, made, current) = manifest();
+    assert_eq!((made.revision, made.sha256, current), (weights_convert::REVISION, sha256(&graph), true));
+    // As the converter before this one would have left it.
+    let older = std::fs::read_to_string(&file).unwrap();
+    let revision = |number: u32| format!("\"revision\": {number}");
+    std::fs::write(&file, older.replace(&revision(made.revision), &revision(made.revision - 1))).unwrap();
+    assert!(!manifest().2);
+    assert_eq!([loaded_with_requests(), loaded_with_requests()], [true, false]);
+    assert!(manifest().2);
+}
+
+#[test]
+fn only_what_was_named_is_removed() {
+    let world = World::new();
+    let graph = std::fs::read(narrow().join("frozen_inference_graph.pb")).unwrap();
+    world.server.put("org/foreign", &[("graph.pb", &graph)]);
+    let zoo = Zoo::new(world.settings()).unwrap();
+    let listed = || zoo.cache_list().unwrap().into_iter().map(|cached| cached.name).collect::<Vec<_>>();
+    zoo.pull("org/foreign:graph.pb").unwrap();
+    let converted = "org/foreign@main:graph.pb";
+    assert_eq!(listed(), ["org/foreign", converted]);
+    for part in ["org/foreign@v1", "org/foreign:graph.pb", "org/foreign@main:other.pb"] {
+        let error = zoo.cache_remove(part).unwrap_err().to_string();
+        assert!(error.contains("the whole repo would go: say `org/foreign`"), "{error}");
+    }
+    assert_eq!(listed().len(), 2);
+    assert_eq!(zoo.cache_remove(converted).unwrap().len(), 1);
+    assert!(world.home.path().join("hub/models--org--foreign").exists());
+    zoo.pull("org/foreign:graph.pb").unwrap();
+    assert_eq!(zoo.cache_remove("org/foreign").unwrap().len(), 2);
+    assert!(!world.home.path().join("hub/models--org--foreign").exists());
+    // An author's repo, which Python's programs may use.
+    let source = "Matthijs/deeplabv3_mobilenet_v2_1.0_513";
+    let theirs = world.home.path().join("hub/models--Matthijs--deeplabv3_mobilenet_v2_1.0_513");
+    std::fs::create_dir_all(theirs.join("blobs")).unwrap();
+    assert_eq!(listed(), [source]);
+    assert!(zoo.cache_remove("deeplabv3-mobilenetv2-voc-hf").unwrap_err().to_string().contains("no such model"));
+    assert!(theirs.exists());
+    zoo.cache_remove(source).unwrap();
+    assert!(!theirs.exists());
+}
+
+// ---- the other direction ----
+
+fn narrow() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/xception65_narrow")).to_owned()
+}
+
+/// A model directory, from the small one of the tests' own data.
+fn model_dir(folder: &Path) -> PathBuf {
+    let out = folder.join("narrow");
+    weights_convert::convert(&narrow().join("frozen_inference_graph.pb"), &out, &Default::default(), false).unwrap();
+    std::fs::write(out.join("README.md"), "# A card\n").unwrap();
+    out
+}
+
+#[test]
+fn a_model_is_published_and_loads_from_there() {
+    let world = World::new();
+    let dir = model_dir(world.home.path());
+    let hub = world.hub_with(|settings| settings.token = Some(Token::new(TOKEN, "a test").unwrap()));
+    let repo = RepoId::new("org/narrow").unwrap();
+    let weights = std::fs::metadata(dir.join(WEIGHTS)).unwrap().len();
+    let published = hub.publish(&dir, &repo, true, "A model").unwrap();
+    assert_eq!(published.files, ["config.json", WEIGHTS, "README.md"]);
+    assert!(published.sent > weights);
+    let there = world.server.repo("org/narrow").unwrap();
+    assert_eq!((there.commit.as_str(), there.private), (published.commit.as_str(), true));
+    for (path, content) in &there.files {
+        assert_eq!(content, &std::fs::read(dir.join(path)).unwrap(), "{path}");
+    }
+    // What the store has is not sent again.
+    let again = hub.publish(&dir, &repo, false, "The same").unwrap();
+    assert!(again.sent < weights);
+    // The token stays at the Hub.
+    let leaked = world.server.requests().into_iter().any(|r| r.on_cdn && r.headers.contains_key("authorization"));
+    assert!(!leaked);
+    let zoo = Zoo::new(hub.settings().clone()).unwrap();
+    let model = zoo.load("org/narrow", &Device::Cpu).unwrap();
+    assert_eq!(model.config().network.classes, 21);
+}
+
+#[test]
+fn large_files_are_sent_in_the_parts_that_the_hub_wants() {
+    let world = World::new();
+    let dir = model_dir(world.home.path());
+    world.server.set_part_size(100_000);
+    world.server.fault("PUT cdn", 1, How::Status(503, None));
+    let hub = world.hub_with(|settings| settings.token = Some(Token::new(TOKEN, "a test").unwrap()));
+    hub.publish(&dir, &RepoId::new("org/in-parts").unwrap(), false, "A model").unwrap();
+    let content = std::fs::read(dir.join(WEIGHTS)).unwrap();
+    assert_eq!(world.server.repo("org/in-parts").unwrap().files[WEIGHTS], content);
+    let parts = world.server.requests().into_iter().filter(|request| request.method == "PUT").count();
+    assert_eq!(parts, content.len().div_ceil(100_000) + 1);
+}
+
+#[test]
+fn publishing_says_what_it_lacks() {
+    let world = World::new();
+    let dir = model_dir(world.home.path());
+    let publish = |token: Option<&str>, repo: &str, dir: &Path| {
+        let hub = world.hub_with(|settings| settings.token = token.map(|token| Token::new(token, "a test").unwrap()));
+        hub.publish(dir, &RepoId::new(repo).unwrap(), false, "A model").unwrap_err().to_string()
+    };
+    assert!(publish(None, "org/narrow", &dir).contains("/settings/tokens"));
+    assert!(publish(Some("hf_other"), "org/narrow", &dir).contains("does not know this token"));
+    let refused = publish(Some(TOKEN), "others/narrow", &dir);
+    assert!(refused.contains("may not write to `others/narrow`") && refused.contains("the rights"), "{refused}");
+    assert!(publish(Some(TOKEN), "org/narrow", world.home.path()).contains("config.json"));
+}
+
+#[test]
+fn a_branch_has_moved_on_when_its_weights_are_here() {
+    let world = World::new();
+    let dir = model_dir(world.home.path());
+    let [config, weights] = ["config.json", WEIGHTS].map(|name| std::fs::read(dir.join(name)).unwrap());
+    world.server.put("org/narrow", &[("config.json", &config), (WEIGHTS, &weights)]);
+    let zoo = Zoo::new(world.settings()).unwrap();
+    let old = zoo.pull("org/narrow").unwrap().files;
+    world.server.put("org/narrow", &[("config.json", &[&config[..], b"\n"].concat()), (WEIGHTS, &noise(1000))]);
+    world.server.fault("GET cdn", 100, How::CutAt(100));
+    zoo.pull("org/narrow").unwrap_err();
+    assert_eq!(zoo.find("org/narrow").unwrap().unwrap().files, old);
+    world.server.reset();
+    let new = zoo.pull("org/narrow").unwrap().files;
+    assert_eq!(std::fs::read(new.directory().unwrap().join(WEIGHTS)).unwrap(), noise(1000));
+    assert_eq!(zoo.find("org/narrow").unwrap().unwrap().files, new);
+}
+
+// ---- two at once ----
+
+#[test]
+fn two_at_once_fetch_once() {
+    let world = World::new();
+    world.server.fault("GET cdn", 1, How::Slow(100_000, 20));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let path = file(&world.hub(), "main", WEIGHTS).unwrap();
+                assert_eq!(std::fs::read(path).unwrap(), world.weights);
+            });
+        }
+    });
+    assert_eq!(world.ranges().len(), 1);
+    world.fetch();
+}
