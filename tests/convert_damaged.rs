@@ -7,6 +7,9 @@
 mod converter;
 #[path = "../weights-convert/tests/read_support/mod.rs"]
 mod read_support;
+#[allow(dead_code)] // each test uses its part
+#[path = "support/shared.rs"]
+mod shared;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +17,8 @@ use converter::{Tensors, change, copy, names_in, refused, refused_into};
 use read_support::bundle::{Bundle, Entry};
 use read_support::flat;
 use read_support::proto::constant;
-use read_support::shared::kept;
 use safetensors::Dtype;
+use shared::kept;
 use tempfile::TempDir;
 use weights_convert::Checkpoint;
 

@@ -13,6 +13,9 @@ mod golden;
 mod hash;
 #[path = "../weights-convert/tests/read_support/mod.rs"]
 mod read_support;
+#[allow(dead_code)] // each test uses its part
+#[path = "support/shared.rs"]
+mod shared;
 #[path = "support/torch_networks.rs"]
 mod torch_networks;
 
@@ -20,9 +23,9 @@ use std::path::{Path, PathBuf};
 
 use converter::{Tensors, convert, error, names_in, refused, refused_into, run};
 use golden::Golden;
-use read_support::shared::shared;
 use read_support::torch::Pickle;
 use serde_json::{Value, json};
+use shared::shared;
 use tempfile::TempDir;
 use torch_networks::{Names, Saved};
 

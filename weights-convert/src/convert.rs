@@ -169,9 +169,9 @@ fn write_weights(
     header.resize(header.len().next_multiple_of(8), b' ');
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;
-    for Source { param, name, layout } in sources {
+    for Source { param, name, axes } in sources {
         let tensor = checkpoint.read(name).and_then(|raw| raw.to_f32()).map_err(io::Error::other)?;
-        let values = layout.to_ours(tensor, &param.shape);
+        let values = axes.to_ours(tensor, &param.shape);
         let bytes: Vec<u8> = match stored_as(param, dtype) {
             Dtype::F16 => {
                 let halves: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();

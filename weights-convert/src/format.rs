@@ -1,8 +1,8 @@
-//! The formats of weights.
+//! The file formats that are read.
 
 use std::fmt;
 
-/// The formats that are read.
+/// A file format of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {

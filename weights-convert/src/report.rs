@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::families::{Decision, Recipe, Source};
-use crate::layout::Layout;
+use crate::axes::AxisOrder;
+use crate::decision::Decision;
+use crate::families::{Recipe, Source};
 use crate::read::Checkpoint;
 use crate::shown::shown;
 
@@ -103,8 +104,8 @@ impl Report {
             parameters: sources.iter().map(Source::elements).sum(),
             used: those(&|_| true),
             renamed: sources.iter().filter(|s| s.name != s.param.name).map(renamed).collect(),
-            transposed: those(&|s| s.layout != Layout::Same),
-            reshaped: those(&|s| info(s).is_some_and(|i| i.shape != s.layout.source_shape(&s.param.shape))),
+            transposed: those(&|s| s.axes != AxisOrder::Same),
+            reshaped: those(&|s| info(s).is_some_and(|i| i.shape != s.axes.source_shape(&s.param.shape))),
             dequantized: those(&|s| info(s).is_some_and(|i| i.quantized)),
             left_out: recipe
                 .unused

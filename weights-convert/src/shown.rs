@@ -24,6 +24,14 @@ pub fn shown(name: &str, most: usize) -> String {
     name.chars().take(head).chain(['…']).chain(name.chars().skip(letters - tail)).collect()
 }
 
+/// Letters of a name that a message shows.
+const IN_MESSAGE: usize = 100;
+
+/// A name as an error or a report's sentence shows it.
+pub(crate) fn in_message(name: &str) -> String {
+    shown(name, IN_MESSAGE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::shown;

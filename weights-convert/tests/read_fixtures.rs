@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
 mod read_support;
+#[allow(dead_code)] // each test uses its part
+#[path = "../../tests/support/shared.rs"]
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use read_support::read_all;
-use read_support::shared::{kept, shared};
 use serde_json::Value;
+use shared::{kept, shared};
 use weights_convert::{Checkpoint, ConvGeometry, DType, Format, RawTensor};
 
 /// A number of expected.json; what JSON has no number for stands there as a word.
@@ -164,4 +167,14 @@ fn a_published_tflite_model_is_read() {
     assert_eq!(stem.shape, [16, 3, 3, 3]);
     assert!(stem.to_f32().unwrap().iter().all(|v| v.is_finite()));
     assert_eq!(convs["MobilenetV2/Conv/weights"], ConvGeometry { stride: (2, 2), dilation: (1, 1) });
+}
+
+#[test]
+fn a_checkpoint_of_mmengines_runner_is_read_past_its_histories() {
+    for file in ["mmengine/zip.pth", "mmengine/legacy.pth"] {
+        let path = kept(file);
+        let read = |state| Checkpoint::open_state(&path, state).unwrap().read("w").unwrap().to_f32().unwrap();
+        assert_eq!(read(None), [0., 1., 2., 3., 4., 5.], "{file}");
+        assert_eq!(read(Some("ema_state_dict")), [1., 2., 3., 4., 5., 6.], "{file}");
+    }
 }

@@ -4,13 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
 mod read_support;
+#[allow(dead_code)] // each test uses its part
+#[path = "../../tests/support/shared.rs"]
+mod shared;
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use read_support::shared::{kept, shared};
 use read_support::{flat, read_all};
+use shared::{kept, shared};
 
 /// The same damage in every run.
 struct Xorshift(u64);

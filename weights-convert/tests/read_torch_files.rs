@@ -6,7 +6,7 @@ mod read_support;
 
 use read_support::torch::{ONE, Pickle, legacy, numbers, zip, zip_of};
 use read_support::{error_of, open_bytes};
-use weights_convert::{Checkpoint, DType, Error};
+use weights_convert::{DType, Error};
 
 #[test]
 fn a_big_endian_file_is_turned_around() {
@@ -148,14 +148,4 @@ fn a_view_of_a_legacy_storage_counts_from_its_own_start() {
     assert_eq!(open_bytes("m.pth", &file).unwrap().read("w").unwrap().to_f32().unwrap(), [3.0, 4.0]);
     let beyond = replace(&pickle, b"K\x02K\x03t", b"K\x05K\x03t");
     assert!(error_of("m.pth", &legacy(&beyond, &[])).to_string().contains("not described as PyTorch does it"));
-}
-
-#[test]
-fn a_checkpoint_of_mmengines_runner_is_read_past_its_histories() {
-    for file in ["mmengine/zip.pth", "mmengine/legacy.pth"] {
-        let path = read_support::shared::kept(file);
-        let read = |state| Checkpoint::open_state(&path, state).unwrap().read("w").unwrap().to_f32().unwrap();
-        assert_eq!(read(None), [0., 1., 2., 3., 4., 5.], "{file}");
-        assert_eq!(read(Some("ema_state_dict")), [1., 2., 3., 4., 5., 6.], "{file}");
-    }
 }

@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
 mod read_support;
+#[allow(dead_code)] // each test uses its part
+#[path = "../../tests/support/shared.rs"]
+mod shared;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use read_support::{read_all, shared::shared};
+use read_support::read_all;
 use serde_json::Value;
+use shared::shared;
 use weights_convert::{Checkpoint, DType, Error, Format, RawTensor};
 
 /// The file that the payloads of the hostile fixtures would make.

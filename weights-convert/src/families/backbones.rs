@@ -4,11 +4,8 @@ use candle_deeplab::config::{
     EntryBlock, InvertedResidual, MobileNetV2, MobileNetV3, ResNet, SqueezedResidual, Stem, Unit, Xception,
 };
 
-use super::layers::Layers;
+use super::layers::{Layers, MAX_LAYERS};
 use crate::error::{Error, Result};
-
-/// No published Xception has more blocks in a flow.
-const MAX_BLOCKS: usize = 64;
 
 /// An Xception with the layers in the file and the rest of its family's `like`.
 pub(super) fn xception(layers: &Layers, like: Xception) -> Result<Xception> {
@@ -16,7 +13,7 @@ pub(super) fn xception(layers: &Layers, like: Xception) -> Result<Xception> {
     // Some families number the blocks of all flows in one list: the entry flow's are those that begin it with shortcuts,
     // and the middle flow ends where the next shortcut is.
     let shortcut = |flow: &str, i: usize| layers.has(&format!("backbone.{flow}.block{i}.shortcut"));
-    let blocks = (1..=MAX_BLOCKS).take_while(|&i| shortcut("entry_flow", i)).count();
+    let blocks = (1..=MAX_LAYERS).take_while(|&i| shortcut("entry_flow", i)).count();
     let strides = Xception::entry_strides(blocks).ok_or_else(|| Error::Unrecognised {
         path: layers.checkpoint.path().to_owned(),
         reason: format!("an Xception whose entry flow has {blocks} blocks; known ones have 3 or 5"),
@@ -27,7 +24,7 @@ pub(super) fn xception(layers: &Layers, like: Xception) -> Result<Xception> {
         Ok([width(1)?, width(2)?, width(3)?])
     };
     let sepconv = |i: usize| format!("backbone.middle_flow.block{i}.sepconv1.pointwise");
-    let middle = (1..=MAX_BLOCKS).take_while(|&i| layers.has(&sepconv(i)) && !shortcut("middle_flow", i)).count();
+    let middle = (1..=MAX_LAYERS).take_while(|&i| layers.has(&sepconv(i)) && !shortcut("middle_flow", i)).count();
     if !layers.has(&sepconv(middle + 1)) && layers.has(&sepconv(middle + 2)) {
         layers.kernel(&sepconv(middle + 1))?;
     }

@@ -1,19 +1,21 @@
 //! jfzhang95/pytorch-deeplab-xception, with its ResNet, Xception and MobileNetV2.
 
-use candle_deeplab::config::{Backbone, ConcatOrder, Convolution, ImagePooling};
-use candle_deeplab::config::{BlockPadding, DilationStart, MobileNetV2, ResNet, Xception};
+use candle_deeplab::config::{
+    Backbone, BlockPadding, ConcatOrder, Convolution, DilationStart, ImagePooling, MobileNetV2, ResNet, Xception,
+};
 
+use super::conventions::{CHANGES, Conventions, RATES};
+use super::family::{Family, Inferred};
 use super::layers::Layers;
-use super::names::{Rule, rule};
-use super::network::{CHANGES, Habits, RATES};
+use super::names::{Naming, Rule, rule};
 use super::torch::inverted_residual;
-use super::{Family, Naming, Plan, backbones, torch};
+use super::{backbones, torch};
 use crate::error::Result;
 
 pub(super) static FAMILY: Family = Family {
     name: "jfzhang",
     naming: Naming::Torch,
-    find: |checkpoint| torch::find(checkpoint, "aspp.aspp1.atrous_conv.weight", "backbone"),
+    find: |checkpoint| torch::find(checkpoint, &["aspp.aspp1.atrous_conv.weight"], "backbone"),
     rules: &[
         torch::RESNET,
         XCEPTION,
@@ -31,7 +33,7 @@ pub(super) static FAMILY: Family = Family {
     ],
     // MobileNetV2 is in its files twice, and what is loaded last are the two parts.
     spare: |name| name.starts_with("backbone.features.").then_some("used layers' second names"),
-    habits: Habits {
+    conventions: Conventions {
         align_corners: true,
         image_pooling: ImagePooling::Last,
         separable: Convolution::Separable,
@@ -44,10 +46,10 @@ pub(super) static FAMILY: Family = Family {
         multi_grid_note: CHANGES,
         headless: false,
     },
-    plan,
+    infer,
 };
 
-fn plan(layers: &Layers) -> Result<Plan> {
+fn infer(layers: &Layers) -> Result<Inferred> {
     if torch::is_mobilenet_v2(layers) {
         let like = MobileNetV2 {
             padding: BlockPadding::BeforeExpansion,
@@ -65,7 +67,7 @@ fn plan(layers: &Layers) -> Result<Plan> {
             ..Xception::xception65()
         };
         let backbone = Backbone::Xception(backbones::xception(layers, like)?);
-        return Ok(Plan { backbone, low_level: Xception::low_level_in_place_tap(), input: torch::IMAGENET });
+        return Ok(Inferred { backbone, low_level: Xception::low_level_in_place_tap(), input: torch::IMAGENET });
     }
     let like = ResNet { dilation_start: DilationStart::Block, ..torch::LIKE_RESNET };
     torch::resnet(layers, like, torch::IMAGENET)

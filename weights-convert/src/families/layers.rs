@@ -4,14 +4,32 @@ use std::collections::BTreeMap;
 
 use candle_deeplab::graph::{Graph, Op, Param, Role};
 
-use super::names::Rule;
-use super::{Naming, Source};
+use super::names::{Naming, Rule};
+use crate::axes::AxisOrder;
 use crate::error::{Error, Result};
-use crate::layout::Layout;
-use crate::read::{Checkpoint, Format};
+use crate::format::Format;
+use crate::read::Checkpoint;
 
 /// No published network has more layers of a kind; a file with more names is not one.
-const MAX_LAYERS: usize = 64;
+pub(super) const MAX_LAYERS: usize = 64;
+
+/// Where one of our parameters comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Our parameter.
+    pub param: Param,
+    /// The tensor's name in the file.
+    pub name: String,
+    /// How its axes stand there.
+    pub axes: AxisOrder,
+}
+
+impl Source {
+    /// Number of the parameter's elements.
+    pub fn elements(&self) -> usize {
+        self.param.shape.iter().product()
+    }
+}
 
 /// The layers of one network in a file, by our paths.
 pub(super) struct Layers<'a> {
@@ -25,7 +43,7 @@ pub(super) struct Layers<'a> {
 }
 
 /// What a kernel tells of its layer.
-pub(super) struct Kernel {
+pub(super) struct KernelShape {
     /// Channels of the layer's result.
     pub(super) width: usize,
     /// Its height.
@@ -52,18 +70,20 @@ impl<'a> Layers<'a> {
     }
 
     /// The names that a kernel may have, and how its axes stand.
-    fn kernels(&self, conv: &str) -> [(String, Layout); 2] {
+    fn kernels(&self, conv: &str) -> [(String, AxisOrder); 2] {
         if let Some(name) = self.kernels.get(conv) {
-            return [(name.clone(), Layout::Ohwi), (name.clone(), Layout::Mhwc)];
+            return [(name.clone(), AxisOrder::Ohwi), (name.clone(), AxisOrder::Mhwc)];
         }
         match (self.naming, self.checkpoint.format()) {
             (Naming::Slim, Format::TfLite) => {
-                [(format!("{conv}/weights"), Layout::Ohwi), (format!("{conv}/depthwise_weights"), Layout::Mhwc)]
+                [(format!("{conv}/weights"), AxisOrder::Ohwi), (format!("{conv}/depthwise_weights"), AxisOrder::Mhwc)]
             }
             (Naming::Slim, _) => {
-                [(format!("{conv}/weights"), Layout::Hwio), (format!("{conv}/depthwise_weights"), Layout::Hwcm)]
+                [(format!("{conv}/weights"), AxisOrder::Hwio), (format!("{conv}/depthwise_weights"), AxisOrder::Hwcm)]
             }
-            (Naming::Torch, _) => [(format!("{conv}.weight"), Layout::Same), (format!("{conv}.weight"), Layout::Same)],
+            (Naming::Torch, _) => {
+                [(format!("{conv}.weight"), AxisOrder::Same), (format!("{conv}.weight"), AxisOrder::Same)]
+            }
         }
     }
 
@@ -97,18 +117,20 @@ impl<'a> Layers<'a> {
     }
 
     /// What the kernel of a dense layer tells.
-    pub(super) fn kernel(&self, path: &str) -> Result<Kernel> {
+    pub(super) fn kernel(&self, path: &str) -> Result<KernelShape> {
         let file = || self.checkpoint.path().to_owned();
         let name = self.names(path).map(|(conv, _)| conv).unwrap_or_else(|| path.to_owned());
-        let [(name, layout), _] = self.kernels(&name);
+        let [(name, axes), _] = self.kernels(&name);
         let info =
             self.checkpoint.info(&name).ok_or_else(|| Error::MissingLayer { path: file(), tensor: name.clone() })?;
-        match (layout, info.shape.as_slice()) {
-            (Layout::Ohwi, &[width, size, _, _])
-            | (Layout::Same, &[width, _, size, _])
-            | (Layout::Hwio, &[size, _, _, width]) => Ok(Kernel { width, size }),
+        match (axes, info.shape.as_slice()) {
+            (AxisOrder::Ohwi, &[width, size, _, _])
+            | (AxisOrder::Same, &[width, _, size, _])
+            | (AxisOrder::Hwio, &[size, _, _, width]) => Ok(KernelShape { width, size }),
             // A linear layer is a 1×1 convolution.
-            (Layout::Ohwi | Layout::Same, &[width, _]) | (Layout::Hwio, &[_, width]) => Ok(Kernel { width, size: 1 }),
+            (AxisOrder::Ohwi | AxisOrder::Same, &[width, _]) | (AxisOrder::Hwio, &[_, width]) => {
+                Ok(KernelShape { width, size: 1 })
+            }
             (_, shape) => {
                 let what = format!("its shape {shape:?} is not that of a convolution's kernel");
                 Err(Error::BadTensor { path: file(), tensor: name, what })
@@ -137,9 +159,9 @@ impl<'a> Layers<'a> {
         };
         let (conv, norm) = self.names(&node.path).ok_or_else(unnamed)?;
         let [dense, depthwise] = self.kernels(&conv);
-        let (kernel, layout) = if matches!(node.op, Op::Conv(conv) if conv.groups > 1) { depthwise } else { dense };
+        let (kernel, axes) = if matches!(node.op, Op::Conv(conv) if conv.groups > 1) { depthwise } else { dense };
         let name = match (self.naming, param.role) {
-            (_, Role::Kernel) => return Ok(Source { param, name: kernel, layout }),
+            (_, Role::Kernel) => return Ok(Source { param, name: kernel, axes }),
             // TFLite names a bias after the operation that a layer ended in; the graph says which one it is.
             (Naming::Slim, Role::Bias) => match self.checkpoint.geometry().biases.get(&kernel) {
                 Some(bias) => bias.clone(),
@@ -152,7 +174,7 @@ impl<'a> Layers<'a> {
             (Naming::Torch, Role::Bias) => format!("{conv}.{}", param.role.suffix()),
             (Naming::Torch, _) => format!("{norm}.{}", param.role.suffix()),
         };
-        Ok(Source { param, name, layout: Layout::Same })
+        Ok(Source { param, name, axes: AxisOrder::Same })
     }
 }
 

@@ -1,22 +1,26 @@
 //! mmsegmentation's DeepLabv3+ (`DepthwiseSeparableASPPHead`) and DeepLabv3 (`ASPPHead`) with ResNetV1c, ResNet or
 //! MobileNetV2.
 
-use candle_deeplab::config::{ConcatOrder, Convolution, ImagePooling};
-use candle_deeplab::config::{DilationStart, MobileNetV2, MultiGridRule, ResNet, Unit};
+use candle_deeplab::config::{
+    ConcatOrder, Convolution, DilationStart, ImagePooling, MobileNetV2, MultiGridRule, ResNet, Unit,
+};
 
-use super::names::{Rule, rule};
-use super::network::{Habits, RATES};
-use super::recipe::Input;
+use super::conventions::{Conventions, Input, RATES};
+use super::family::Family;
+use super::names::{Naming, Rule, rule};
+use super::torch;
 use super::torch::inverted_residual;
-use super::{Family, Naming, torch};
+
+/// What only its head is called.
+const HEAD_MARKER: &str = "decode_head.image_pool.1.conv.weight";
 
 pub(super) static FAMILY: Family = Family {
     name: "mmseg",
     naming: Naming::Torch,
-    find: |checkpoint| torch::find(checkpoint, "decode_head.image_pool.1.conv.weight", "backbone"),
+    find: |checkpoint| torch::find(checkpoint, &[HEAD_MARKER], "backbone"),
     rules: &[DEEP_STEM, torch::RESNET, HEAD],
     spare: |_| None,
-    habits: Habits {
+    conventions: Conventions {
         align_corners: false,
         image_pooling: ImagePooling::First,
         separable: Convolution::Separable,
@@ -29,7 +33,7 @@ pub(super) static FAMILY: Family = Family {
         multi_grid_note: "its d16-mg124 models want --output-stride 16 --multi-grid 1,2,4",
         headless: false,
     },
-    plan: |layers| {
+    infer: |layers| {
         // `contract_dilation`, and a `BasicBlock` whose second convolution is never dilated
         let unit = Unit::Basic { dilate_second: false };
         torch::resnet(layers, ResNet { unit, multi_grid_rule: MultiGridRule::Rates, ..torch::LIKE_RESNET }, INPUT)
@@ -39,14 +43,14 @@ pub(super) static FAMILY: Family = Family {
 /// With MobileNetV2, of whose stages only the first blocks dilate (`make_layer`).
 pub(super) static MOBILENET_V2: Family = Family {
     find: |checkpoint| {
-        let head = checkpoint.info("decode_head.image_pool.1.conv.weight").is_some();
-        torch::find(checkpoint, "backbone.layer7.0.conv.0.conv.weight", "backbone").map(|found| found.filter(|_| head))
+        let markers = ["backbone.layer7.0.conv.0.conv.weight", HEAD_MARKER];
+        torch::find(checkpoint, &markers, "backbone")
     },
     rules: &[
         STEM, BLOCK_1, BLOCK_2, BLOCK_3, BLOCK_4, BLOCK_5, BLOCK_6, BLOCK_7, BLOCK_8, BLOCK_9, BLOCK_10, BLOCK_11,
         BLOCK_12, BLOCK_13, BLOCK_14, BLOCK_15, BLOCK_16, BLOCK_17, HEAD,
     ],
-    plan: |layers| {
+    infer: |layers| {
         let like = MobileNetV2 { dilation_start: DilationStart::FirstUnits, ..torch::LIKE_MOBILENET_V2 };
         torch::mobilenet_v2(layers, like, INPUT)
     },

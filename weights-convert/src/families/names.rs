@@ -1,5 +1,14 @@
 //! Naming tables: a family is a list of rules from our paths to its layers.
 
+/// How a layer's tensors are called and laid out.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Naming {
+    /// TF-Slim: `scope/weights`, `scope/BatchNorm/gamma`.
+    Slim,
+    /// PyTorch: `module.weight`, `module.running_mean`.
+    Torch,
+}
+
 /// One rule: our layers' paths, and where their convolutions and batch norms are in the file.
 ///
 /// A pattern's `{x}` stands for one part of a path, or for its number, and comes back in the names as `{x}`, or as

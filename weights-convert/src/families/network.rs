@@ -1,55 +1,25 @@
-//! The network that a file's layers, its family's habits and the user's flags add up to.
+//! The network that a file's layers, its family's conventions and the user's flags add up to.
 
-use candle_deeplab::config::MobileNetV3;
 use candle_deeplab::config::{
-    Aspp, Auxiliary, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization, OUTPUT_STRIDES,
+    Aspp, Auxiliary, Backbone, Convolution, Decoder, ImagePooling, MobileNetV3, Network, Normalization, OUTPUT_STRIDES,
 };
 
-use super::hub::Beside;
+use super::conventions::{CHANGES, Conventions};
 use super::layers::Layers;
-use super::{Decision, Options};
+use super::options::Options;
+use super::transformers_config::TransformersConfig;
+use crate::decision::Decision;
 use crate::error::{Error, Result};
 use crate::read::{Checkpoint, Corners};
-
-/// What a family does that its files do not tell.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Habits {
-    /// Corner pixels keep their place when resizing.
-    pub(super) align_corners: bool,
-    /// Where image pooling stands among the branches.
-    pub(super) image_pooling: ImagePooling,
-    /// How a 3×3 convolution of the head is separated, where it is.
-    pub(super) separable: Convolution,
-    /// What comes first in the decoder.
-    pub(super) concat: ConcatOrder,
-    /// Epsilon of the head's batch norms.
-    pub(super) head_eps: f64,
-    /// The output stride that its models are trained at.
-    pub(super) output_stride: usize,
-    /// The atrous rates at output stride 8, 16 and 32.
-    pub(super) rates: [[usize; 3]; 3],
-    /// The multi-grid of its ResNets.
-    pub(super) multi_grid: [usize; 3],
-    /// What else is to know about it.
-    pub(super) multi_grid_note: &'static str,
-    /// Whether its files are backbones to start training from.
-    pub(super) headless: bool,
-}
-
-/// What is to know of a multi-grid that no published model departs from.
-pub(super) const CHANGES: &str = "--multi-grid changes it";
-
-/// The usual rates at output stride 8, 16 and 32 (Chen et al. 2017, section 4.1).
-pub(super) const RATES: [[usize; 3]; 3] = [[12, 24, 36], [6, 12, 18], [3, 6, 9]];
 
 /// What is known of a network beside its tensors.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
-    pub(super) habits: &'a Habits,
+    pub(super) conventions: &'a Conventions,
     /// The user's flags, which overrule the rest.
     pub(super) options: &'a Options,
     /// What a folder as on the Hub says.
-    pub(super) beside: Option<&'a Beside>,
+    pub(super) beside: Option<&'a TransformersConfig>,
 }
 
 pub(super) fn network(
@@ -59,11 +29,11 @@ pub(super) fn network(
     known: Known,
     decisions: &mut Vec<Decision>,
 ) -> Result<Network> {
-    let Known { habits, options, .. } = known;
-    let decoder = if habits.headless { None } else { decoder(layers, low_level, habits)? };
-    let classes = if habits.headless { 0 } else { layers.width("classifier")? };
+    let Known { conventions, options, .. } = known;
+    let decoder = if conventions.headless { None } else { decoder(layers, low_level, conventions)? };
+    let classes = if conventions.headless { 0 } else { layers.width("classifier")? };
     let value = match &decoder {
-        None if habits.headless => format!("{} without a head", backbone.name()),
+        None if conventions.headless => format!("{} without a head", backbone.name()),
         None => format!("DeepLabv3 {}, {classes} classes", backbone.name()),
         Some(_) => format!("DeepLabv3+ {}, {classes} classes", backbone.name()),
     };
@@ -76,22 +46,22 @@ pub(super) fn network(
     }
     let last = last_rates(layers, &backbone);
     let output_stride = output_stride(&last, known, decisions);
-    let multi_grid = multi_grid(&last, &backbone, habits, options, decisions)?;
+    let multi_grid = multi_grid(&last, &backbone, conventions, options, decisions)?;
     let auxiliary = auxiliary(layers, &backbone, options, decisions)?;
-    let align_corners = align_corners(layers.checkpoint, habits, options, decisions)?;
-    let aspp = if habits.headless {
+    let align_corners = align_corners(layers.checkpoint, conventions, options, decisions)?;
+    let aspp = if conventions.headless {
         None
     } else {
         let projection = layers.kernel("aspp.projection")?;
         let pooled = layers.has("aspp.image_pooling.conv");
         Some(Aspp {
             width: projection.width,
-            rates: rates(layers, output_stride, &last, habits, options, decisions)?,
-            image_pooling: if pooled { habits.image_pooling } else { ImagePooling::None },
-            convolution: convolution(layers, "aspp.branch1", habits).unwrap_or(habits.separable),
+            rates: rates(layers, output_stride, &last, conventions, options, decisions)?,
+            image_pooling: if pooled { conventions.image_pooling } else { ImagePooling::None },
+            convolution: convolution(layers, "aspp.branch1", conventions).unwrap_or(conventions.separable),
             projection_kernel: projection.size,
-            refine: convolution(layers, "aspp.refine", habits),
-            batch_norm_eps: habits.head_eps,
+            refine: convolution(layers, "aspp.refine", conventions),
+            batch_norm_eps: conventions.head_eps,
         })
     };
     Ok(Network {
@@ -142,12 +112,12 @@ fn auxiliary(
 
 fn align_corners(
     checkpoint: &Checkpoint,
-    habits: &Habits,
+    conventions: &Conventions,
     options: &Options,
     decisions: &mut Vec<Decision>,
 ) -> Result<bool> {
-    if habits.headless {
-        return Ok(habits.align_corners);
+    if conventions.headless {
+        return Ok(conventions.align_corners);
     }
     let mut resizes = checkpoint.geometry().resizes.iter();
     let graph = match (resizes.next(), resizes.next()) {
@@ -169,21 +139,21 @@ fn align_corners(
             );
             return Err(Error::Unsupported { path: checkpoint.path().to_owned(), what });
         }
-        (None, None) => (habits.align_corners, "not in the file: the family's rule; --align-corners changes it"),
+        (None, None) => (conventions.align_corners, "not in the file: the family's rule; --align-corners changes it"),
     };
     decisions.push(Decision { what: "align corners", value: value.to_string(), because: because.into() });
     Ok(value)
 }
 
 /// How the 3×3 convolution of a scope is made, where there is one.
-fn convolution(layers: &Layers, scope: &str, habits: &Habits) -> Option<Convolution> {
+fn convolution(layers: &Layers, scope: &str, conventions: &Conventions) -> Option<Convolution> {
     let [dense, depthwise, pointwise] = ["conv", "depthwise", "pointwise"].map(|part| format!("{scope}.{part}"));
     if layers.has_kernel(&dense) {
         return Some(Convolution::Dense);
     }
     // A norm alone is a convolution as well: its missing kernel will be an error.
     let separable = layers.has_kernel(&depthwise) || layers.has_kernel(&pointwise);
-    (separable || layers.has(&dense) || layers.has(&pointwise)).then_some(habits.separable)
+    (separable || layers.has(&dense) || layers.has(&pointwise)).then_some(conventions.separable)
 }
 
 /// The last layer of a 3×3 convolution, whose width is that of the whole.
@@ -191,17 +161,17 @@ fn last_layer(scope: &str, convolution: Convolution) -> String {
     format!("{scope}.{}", if convolution == Convolution::Dense { "conv" } else { "pointwise" })
 }
 
-fn decoder(layers: &Layers, low_level: &str, habits: &Habits) -> Result<Option<Decoder>> {
+fn decoder(layers: &Layers, low_level: &str, conventions: &Conventions) -> Result<Option<Decoder>> {
     if !layers.has("decoder.low_level") {
         return Ok(None);
     }
-    let convolution = convolution(layers, "decoder.conv1", habits).unwrap_or(habits.separable);
+    let convolution = convolution(layers, "decoder.conv1", conventions).unwrap_or(conventions.separable);
     let conv = |i: usize| last_layer(&format!("decoder.conv{i}"), convolution);
     let widths = (1..=layers.count(conv)?).map(|i| layers.width(&conv(i))).collect::<Result<_>>()?;
     Ok(Some(Decoder {
         low_level: low_level.into(),
         low_level_width: layers.width("decoder.low_level")?,
-        concat: habits.concat,
+        concat: conventions.concat,
         widths,
         convolution,
     }))
@@ -227,7 +197,7 @@ fn graph_output_stride(last: &[Option<usize>]) -> Option<usize> {
 }
 
 fn output_stride(last: &[Option<usize>], known: Known, decisions: &mut Vec<Decision>) -> usize {
-    let Known { habits, options, beside } = known;
+    let Known { conventions, options, beside } = known;
     let (value, because) = match (options.output_stride, graph_output_stride(last)) {
         (Some(told), Some(graph)) if told != graph => {
             (told, format!("--output-stride; the file's graph was built at {graph}"))
@@ -236,7 +206,9 @@ fn output_stride(last: &[Option<usize>], known: Known, decisions: &mut Vec<Decis
         (None, Some(stride)) => (stride, "rates of the last block in the file's graph".into()),
         (None, None) => match beside {
             Some(beside) => (beside.output_stride(), "config.json".into()),
-            None => (habits.output_stride, "not in the file: the family's default; --output-stride changes it".into()),
+            None => {
+                (conventions.output_stride, "not in the file: the family's default; --output-stride changes it".into())
+            }
         },
     };
     decisions.push(Decision { what: "output stride", value: value.to_string(), because });
@@ -246,7 +218,7 @@ fn output_stride(last: &[Option<usize>], known: Known, decisions: &mut Vec<Decis
 fn multi_grid(
     last: &[Option<usize>],
     backbone: &Backbone,
-    habits: &Habits,
+    conventions: &Conventions,
     options: &Options,
     decisions: &mut Vec<Decision>,
 ) -> Result<[usize; 3]> {
@@ -266,8 +238,8 @@ fn multi_grid(
         (None, None) => {
             // Only ResNets are trained with one.
             let resnet = matches!(backbone, Backbone::Resnet(_));
-            let value = if resnet { habits.multi_grid } else { [1, 1, 1] };
-            let note = if resnet { habits.multi_grid_note } else { CHANGES };
+            let value = if resnet { conventions.multi_grid } else { [1, 1, 1] };
+            let note = if resnet { conventions.multi_grid_note } else { CHANGES };
             (value, format!("not in the file: the family's default; {note}"))
         }
     };
@@ -279,13 +251,13 @@ fn rates(
     layers: &Layers,
     output_stride: usize,
     last: &[Option<usize>],
-    habits: &Habits,
+    conventions: &Conventions,
     options: &Options,
     decisions: &mut Vec<Decision>,
 ) -> Result<Vec<usize>> {
     let flag = |reason: String| Error::Flag { flag: "--atrous-rates", reason };
     let scope = |i: usize| format!("aspp.branch{i}");
-    let convolution = convolution(layers, "aspp.branch1", habits).unwrap_or(habits.separable);
+    let convolution = convolution(layers, "aspp.branch1", conventions).unwrap_or(conventions.separable);
     let branches = layers.count(|i| last_layer(&scope(i), convolution))?;
     let rate =
         |i| layers.rate(&format!("{}.depthwise", scope(i))).or_else(|| layers.rate(&format!("{}.conv", scope(i))));
@@ -310,8 +282,8 @@ fn rates(
             (scaled(&rates, graph_output_stride(last).unwrap_or(output_stride))?, "the file's graph")
         }
         (None, None) if branches == 3 => {
-            let rates = OUTPUT_STRIDES.into_iter().zip(habits.rates).find(|(stride, _)| *stride == output_stride);
-            let rates = rates.map_or(habits.rates[1], |(_, rates)| rates);
+            let rates = OUTPUT_STRIDES.into_iter().zip(conventions.rates).find(|(stride, _)| *stride == output_stride);
+            let rates = rates.map_or(conventions.rates[1], |(_, rates)| rates);
             (rates.to_vec(), "not in the file: the family's default; --atrous-rates changes them")
         }
         (None, None) => {

@@ -1,14 +1,14 @@
 //! segmentation_models_pytorch's DeepLabV3Plus and DeepLabV3, with its own ResNets and MobileNetV2, or timm's ResNets and
 //! Xceptions (`tu-resnet101`, `tu-xception65`).
 
-use candle_deeplab::config::{ConcatOrder, Convolution, ImagePooling};
-use candle_deeplab::config::{DilationStart, ResNet};
+use candle_deeplab::config::{ConcatOrder, Convolution, DilationStart, ImagePooling, ResNet};
 
+use super::conventions::{CHANGES, Conventions};
+use super::family::{Family, Inferred};
 use super::layers::Layers;
-use super::names::{Rule, rule};
-use super::network::{CHANGES, Habits};
+use super::names::{Naming, Rule, rule};
 use super::torch::{inverted_residual, timm_xception};
-use super::{Family, Naming, Plan, timm, torch};
+use super::{timm, torch};
 use crate::error::Result;
 
 /// DeepLabV3's head.
@@ -31,14 +31,14 @@ macro_rules! v3_head {
 pub(super) static NATIVE: Family = Family {
     name: "smp",
     naming: Naming::Torch,
-    find: |checkpoint| torch::find(checkpoint, "decoder.aspp.0.convs.0.0.weight", "encoder"),
+    find: |checkpoint| torch::find(checkpoint, &["decoder.aspp.0.convs.0.0.weight"], "encoder"),
     rules: &[torch::RESNET, STEM_AND_HEAD, NO_EXPANSION, BLOCK_1, BLOCKS, HEAD],
     spare: |name| name.starts_with("classification_head.").then_some("classifier of whole pictures"),
-    habits: HABITS,
-    plan: native,
+    conventions: CONVENTIONS,
+    infer: native,
 };
 
-const HABITS: Habits = Habits {
+const CONVENTIONS: Conventions = Conventions {
     // In ASPP it does not align corners, but what is resized there is one pixel.
     align_corners: true,
     image_pooling: ImagePooling::Last,
@@ -55,37 +55,34 @@ const HABITS: Habits = Habits {
 
 /// With timm's ResNets.
 pub(super) static TIMM_RESNET: Family = Family {
-    find: |checkpoint| {
-        let plus = checkpoint.info("decoder.aspp.0.convs.0.0.weight").is_some();
-        torch::find(checkpoint, TIMM_RESNET_MARKER, ENCODER).map(|found| found.filter(|_| plus))
-    },
-    plan: timm_resnet,
+    find: |checkpoint| torch::find(checkpoint, &[TIMM_RESNET_MARKER, "decoder.aspp.0.convs.0.0.weight"], ENCODER),
+    infer: timm_resnet,
     ..NATIVE
 };
 
 /// With timm's Xceptions, which differ in how many blocks there are and so in what the last ones are called.
 pub(super) static XCEPTION_41: Family = Family {
-    find: |checkpoint| torch::find(checkpoint, "encoder.model.blocks_11.shortcut.conv.weight", ENCODER),
+    find: |checkpoint| torch::find(checkpoint, &["encoder.model.blocks_11.shortcut.conv.weight"], ENCODER),
     rules: &[timm_xception!("{backbone}.", "_", "{i+2}", "{i+10}"), HEAD],
-    plan: timm::xception,
+    infer: timm::xception,
     ..NATIVE
 };
 pub(super) static XCEPTION_65: Family = Family {
-    find: |checkpoint| torch::find(checkpoint, "encoder.model.blocks_19.shortcut.conv.weight", ENCODER),
+    find: |checkpoint| torch::find(checkpoint, &["encoder.model.blocks_19.shortcut.conv.weight"], ENCODER),
     rules: &[timm_xception!("{backbone}.", "_", "{i+2}", "{i+18}"), HEAD],
-    plan: timm::xception,
+    infer: timm::xception,
     ..NATIVE
 };
 pub(super) static XCEPTION_71: Family = Family {
-    find: |checkpoint| torch::find(checkpoint, "encoder.model.blocks_21.shortcut.conv.weight", ENCODER),
+    find: |checkpoint| torch::find(checkpoint, &["encoder.model.blocks_21.shortcut.conv.weight"], ENCODER),
     rules: &[timm_xception!("{backbone}.", "_", "{i+4}", "{i+20}"), HEAD],
-    plan: timm::xception,
+    infer: timm::xception,
     ..NATIVE
 };
 
 /// DeepLabV3, whose default output stride is another.
 pub(super) static V3: Family = Family {
-    find: |checkpoint| torch::find(checkpoint, "decoder.aspp.convs.0.0.weight", "encoder"),
+    find: |checkpoint| torch::find(checkpoint, &["decoder.aspp.convs.0.0.weight"], "encoder"),
     rules: &[
         torch::RESNET,
         STEM_AND_HEAD,
@@ -94,23 +91,20 @@ pub(super) static V3: Family = Family {
         BLOCKS,
         v3_head!("decoder.aspp", "decoder.conv", "decoder.bn"),
     ],
-    habits: Habits { output_stride: 8, ..HABITS },
+    conventions: Conventions { output_stride: 8, ..CONVENTIONS },
     ..NATIVE
 };
 
 /// The same with timm's ResNets.
 pub(super) static V3_TIMM_RESNET: Family = Family {
-    find: |checkpoint| {
-        let v3 = checkpoint.info("decoder.aspp.convs.0.0.weight").is_some();
-        torch::find(checkpoint, TIMM_RESNET_MARKER, ENCODER).map(|found| found.filter(|_| v3))
-    },
-    plan: timm_resnet,
+    find: |checkpoint| torch::find(checkpoint, &[TIMM_RESNET_MARKER, "decoder.aspp.convs.0.0.weight"], ENCODER),
+    infer: timm_resnet,
     ..V3
 };
 
 /// DeepLabV3 of releases before 0.5, where the decoder's modules had numbers.
 pub(super) static V3_SEQUENTIAL: Family = Family {
-    find: |checkpoint| torch::find(checkpoint, "decoder.0.convs.0.0.weight", "encoder"),
+    find: |checkpoint| torch::find(checkpoint, &["decoder.0.convs.0.0.weight"], "encoder"),
     rules: &[
         torch::RESNET,
         STEM_AND_HEAD,
@@ -126,7 +120,7 @@ const ENCODER: &str = "encoder.model";
 const TIMM_RESNET_MARKER: &str = "encoder.model.layer1.0.conv1.weight";
 
 /// `replace_strides_with_dilation` dilates every convolution of a stage.
-fn native(layers: &Layers) -> Result<Plan> {
+fn native(layers: &Layers) -> Result<Inferred> {
     if torch::is_mobilenet_v2(layers) {
         return torch::mobilenet_v2(layers, torch::LIKE_MOBILENET_V2, torch::IMAGENET);
     }
@@ -134,7 +128,7 @@ fn native(layers: &Layers) -> Result<Plan> {
     torch::resnet(layers, like, torch::IMAGENET)
 }
 
-fn timm_resnet(layers: &Layers) -> Result<Plan> {
+fn timm_resnet(layers: &Layers) -> Result<Inferred> {
     torch::resnet(layers, torch::LIKE_RESNET, torch::IMAGENET)
 }
 

@@ -1,14 +1,13 @@
 //! TensorFlow DeepLab (`tensorflow/models`, `research/deeplab`), which builds on TF-Slim's variable scopes: V2
 //! checkpoints, frozen graphs and TFLite files of Xception, MobileNetV2 and ResNet v1 networks.
 
-use candle_deeplab::config::{Backbone, ConcatOrder, Convolution, ImagePooling};
-use candle_deeplab::config::{MobileNetV2, ResNet, Stem, Xception};
+use candle_deeplab::config::{Backbone, ConcatOrder, Convolution, ImagePooling, MobileNetV2, ResNet, Stem, Xception};
 
+use super::backbones;
+use super::conventions::{Conventions, Input, RATES};
+use super::family::{Family, Inferred, Match};
 use super::layers::Layers;
-use super::names::{Rule, scope};
-use super::network::{Habits, RATES};
-use super::recipe::Input;
-use super::{Family, Found, Naming, Plan, backbones};
+use super::names::{Naming, Rule, scope};
 use crate::error::{Error, Result};
 use crate::read::Checkpoint;
 
@@ -17,7 +16,7 @@ pub(super) static FAMILY: Family = Family {
     naming: Naming::Slim,
     find,
     rules: &[HEAD, XCEPTION, MOBILENET_V2, RESNET],
-    habits: Habits {
+    conventions: Conventions {
         align_corners: true,
         image_pooling: ImagePooling::First,
         separable: Convolution::Separable,
@@ -32,7 +31,7 @@ pub(super) static FAMILY: Family = Family {
         headless: false,
     },
     spare: |_| None,
-    plan,
+    infer,
 };
 
 const LOGITS: &str = "logits/semantic";
@@ -72,7 +71,7 @@ const RESNET: &[Rule] = &[
     scope("backbone.block{b}.unit{u}.{conv}", "{backbone}/block{b}/unit_{u}/bottleneck_v1/{conv}"),
 ];
 
-fn find(checkpoint: &Checkpoint) -> Result<Option<Found>> {
+fn find(checkpoint: &Checkpoint) -> Result<Option<Match>> {
     const BACKBONES: [&str; 6] =
         ["xception_41", "xception_65", "xception_71", "MobilenetV2", "resnet_v1_50", "resnet_v1_101"];
     let has_scope = |scope: &str| checkpoint.has_under(&format!("{scope}/"));
@@ -89,15 +88,15 @@ fn find(checkpoint: &Checkpoint) -> Result<Option<Found>> {
             "it has the backbone `{backbone}` but no `{LOGITS}`: a backbone to start training from, not a segmentation network"
         ));
     }
-    Ok(Some(Found { backbone, because: format!("variables under `{backbone}/` and `{LOGITS}/`") }))
+    Ok(Some(Match { backbone, because: format!("variables under `{backbone}/` and `{LOGITS}/`") }))
 }
 
 /// `deeplab/core/feature_extractor.py`: every backbone scales to [−1, 1] but the plain ResNets, which subtract a mean.
-fn plan(layers: &Layers) -> Result<Plan> {
+fn infer(layers: &Layers) -> Result<Inferred> {
     const CITYSCAPES: (usize, usize) = (1025, 2049);
     let symmetric = Input { mean: [127.5; 3], std: [127.5; 3], words: "RGB / 127.5 − 1", cityscapes: CITYSCAPES };
     Ok(match layers.backbone {
-        "MobilenetV2" => Plan {
+        "MobilenetV2" => Inferred {
             backbone: Backbone::MobilenetV2(backbones::mobilenet_v2(layers, MobileNetV2::tensorflow(1.0))?),
             low_level: MobileNetV2::low_level_tap(),
             input: symmetric,
@@ -113,12 +112,12 @@ fn plan(layers: &Layers) -> Result<Plan> {
                     ..symmetric
                 },
             };
-            Plan { backbone: Backbone::Resnet(backbone), low_level: ResNet::low_level_tap(), input }
+            Inferred { backbone: Backbone::Resnet(backbone), low_level: ResNet::low_level_tap(), input }
         }
         _ => {
             let backbone = backbones::xception(layers, Xception::xception65())?;
             let low_level = backbone.low_level_tap();
-            Plan { backbone: Backbone::Xception(backbone), low_level, input: symmetric }
+            Inferred { backbone: Backbone::Xception(backbone), low_level, input: symmetric }
         }
     })
 }

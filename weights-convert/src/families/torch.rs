@@ -1,14 +1,14 @@
 //! What the PyTorch families share: module names of ResNets and of the head that torchvision wrote and VainF took over.
 
-use candle_deeplab::config::Backbone;
 use candle_deeplab::config::{
-    BlockPadding, DilationStart, MobileNetV2, MultiGridRule, PoolPadding, ResNet, Stem, StridedUnit, Unit,
+    Backbone, BlockPadding, DilationStart, MobileNetV2, MultiGridRule, PoolPadding, ResNet, Stem, StridedUnit, Unit,
 };
 
+use super::backbones;
+use super::conventions::Input;
+use super::family::{Inferred, Match};
 use super::layers::Layers;
 use super::names::{Rule, rule};
-use super::recipe::Input;
-use super::{Found, Plan, backbones};
 use crate::error::{Error, Result};
 use crate::read::Checkpoint;
 
@@ -31,10 +31,11 @@ pub(super) const IMAGENET: Input = Input {
     cityscapes: (1, 1),
 };
 
-/// A file of a family, where it has one tensor that only this family has.
-pub(super) fn find(checkpoint: &Checkpoint, marker: &str, backbone: &'static str) -> Result<Option<Found>> {
-    let found = || Found { backbone, because: format!("it has `{marker}`") };
-    Ok(checkpoint.info(marker).is_some().then(found))
+/// Whether a file is of a family: it has all of these tensors. The first is the one that a report names.
+pub(super) fn find(checkpoint: &Checkpoint, markers: &[&str], backbone: &'static str) -> Result<Option<Match>> {
+    let has_all = markers.iter().all(|marker| checkpoint.info(marker).is_some());
+    let marker = markers.first().copied().unwrap_or_default();
+    Ok(has_all.then(|| Match { backbone, because: format!("it has `{marker}`") }))
 }
 
 /// torchvision's ResNet, but for what the file tells; its rule for dilation is that of most. Basic units are in no code
@@ -68,7 +69,7 @@ pub(super) fn is_mobilenet_v2(layers: &Layers) -> bool {
 }
 
 /// A ResNet with low-level features from the end of its first block.
-pub(super) fn resnet(layers: &Layers, like: ResNet, input: Input) -> Result<Plan> {
+pub(super) fn resnet(layers: &Layers, like: ResNet, input: Input) -> Result<Inferred> {
     if !layers.has("backbone.block1.unit1.conv2") {
         return Err(Error::Unrecognised {
             path: layers.checkpoint.path().to_owned(),
@@ -76,13 +77,13 @@ pub(super) fn resnet(layers: &Layers, like: ResNet, input: Input) -> Result<Plan
         });
     }
     let backbone = Backbone::Resnet(backbones::resnet(layers, like)?);
-    Ok(Plan { backbone, low_level: "block1", input })
+    Ok(Inferred { backbone, low_level: "block1", input })
 }
 
 /// A MobileNetV2 with low-level features from the end of its stage at stride 4.
-pub(super) fn mobilenet_v2(layers: &Layers, like: MobileNetV2, input: Input) -> Result<Plan> {
+pub(super) fn mobilenet_v2(layers: &Layers, like: MobileNetV2, input: Input) -> Result<Inferred> {
     let backbone = Backbone::MobilenetV2(backbones::mobilenet_v2(layers, like)?);
-    Ok(Plan { backbone, low_level: "block3", input })
+    Ok(Inferred { backbone, low_level: "block3", input })
 }
 
 /// Rules of a MobileNetV2's block by the names of its three convolutions and norms; its first block has no expansion.

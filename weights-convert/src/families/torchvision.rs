@@ -1,11 +1,11 @@
 //! torchvision's DeepLabv3 (`torchvision/models/segmentation/deeplabv3.py`).
 
-use candle_deeplab::config::Backbone;
-use candle_deeplab::config::MobileNetV3;
+use candle_deeplab::config::{Backbone, MobileNetV3};
 
-use super::names::{Rule, rule};
-use super::network::{Habits, RATES};
-use super::{Family, Naming, Plan, backbones, torch, vainf};
+use super::conventions::{Conventions, RATES};
+use super::family::{Family, Inferred};
+use super::names::{Naming, Rule, rule};
+use super::{backbones, torch, vainf};
 
 /// What only its head is called.
 const MARKER: &str = "classifier.0.convs.0.0.weight";
@@ -14,26 +14,26 @@ const MARKER: &str = "classifier.0.convs.0.0.weight";
 pub(super) static FAMILY: Family = Family {
     name: "torchvision",
     naming: Naming::Torch,
-    find: |checkpoint| torch::find(checkpoint, MARKER, "backbone"),
+    find: |checkpoint| torch::find(checkpoint, &[MARKER], "backbone"),
     rules: &[torch::RESNET, HEAD],
     spare: |_| None,
     // Its ResNets always dilate their last two blocks.
-    habits: Habits { output_stride: 8, rates: RATES, ..vainf::HABITS },
-    plan: |layers| torch::resnet(layers, torch::LIKE_RESNET, torch::IMAGENET),
+    conventions: Conventions { output_stride: 8, rates: RATES, ..vainf::CONVENTIONS },
+    infer: |layers| torch::resnet(layers, torch::LIKE_RESNET, torch::IMAGENET),
 };
 
 /// With its MobileNetV3, whose layers have numbers for names.
 pub(super) static MOBILENET_V3: Family = Family {
     find: |checkpoint| match checkpoint.has_under("backbone.1.block.") {
-        true => torch::find(checkpoint, MARKER, "backbone"),
+        true => torch::find(checkpoint, &[MARKER], "backbone"),
         false => Ok(None),
     },
     rules: &[BACKBONE, SQUEEZED, BLOCKS, HEAD],
     // `_mobilenet_v3_conf(dilated=True)` dilates the last three blocks, and `DeepLabHead` has one set of rates.
-    habits: Habits { output_stride: 16, rates: [[12, 24, 36]; 3], ..vainf::HABITS },
-    plan: |layers| {
+    conventions: Conventions { output_stride: 16, rates: [[12, 24, 36]; 3], ..vainf::CONVENTIONS },
+    infer: |layers| {
         let backbone = Backbone::MobilenetV3(backbones::mobilenet_v3(layers, MobileNetV3::large())?);
-        Ok(Plan { backbone, low_level: "block3", input: torch::IMAGENET })
+        Ok(Inferred { backbone, low_level: "block3", input: torch::IMAGENET })
     },
     ..FAMILY
 };

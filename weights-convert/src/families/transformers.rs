@@ -1,24 +1,23 @@
 //! transformers' `MobileNetV2ForSemanticSegmentation`, as on the Hugging Face Hub.
 
-use candle_deeplab::config::Backbone;
-use candle_deeplab::config::MobileNetV2;
+use candle_deeplab::config::{Backbone, MobileNetV2};
 
-use super::names::{Rule, rule};
-use super::network::Habits;
-use super::recipe::Input;
-use super::{Family, Naming, Plan, backbones, tf_slim, torch};
+use super::conventions::{Conventions, Input};
+use super::family::{Family, Inferred};
+use super::names::{Naming, Rule, rule};
+use super::{backbones, tf_slim, torch};
 
 pub(super) static FAMILY: Family = Family {
     name: "transformers",
     naming: Naming::Torch,
-    find: |checkpoint| torch::find(checkpoint, "segmentation_head.conv_aspp.convolution.weight", "mobilenet_v2"),
+    find: |checkpoint| torch::find(checkpoint, &["segmentation_head.conv_aspp.convolution.weight"], "mobilenet_v2"),
     rules: &[MOBILENET_V2, HEAD],
     // It is a port of TensorFlow's, down to the head's own epsilon; `output_stride` is that of the published config.json.
-    habits: Habits { output_stride: 8, ..tf_slim::FAMILY.habits },
+    conventions: Conventions { output_stride: 8, ..tf_slim::FAMILY.conventions },
     spare: |name| name.starts_with("mobilenet_v2.conv_1x1.").then_some("ImageNet classifier"),
-    plan: |layers| {
+    infer: |layers| {
         let backbone = Backbone::MobilenetV2(backbones::mobilenet_v2(layers, MobileNetV2::tensorflow(1.0))?);
-        Ok(Plan { backbone, low_level: MobileNetV2::low_level_tap(), input: INPUT })
+        Ok(Inferred { backbone, low_level: MobileNetV2::low_level_tap(), input: INPUT })
     },
 };
 

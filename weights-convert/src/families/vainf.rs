@@ -1,17 +1,17 @@
 //! VainF/DeepLabV3Plus-Pytorch.
 
-use candle_deeplab::config::{BlockPadding, DilationStart, MobileNetV2};
-use candle_deeplab::config::{ConcatOrder, Convolution, ImagePooling};
+use candle_deeplab::config::{BlockPadding, ConcatOrder, Convolution, DilationStart, ImagePooling, MobileNetV2};
 
+use super::conventions::{CHANGES, Conventions};
+use super::family::{Family, Inferred};
 use super::layers::Layers;
-use super::names::{Rule, rule};
-use super::network::{CHANGES, Habits};
+use super::names::{Naming, Rule, rule};
+use super::torch;
 use super::torch::inverted_residual;
-use super::{Family, Naming, Plan, torch};
 use crate::error::Result;
 
-/// Its habits; torchvision's DeepLabv3 is where it comes from.
-pub(super) const HABITS: Habits = Habits {
+/// Its conventions; torchvision's DeepLabv3 is where it comes from.
+pub(super) const CONVENTIONS: Conventions = Conventions {
     align_corners: false,
     image_pooling: ImagePooling::Last,
     separable: Convolution::PlainSeparable,
@@ -29,21 +29,21 @@ pub(super) const HABITS: Habits = Habits {
 pub(super) static V3_PLUS: Family = Family {
     name: "vainf",
     naming: Naming::Torch,
-    find: |checkpoint| torch::find(checkpoint, "classifier.aspp.convs.0.0.weight", "backbone"),
+    find: |checkpoint| torch::find(checkpoint, &["classifier.aspp.convs.0.0.weight"], "backbone"),
     rules: &[torch::RESNET, STEM, BLOCK_1, BLOCK_2, BLOCK_3, BLOCKS, V3_PLUS_HEAD],
     spare: |_| None,
-    habits: HABITS,
-    plan,
+    conventions: CONVENTIONS,
+    infer,
 };
 
 /// DeepLabv3: `network.DeepLabHead`.
 pub(super) static V3: Family = Family {
-    find: |checkpoint| torch::find(checkpoint, "classifier.classifier.0.convs.0.0.weight", "backbone"),
+    find: |checkpoint| torch::find(checkpoint, &["classifier.classifier.0.convs.0.0.weight"], "backbone"),
     rules: &[torch::RESNET, STEM, BLOCK_1, BLOCK_2, BLOCK_3, BLOCKS, V3_HEAD],
     ..V3_PLUS
 };
 
-fn plan(layers: &Layers) -> Result<Plan> {
+fn infer(layers: &Layers) -> Result<Inferred> {
     if torch::is_mobilenet_v2(layers) {
         let like = MobileNetV2 {
             padding: BlockPadding::BeforeExpansion,

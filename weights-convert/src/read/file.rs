@@ -17,6 +17,11 @@ const BUFFER: usize = 64 * 1024;
 /// How a Git-LFS pointer begins.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
+/// The whole content of a file that may have `limit` bytes.
+pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Bytes> {
+    PlainFile::open(path)?.read_all(limit)
+}
+
 /// A regular file of known length that is not a Git-LFS pointer.
 #[derive(Debug)]
 pub(crate) struct PlainFile {

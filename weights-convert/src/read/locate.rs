@@ -2,9 +2,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::file::PlainFile;
+use super::file::{PlainFile, read_small};
 use super::tf_bundle::with_suffix;
-use super::{Format, safetensors, shards, tf_graphdef, tf_table, tflite, torch_zip};
+use super::{safetensors, shards, tf_graphdef, tf_table, tflite, torch_zip};
+use crate::format::Format;
 use crate::{Error, Result};
 
 /// Enough to tell every format; tar has its mark at 257.
@@ -19,7 +20,7 @@ const HUB: [&str; 4] =
     ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// What a path turned out to mean.
-pub(crate) enum Found {
+pub(crate) enum Located {
     /// The prefix of a V2 checkpoint.
     Checkpoint(PathBuf),
     /// A file of one of the other formats.
@@ -29,7 +30,7 @@ pub(crate) enum Found {
 }
 
 /// Finds out what `path` means.
-pub(crate) fn locate(path: &Path) -> Result<Found> {
+pub(crate) fn locate(path: &Path) -> Result<Located> {
     if path.is_dir() {
         return in_folder(path);
     }
@@ -37,10 +38,10 @@ pub(crate) fn locate(path: &Path) -> Result<Found> {
         if !with_suffix(&prefix, ".index").exists() {
             return Err(Error::MissingIndex { path: path.to_owned() });
         }
-        return Ok(Found::Checkpoint(prefix));
+        return Ok(Located::Checkpoint(prefix));
     }
     if !path.exists() && with_suffix(path, ".index").exists() {
-        return Ok(Found::Checkpoint(path.to_owned()));
+        return Ok(Located::Checkpoint(path.to_owned()));
     }
     sniff(PlainFile::open(path)?)
 }
@@ -54,7 +55,7 @@ fn prefix_of_shard(path: &Path) -> Option<PathBuf> {
 }
 
 /// Tells the format of a file by its content.
-fn sniff(file: PlainFile) -> Result<Found> {
+fn sniff(file: PlainFile) -> Result<Located> {
     let path = file.path().to_owned();
     if file.len() == 0 {
         return Err(Error::Empty { path });
@@ -64,7 +65,7 @@ fn sniff(file: PlainFile) -> Result<Found> {
 
     let named = |suffix: &str| path.file_name().is_some_and(|n| n.as_encoded_bytes().ends_with(suffix.as_bytes()));
     if named(shards::SUFFIX) && head.trim_ascii_start().starts_with(b"{") {
-        return Ok(Found::Index(file));
+        return Ok(Located::Index(file));
     }
     // An index is also known by its name, so that one that was cut short is told to be damaged.
     if tf_table::is_table(&file.tail(8)?) || ends_in("index") {
@@ -75,26 +76,26 @@ fn sniff(file: PlainFile) -> Result<Found> {
                 way_out: "load and save it with TensorFlow (V2 format), or give it back its name",
             });
         }
-        return Ok(Found::Checkpoint(path.with_extension("")));
+        return Ok(Located::Checkpoint(path.with_extension("")));
     }
     if head.get(4..8) == Some(tflite::MAGIC) {
-        return Ok(Found::File(file, Format::TfLite));
+        return Ok(Located::File(file, Format::TfLite));
     }
     if safetensors::is_safetensors(&head) || ends_in("safetensors") && head.get(8) == Some(&b'{') {
-        return Ok(Found::File(file, Format::Safetensors));
+        return Ok(Located::File(file, Format::Safetensors));
     }
     if head.starts_with(torch_zip::MAGIC) {
-        return Ok(Found::File(file, Format::TorchZip));
+        return Ok(Located::File(file, Format::TorchZip));
     }
     // PROTO, which begins every pickle that PyTorch writes.
     if let [0x80, 2..=5, ..] = head[..] {
-        return Ok(Found::File(file, Format::TorchLegacy));
+        return Ok(Located::File(file, Format::TorchLegacy));
     }
     if let Some(error) = foreign(&path, &head) {
         return Err(error);
     }
     if tf_graphdef::is_graph(&head) {
-        return Ok(Found::File(file, Format::TfGraphDef));
+        return Ok(Located::File(file, Format::TfGraphDef));
     }
     Err(Error::UnknownFormat { path })
 }
@@ -125,10 +126,10 @@ fn foreign(path: &Path, head: &[u8]) -> Option<Error> {
 }
 
 /// The one thing in a folder that can be meant.
-fn in_folder(folder: &Path) -> Result<Found> {
+fn in_folder(folder: &Path) -> Result<Located> {
     let state = folder.join(STATE);
     if state.is_file() {
-        return Ok(Found::Checkpoint(folder.join(checkpoint_of_state(&state)?)));
+        return Ok(Located::Checkpoint(folder.join(checkpoint_of_state(&state)?)));
     }
     let hub = || HUB.into_iter().map(|name| folder.join(name)).find(|path| path.is_file());
     if let Some(weights) = hub().filter(|_| folder.join("config.json").is_file()) {
@@ -169,7 +170,7 @@ fn in_folder(folder: &Path) -> Result<Found> {
 /// The checkpoint that a state file (a text protobuf) names, a path within its folder.
 fn checkpoint_of_state(state: &Path) -> Result<PathBuf> {
     let bad = |what: String| Error::CheckpointState { path: state.to_owned(), what };
-    let bytes = PlainFile::open(state)?.read_all(MAX_STATE)?;
+    let bytes = read_small(state, MAX_STATE)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| bad("it is not a text".into()))?;
     let quoted = text.lines().find_map(|line| line.trim().strip_prefix("model_checkpoint_path:")).map(str::trim);
     let named = quoted.and_then(|s| s.strip_prefix('"')?.strip_suffix('"'));

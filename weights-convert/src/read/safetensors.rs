@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use safetensors::tensor::Metadata;
 
 use super::file::PlainFile;
-use super::{DType, Format, Geometry, Opened, RawTensor, Reader, TensorInfo};
+use super::reader::{Opened, Reader};
+use super::tensor::{Geometry, RawTensor, TensorInfo};
+use crate::dtype::DType;
+use crate::format::Format;
 use crate::{Error, Result};
 
 /// The limit of the safetensors library.

@@ -7,8 +7,10 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::file::PlainFile;
-use super::pickle::Shown;
-use super::{Format, Geometry, Opened, RawTensor, Reader, TensorInfo};
+use super::reader::{Opened, Reader};
+use super::tensor::{Geometry, RawTensor, TensorInfo};
+use crate::format::Format;
+use crate::shown::in_message;
 use crate::{Error, Result};
 
 /// How an index is called: its format's file and this.
@@ -48,7 +50,7 @@ pub(crate) fn open(
         let mut parts = Path::new(name).components();
         // An index must not make anyone read elsewhere.
         if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-            return Err(bad(format!("it names `{}`, which is no file beside it", Shown(name))));
+            return Err(bad(format!("it names `{}`, which is no file beside it", in_message(name))));
         }
         let file = path.with_file_name(name);
         if !file.is_file() {
@@ -60,7 +62,11 @@ pub(crate) fn open(
         }
         for (tensor, info) in opened.tensors {
             if weight_map.get(&tensor).map(String::as_str) != Some(name) {
-                return Err(bad(format!("`{}` is in {}, where it does not say so", Shown(&tensor), Shown(name))));
+                return Err(bad(format!(
+                    "`{}` is in {}, where it does not say so",
+                    in_message(&tensor),
+                    in_message(name)
+                )));
             }
             of.insert(tensor.clone(), readers.len());
             tensors.insert(tensor, info);
@@ -70,7 +76,7 @@ pub(crate) fn open(
         files.push(file);
     }
     if let Some((tensor, name)) = weight_map.iter().find(|(tensor, _)| !tensors.contains_key(*tensor)) {
-        return Err(bad(format!("`{}` should be in {} and is not", Shown(tensor), Shown(name))));
+        return Err(bad(format!("`{}` should be in {} and is not", in_message(tensor), in_message(name))));
     }
     let reader = Box::new(Shards { readers, of });
     let opened = Opened { reader, tensors, geometry: Geometry::default(), decisions };

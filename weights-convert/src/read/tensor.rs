@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::DType;
 use super::quantization::Quantization;
+use crate::dtype::DType;
 use crate::{Error, Result};
 
 /// What a file says of a tensor before its bytes are read.

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use super::file::PlainFile;
-use super::tensor::elements;
+use super::reader::{Opened, Reader};
+use super::tensor::{Geometry, RawTensor, TensorInfo, elements};
 use super::tf_proto::{BundleEntry, BundleHeader, SliceProto, dtype_and_shape};
 use super::tf_shard::{self, Extent, Strings};
 use super::tf_slices::{self, MAX_SLICES, NotCovered, Slice};
-use super::{DType, Format, Geometry, Opened, RawTensor, Reader, TensorInfo, tf_table};
+use super::tf_table;
+use crate::dtype::DType;
+use crate::format::Format;
 use crate::{Error, Result};
 
 /// The index of a large checkpoint has some 100 KB.

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::tensor::elements;
+use super::tensor::{RawTensor, TensorInfo, elements};
 use super::tf_proto::{TensorProto, dtype_and_shape};
-use super::{DType, RawTensor, TensorInfo};
+use crate::dtype::DType;
 use crate::{Error, Result};
 
 /// What a value that the file does not spell out may unfold to: a few bytes can claim any shape.

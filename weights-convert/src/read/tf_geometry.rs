@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use super::tensor::{ConvGeometry, Geometry};
 use super::tf_const::Constant;
 use super::tf_proto::NodeDef;
-use super::{ConvGeometry, Format, Geometry};
+use crate::format::Format;
 use crate::{Error, Result};
 
 /// How many identities may stand between a constant and its use; guards against a cycle.

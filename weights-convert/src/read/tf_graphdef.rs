@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use super::file::PlainFile;
+use super::reader::{Opened, Reader};
+use super::tensor::{RawTensor, TensorInfo};
 use super::tf_const::Constant;
+use super::tf_geometry;
 use super::tf_proto::graph_nodes;
 use super::varint::{take_len, take_varint};
-use super::{Format, Opened, RawTensor, Reader, TensorInfo, tf_geometry};
+use crate::format::Format;
 use crate::{Error, Result};
 
 /// Protobuf's own limit for one message.

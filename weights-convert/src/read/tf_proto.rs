@@ -10,9 +10,9 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message;
 
-use super::DType;
 use super::tensor::elements;
 use super::varint::{take, take_len, take_varint};
+use crate::dtype::DType;
 use crate::{Error, Result};
 
 /// As many as TensorFlow itself allows.

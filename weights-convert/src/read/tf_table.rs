@@ -8,8 +8,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::Format;
 use super::varint::{take, take_len};
+use crate::format::Format;
 use crate::{Error, Result};
 
 /// The last eight bytes of a table, little endian.

@@ -12,9 +12,13 @@ use bytes::Bytes;
 use super::file::PlainFile;
 use super::flatbuffer::Table;
 use super::quantization::Quantization;
+use super::reader::{Opened, Reader};
+use super::tensor::{RawTensor, TensorInfo};
 use super::tflite_constants::{Constant, constants, string_ends};
-use super::{DType, Format, Opened, RawTensor, Reader, TensorInfo, tflite_geometry};
-use crate::{Error, Result};
+use super::tflite_geometry::{Graph, is_for_edge_tpu};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::format::Format;
 
 /// Four bytes into the file.
 pub(crate) const MAGIC: &[u8] = b"TFL3";
@@ -34,7 +38,7 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
     let bytes = file.read_all(MAX_FILE)?;
 
     let model = Table::root(&bytes).map_err(malformed)?;
-    if tflite_geometry::is_for_edge_tpu(model).map_err(malformed)? {
+    if is_for_edge_tpu(model).map_err(malformed)? {
         return Err(Error::Foreign {
             path,
             kind: "a TFLite model compiled for the Edge TPU (`edgetpu-custom-op`), whose weights only that chip reads",
@@ -45,7 +49,7 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
     let buffers = model.tables(4).map_err(malformed)?;
     let constants = constants(&path, graph, buffers)?;
 
-    let graph = tflite_geometry::Graph::new(model, graph).map_err(malformed)?;
+    let graph = Graph::new(model, graph).map_err(malformed)?;
     let weights: BTreeSet<usize> = graph.weights().map_err(malformed)?;
     let geometry = graph.geometry(&path, &constants)?;
 

@@ -1,4 +1,4 @@
-//! The tensors of a TFLite graph that have bytes in the file.
+//! The constant tensors of a TFLite graph: their shapes and types, where their bytes are, what their integers stand for.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,9 +6,10 @@ use std::path::Path;
 
 use super::flatbuffer::{Parsed, Table, Tables};
 use super::quantization::Quantization;
-use super::tensor::elements;
-use super::{DType, Format, TensorInfo};
-use crate::{Error, Result};
+use super::tensor::{TensorInfo, elements};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::format::Format;
 
 /// Far more than any network has.
 const MAX_TENSORS: usize = 1 << 20;
@@ -28,7 +29,7 @@ pub(crate) struct Constant<'a> {
 pub(crate) type Constants<'a> = BTreeMap<usize, Constant<'a>>;
 
 /// The tensors that have bytes in the file.
-pub(super) fn constants<'a>(path: &Path, graph: Table<'a>, buffers: Tables<'a>) -> Result<Constants<'a>> {
+pub(crate) fn constants<'a>(path: &Path, graph: Table<'a>, buffers: Tables<'a>) -> Result<Constants<'a>> {
     let malformed = |what: &str| Error::Malformed { path: path.to_owned(), format: Format::TfLite, what: what.into() };
     let tensors = graph.tables(0).map_err(malformed)?;
     if tensors.len() > MAX_TENSORS {
@@ -131,7 +132,7 @@ fn quantization(tensor: Table, info: &TensorInfo) -> Parsed<Option<Quantization>
 }
 
 /// Where the strings of a buffer begin and end: their count, that many offsets and one more, the bytes.
-pub(super) fn string_ends<'a>(buffer: &'a [u8], info: &TensorInfo) -> Option<(&'a [u8], Vec<usize>)> {
+pub(crate) fn string_ends<'a>(buffer: &'a [u8], info: &TensorInfo) -> Option<(&'a [u8], Vec<usize>)> {
     let (count, offsets) = buffer.split_first_chunk()?;
     let count = usize::try_from(i32::from_le_bytes(*count)).ok().filter(|&n| Some(n) == elements(&info.shape))?;
     let table = count.checked_add(1)?.checked_mul(4)?;

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::flatbuffer::{Parsed, Table, Tables};
+use super::tensor::{ConvGeometry, Corners, Geometry, InputScale};
 use super::tflite_constants::Constants;
-use super::{ConvGeometry, Corners, DType, Format, Geometry, InputScale};
+use crate::dtype::DType;
+use crate::format::Format;
 use crate::{Error, Result};
 
 // BuiltinOperator
@@ -126,7 +128,7 @@ impl<'a> Graph<'a> {
     fn block_shape(&self, number: usize, constants: &Constants) -> Option<(usize, usize)> {
         let constant = constants.get(&number)?;
         let (values, rest) = self.graph.bytes(constant.place.clone()).as_chunks::<4>();
-        if constant.info.dtype != super::DType::I32 || !rest.is_empty() {
+        if constant.info.dtype != DType::I32 || !rest.is_empty() {
             return None;
         }
         match values {

@@ -5,9 +5,13 @@ use std::path::Path;
 
 use super::file::PlainFile;
 use super::pickle::{Fault, Pickle};
+use super::reader::{Opened, Reader};
+use super::tensor::{Geometry, RawTensor, TensorInfo};
 use super::torch_record::Records;
+use super::torch_state;
 use super::torch_tensor::{Storages, View};
-use super::{Format, Geometry, Opened, RawTensor, Reader, TensorInfo, torch_state};
+use crate::dtype::DType;
+use crate::format::Format;
 use crate::{Error, Result};
 
 struct Torch {
@@ -72,7 +76,7 @@ impl Reader for Torch {
 
 /// Turns the bytes of each number around; a complex one is two.
 fn swap(data: &mut [u8], info: &TensorInfo) {
-    use super::DType::{Complex64, Complex128};
+    use DType::{Complex64, Complex128};
     let size = info.dtype.size().unwrap_or(1);
     let size = if matches!(info.dtype, Complex64 | Complex128) { size / 2 } else { size };
     data.chunks_exact_mut(size).for_each(<[u8]>::reverse);

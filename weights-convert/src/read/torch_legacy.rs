@@ -8,11 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::file::PlainFile;
-use super::pickle::{self, Fault, MAX_PICKLE, Pickle, Shown, Value};
+use super::pickle::{self, Fault, MAX_PICKLE, Pickle, Value};
+use super::reader::Opened;
 use super::torch::{fault, opened};
 use super::torch_record::{Record, Records};
 use super::torch_tensor::{self, Storages};
-use super::{Format, Opened};
+use crate::format::Format;
+use crate::shown::in_message;
 use crate::{Error, Result};
 
 /// 0x1950a86a20f9469cfc6c, as a pickle has it.
@@ -98,7 +100,7 @@ fn records(file: &PlainFile, keys: &Pickle, storages: &Storages<'_>) -> Result<R
     for storage in storages.values() {
         let size = (storage.numel, storage.bytes);
         if *named.entry(storage.key).or_insert(size) != size {
-            return Err(malformed(format!("it describes the storage `{}` in two ways", Shown(storage.key))));
+            return Err(malformed(format!("it describes the storage `{}` in two ways", in_message(storage.key))));
         }
     }
     let list = keys.values.items(keys.root).ok_or_else(|| malformed("its list of storages is no list".into()))?;
@@ -106,7 +108,7 @@ fn records(file: &PlainFile, keys: &Pickle, storages: &Storages<'_>) -> Result<R
     let mut at = keys.end as u64;
     for key in list {
         let key = keys.values.str(*key).ok_or_else(|| malformed("the key of a storage is no string".into()))?;
-        let shown = Shown(key);
+        let shown = in_message(key);
         let &(numel, bytes) = named
             .get(key)
             .ok_or_else(|| malformed(format!("it lists a storage `{shown}` that it does not describe")))?;

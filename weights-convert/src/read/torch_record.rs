@@ -1,4 +1,4 @@
-//! The parts of a PyTorch file that hold the bytes of storages.
+//! The byte ranges of a PyTorch file that hold its storages, with their checksums.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::file::{PlainFile, Section};
-use super::pickle::Shown;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::shown::in_message;
 
 /// A range of the file.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Record {
         let computed = crc32(file.section(self.offset, self.len));
         let computed = computed.map_err(|e| file.failed(self.offset, self.len, e))?;
         if let Some(stored) = self.crc32.filter(|&stored| stored != computed) {
-            let (path, record) = (file.path().to_owned(), Shown(&self.name).to_string());
+            let (path, record) = (file.path().to_owned(), in_message(&self.name));
             return Err(Error::RecordChecksum { path, record, stored, computed });
         }
         self.sound.store(true, Ordering::Relaxed);

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::pickle::{Builds, Id, Pickle, Shown, Value, Values};
-use crate::{Decision, Error, Result};
+use super::pickle::{Builds, Id, Pickle, Value, Values};
+use super::torch_entries::Entries;
+use super::torch_module;
+use crate::decision::Decision;
+use crate::error::{Error, Result};
+use crate::shown::in_message;
 
 /// The keys under which training programs keep the weights, the first that is there being meant, and who uses
 /// them. Averaged weights come last: where both are kept, published results are those of the plain ones unless
@@ -40,10 +44,6 @@ const PREFIXES: &[(&str, &str)] = &[
 /// What wrappers keep beside the network: how often an average was updated (PyTorch's and mmengine's), the pixels' mean and
 /// deviation (smp's example of a Lightning module), and losses.
 const BESIDE: &[&str] = &["n_averaged", "steps", "mean", "std", "criterion.", "loss.", "loss_fn."];
-/// Far more than any network has.
-const MAX_TENSORS: usize = 1 << 17;
-/// Longer than the name of any tensor.
-const MAX_NAME: usize = 1024;
 
 /// A call that makes a tensor.
 #[derive(Debug, Clone, Copy)]
@@ -84,17 +84,17 @@ pub(crate) fn find(path: &Path, pickle: &Pickle, state: Option<&str>) -> Result<
     if let Some(state) = wanted {
         return Err(Error::NoSuchState { path: path.to_owned(), state: state.to_owned(), states: seen });
     }
-    let entries = if finder.is_module(at) {
+    let entries = if torch_module::is_module(finder.values, at) {
         decisions.push(Decision {
             what: "weights",
             value: "parameters and buffers of a whole network".into(),
             because: "the file is a pickled module; its code was not read".into(),
         });
-        finder.module(at)?
+        torch_module::entries(path, finder.values, at)?
     } else {
         finder.dict(at)?
     };
-    let mut tensors = finder.tensors(entries, &mut decisions)?;
+    let mut tensors = finder.tensors(&entries, &mut decisions)?;
     if tensors.is_empty() {
         return Err(finder.none(pickle.root));
     }
@@ -120,22 +120,14 @@ fn all_begin_with(tensors: &BTreeMap<String, TensorCall>, prefix: &str) -> bool 
 }
 
 /// Looks for the weights among the values of a pickle.
-pub(crate) struct Finder<'a> {
+struct Finder<'a> {
     path: &'a Path,
-    pub(crate) values: &'a Values,
+    values: &'a Values,
 }
 
-impl Finder<'_> {
+impl<'a> Finder<'a> {
     fn none(&self, root: Id) -> Error {
         Error::NoStateDict { path: self.path.to_owned(), found: self.values.kind(root) }
-    }
-
-    pub(crate) fn bad(&self, name: &str, what: String) -> Error {
-        Error::BadTensor { path: self.path.to_owned(), tensor: Shown(name).to_string(), what }
-    }
-
-    fn is_module(&self, id: Id) -> bool {
-        matches!(self.values.get(id), Value::Call { global, .. } if matches!(global.builds, Builds::Module))
     }
 
     /// What a value is, seen through parameters.
@@ -179,14 +171,15 @@ impl Finder<'_> {
     fn is_state(&self, id: Id) -> bool {
         let tensor =
             |(key, value): &(Id, Id)| self.values.str(*key).is_some() && !matches!(self.leaf(*value), Leaf::Other);
-        self.is_module(id) || self.values.dict(id).is_some_and(|pairs| pairs.iter().any(tensor))
+        torch_module::is_module(self.values, id) || self.values.dict(id).is_some_and(|pairs| pairs.iter().any(tensor))
     }
 
     /// Whether a dictionary has one of the keys of the table.
     fn is_wrapper(&self, id: Id) -> bool {
         let key = |(key, value): &(Id, Id)| {
             let known = |key| WRAPPERS.iter().any(|(known, _)| *known == key);
-            (self.values.dict(*value).is_some() || self.is_module(*value)) && self.values.str(*key).is_some_and(known)
+            (self.values.dict(*value).is_some() || torch_module::is_module(self.values, *value))
+                && self.values.str(*key).is_some_and(known)
         };
         self.values.dict(id).is_some_and(|pairs| pairs.iter().any(key))
     }
@@ -207,12 +200,12 @@ impl Finder<'_> {
         };
         if !holds(wrapper) {
             let states = pairs.iter().filter_map(named).filter(|(_, value)| is_weights(&mut holds, *value));
-            seen.extend(states.map(|(key, _)| Shown(key).to_string()).take(MAX_STATES.saturating_sub(seen.len())));
+            seen.extend(states.map(|(key, _)| in_message(key)).take(MAX_STATES.saturating_sub(seen.len())));
             let told = wanted.and_then(|state| Some((state, self.values.entry(pairs, state)?)));
             if let Some((state, inner)) = told.filter(|(_, inner)| is_weights(&mut holds, *inner)) {
                 *wanted = None;
                 let because = format!("--state{}", self.beside(pairs, state, &mut holds));
-                return Ok(Some((inner, Decision { what: "weights", value: Shown(state).to_string(), because })));
+                return Ok(Some((inner, Decision { what: "weights", value: in_message(state), because })));
             }
         }
         for (key, users) in WRAPPERS {
@@ -232,10 +225,10 @@ impl Finder<'_> {
             [] => Ok(None),
             [(key, inner)] => {
                 let because = format!("the only entry with tensors{}", self.beside(pairs, key, &mut holds));
-                Ok(Some((inner, Decision { what: "weights", value: Shown(key).to_string(), because })))
+                Ok(Some((inner, Decision { what: "weights", value: in_message(key), because })))
             }
             _ => {
-                let candidates = states.iter().take(16).map(|(key, _)| Shown(key).to_string()).collect();
+                let candidates = states.iter().take(16).map(|(key, _)| in_message(key)).collect();
                 Err(Error::SeveralStateDicts { path: self.path.to_owned(), candidates })
             }
         }
@@ -249,7 +242,7 @@ impl Finder<'_> {
             named.filter(|(key, _)| *key != taken)
         };
         let list = |names: &mut dyn Iterator<Item = &str>| {
-            let names: Vec<_> = names.take(LISTED + 1).map(|name| Shown(name).to_string()).collect();
+            let names: Vec<_> = names.take(LISTED + 1).map(|name| in_message(name)).collect();
             let (listed, more) = names.split_at(names.len().min(LISTED));
             format!("{}{}", listed.join(", "), if more.is_empty() { "" } else { ", …" })
         };
@@ -263,57 +256,34 @@ impl Finder<'_> {
     }
 
     /// The entries of a dictionary with string keys.
-    fn dict(&self, id: Id) -> Result<Vec<(String, Id)>> {
+    fn dict(&self, id: Id) -> Result<Entries<'a>> {
         let pairs = self.values.dict(id).ok_or_else(|| self.none(id))?;
-        let mut entries = Vec::new();
+        let mut entries = Entries::new(self.path);
         for (key, value) in pairs {
             match self.values.str(*key) {
-                Some(name) => self.enter(&mut entries, name.to_owned(), *value)?,
+                Some(name) => entries.push(name.to_owned(), *value)?,
                 None if matches!(self.leaf(*value), Leaf::Other) => {}
-                None => return Err(self.bad("?", format!("its name is {}", self.values.kind(*key)))),
+                None => return Err(entries.bad("?", format!("its name is {}", self.values.kind(*key)))),
             }
         }
         Ok(entries)
     }
 
-    /// Adds an entry that is within the limits.
-    pub(crate) fn enter(&self, entries: &mut Vec<(String, Id)>, name: String, value: Id) -> Result<()> {
-        self.limit(&name, entries.len())?;
-        entries.push((name, value));
-        Ok(())
-    }
-
-    /// Whether there may be an entry of this name after so many others.
-    pub(crate) fn limit(&self, name: &str, before: usize) -> Result<()> {
-        if name.len() > MAX_NAME {
-            return Err(self.bad(name, format!("its name has {} bytes, more than {MAX_NAME}", name.len())));
-        }
-        if name.chars().any(char::is_control) {
-            return Err(self.bad(name, "its name has control characters".into()));
-        }
-        if before >= MAX_TENSORS {
-            return Err(self.bad(name, format!("there are more than {MAX_TENSORS} entries")));
-        }
-        Ok(())
-    }
-
     /// The tensors among the entries. What is none is told; what should be one and is not read is an error.
-    fn tensors(
-        &self,
-        entries: Vec<(String, Id)>,
-        decisions: &mut Vec<Decision>,
-    ) -> Result<BTreeMap<String, TensorCall>> {
+    fn tensors(&self, entries: &Entries, decisions: &mut Vec<Decision>) -> Result<BTreeMap<String, TensorCall>> {
         const LISTED: usize = 8;
         let (mut tensors, mut others, mut count) = (BTreeMap::new(), Vec::new(), 0);
-        for (name, value) in entries {
+        for (name, value) in entries.iter() {
             match self.leaf(value) {
                 Leaf::Tensor(call) => {
-                    if tensors.insert(name.clone(), call).is_some() {
-                        return Err(Error::DuplicateTensor { path: self.path.to_owned(), tensor: name });
+                    if tensors.insert(name.to_owned(), call).is_some() {
+                        return Err(Error::DuplicateTensor { path: self.path.to_owned(), tensor: name.to_owned() });
                     }
                 }
                 Leaf::Unread(kind) => {
-                    return Err(self.bad(&name, format!("it is {kind}, which is not read; save it as a dense tensor")));
+                    return Err(
+                        entries.bad(name, format!("it is {kind}, which is not read; save it as a dense tensor"))
+                    );
                 }
                 Leaf::Other => {
                     count += 1;

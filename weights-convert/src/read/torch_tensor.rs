@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::TensorInfo;
 use super::file::PlainFile;
-use super::pickle::{Builds, Element, Id, Shown, Value, Values};
-use super::tensor::elements;
+use super::pickle::{Builds, Element, Id, Value, Values};
+use super::tensor::{TensorInfo, elements};
 use super::tf_const::MAX_UNFOLDED;
 use super::torch_record::{Record, Records};
 use super::torch_state::TensorCall;
+use crate::shown::in_message;
 use crate::{Error, Result};
 
 /// PyTorch's own limit.
@@ -123,7 +123,7 @@ impl View {
         let Some(total) = elements(&shape).and_then(|count| count.checked_mul(element.size)) else {
             return Err(Error::ShapeOverflow { path: path.to_owned(), tensor: name.to_owned(), shape });
         };
-        let shown = Shown(storage.key);
+        let shown = in_message(storage.key);
         let record = records.get(storage.key);
         let record = record.ok_or_else(|| bad(format!("its storage `{shown}` is not in the file")))?;
         if record.len != storage.bytes {

@@ -10,9 +10,12 @@ use bytes::Bytes;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::file::PlainFile;
+use super::reader::Opened;
 use super::torch::{fault, opened};
 use super::torch_record::{Record, Records};
-use super::{Format, Opened, pickle, torch_tensor};
+use super::{pickle, torch_tensor};
+use crate::format::Format;
+use crate::shown::in_message;
 use crate::{Error, Result};
 
 /// How the first record begins.
@@ -105,7 +108,7 @@ fn root<'a>(path: &std::path::Path, names: &'a [Option<String>]) -> Result<&'a s
 
 /// Where a record lies.
 fn record(path: &std::path::Path, archive: &mut Archive<'_>, index: usize, name: &str) -> Result<Record> {
-    let shown = pickle::Shown(name);
+    let shown = in_message(name);
     let entry = archive.by_index_raw(index).map_err(|e| Error::Malformed {
         path: path.to_owned(),
         format: Format::TorchZip,

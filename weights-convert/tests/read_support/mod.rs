@@ -1,11 +1,9 @@
-//! Small writers of the formats that are read, and the way to the fixtures.
+//! Small writers of the formats that are read.
 #![allow(dead_code)] // every test crate uses its part
 
 pub(crate) mod bundle;
 pub(crate) mod flat;
 pub(crate) mod proto;
-#[path = "../../../tests/support/shared.rs"]
-pub(crate) mod shared;
 pub(crate) mod torch;
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::read::DType;
+use crate::dtype::DType;
 
 /// The elements of a storage, or of a tensor over an untyped one.
 #[derive(Debug, PartialEq, Eq)]

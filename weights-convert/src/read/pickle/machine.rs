@@ -4,8 +4,11 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::globals::{self, Builds, Global};
 use super::input::Input;
-use super::{Builds, Fault, Global, Id, MAX_DEPTH, MAX_STEPS, MAX_STRING, Pickle, Shown, Value, Values, globals};
+use super::value::{Id, Value, Values};
+use super::{Fault, MAX_DEPTH, MAX_STRING, Pickle, build};
+use crate::shown::in_message;
 
 type Step<T = ()> = Result<T, Fault>;
 
@@ -17,8 +20,7 @@ pub(super) struct Machine<'a> {
     memo: HashMap<u32, Id>,
     /// How the pickle named `getattr`, where it did.
     attribute: Option<String>,
-    pub(super) values: Values,
-    steps: u64,
+    values: Values,
 }
 
 impl<'a> Machine<'a> {
@@ -31,7 +33,6 @@ impl<'a> Machine<'a> {
             memo: HashMap::new(),
             attribute: None,
             values,
-            steps: 0,
         }
     }
 
@@ -49,7 +50,7 @@ impl<'a> Machine<'a> {
 
     /// Runs one opcode; the root, at the last one.
     fn step(&mut self) -> Step<Option<Id>> {
-        self.spend(1)?;
+        self.values.spend(1)?;
         match self.input.byte()? {
             // PROTO and FRAME
             0x80 => {
@@ -217,22 +218,22 @@ impl<'a> Machine<'a> {
             // REDUCE, NEWOBJ, NEWOBJ_EX, BUILD
             b'R' => {
                 let (args, callable) = (self.pop()?, self.pop()?);
-                let value = self.reduce(callable, args)?;
+                let value = build::reduce(&mut self.values, callable, args)?;
                 self.stack.push(value);
             }
             0x81 => {
                 let (args, class) = (self.pop()?, self.pop()?);
-                let value = self.instance(class, args)?;
+                let value = build::instance(&mut self.values, class, args)?;
                 self.stack.push(value);
             }
             0x92 => {
                 let (_keywords, args, class) = (self.pop()?, self.pop()?, self.pop()?);
-                let value = self.instance(class, args)?;
+                let value = build::instance(&mut self.values, class, args)?;
                 self.stack.push(value);
             }
             b'b' => {
                 let (state, object) = (self.pop()?, self.top()?);
-                self.build(object, state)?;
+                build::set_state(&mut self.values, object, state)?;
             }
             // BINPERSID
             b'Q' => {
@@ -244,12 +245,6 @@ impl<'a> Machine<'a> {
         Ok(None)
     }
 
-    /// Counts what is done, so that no pickle keeps the machine busy or fills the memory.
-    pub(super) fn spend(&mut self, steps: usize) -> Step {
-        self.steps = self.steps.saturating_add(steps as u64);
-        if self.steps > MAX_STEPS { Err(format!("more than {MAX_STEPS} steps").as_str().into()) } else { Ok(()) }
-    }
-
     // ---- the stack ----
 
     /// How high the stack stood at the last mark: what is below belongs to others.
@@ -257,7 +252,7 @@ impl<'a> Machine<'a> {
         self.marks.last().copied().unwrap_or(0)
     }
 
-    pub(super) fn push(&mut self, value: Value) -> Step {
+    fn push(&mut self, value: Value) -> Step {
         let id = self.values.add(value)?;
         self.stack.push(id);
         Ok(())
@@ -386,7 +381,7 @@ impl<'a> Machine<'a> {
 
 /// The row of a global. What names `getattr` is noted down.
 fn find(module: &str, name: &str, attribute: &mut Option<String>) -> Step<&'static Global> {
-    let shown = || Shown(&format!("{module}.{name}")).to_string();
+    let shown = || in_message(&format!("{module}.{name}"));
     let global = globals::find(module, name).ok_or_else(|| Fault::Forbidden(shown()))?;
     if matches!(global.builds, Builds::Attribute) {
         *attribute = Some(shown());

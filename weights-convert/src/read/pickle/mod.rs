@@ -8,8 +8,6 @@
 //! cost no stack, neither while they are made nor when they are dropped. Strings stay where they are in the
 //! pickle: nothing that a pickle claims is allocated before its bytes are there.
 
-use std::fmt;
-
 use bytes::Bytes;
 
 mod build;
@@ -18,7 +16,7 @@ mod input;
 mod machine;
 mod value;
 
-pub(crate) use globals::{Builds, Element, Global};
+pub(crate) use globals::{Builds, Element};
 pub(crate) use value::{Id, Value, Values};
 
 /// More than the description of any network takes; the weights themselves are not in the pickle.
@@ -60,19 +58,5 @@ pub(crate) enum Fault {
 impl From<&str> for Fault {
     fn from(what: &str) -> Self {
         Self::Bad(what.to_owned())
-    }
-}
-
-/// Text of a file, made fit for a message: no control characters, and not endless.
-pub(crate) struct Shown<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LONGEST: usize = 100;
-        let mut chars = self.0.chars();
-        for c in chars.by_ref().take(LONGEST) {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
-        }
-        if chars.next().is_some() { f.write_str("…") } else { Ok(()) }
     }
 }

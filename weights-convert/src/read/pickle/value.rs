@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Builds, Fault, Global};
+use super::globals::{Builds, Global};
+use super::{Fault, MAX_STEPS};
 
 /// The number of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,11 +50,19 @@ pub(crate) enum Value {
 pub(crate) struct Values {
     input: Bytes,
     list: Vec<Value>,
+    /// The work that making them has taken so far.
+    steps: u64,
 }
 
 impl Values {
     pub(super) fn new(input: Bytes) -> Self {
-        Self { input, list: Vec::new() }
+        Self { input, list: Vec::new(), steps: 0 }
+    }
+
+    /// Counts the work of making values, so that no pickle keeps the machine busy or fills the memory.
+    pub(super) fn spend(&mut self, steps: usize) -> Result<(), Fault> {
+        self.steps = self.steps.saturating_add(steps as u64);
+        if self.steps > MAX_STEPS { Err(Fault::Bad(format!("more than {MAX_STEPS} steps"))) } else { Ok(()) }
     }
 
     pub(super) fn add(&mut self, value: Value) -> Result<Id, Fault> {

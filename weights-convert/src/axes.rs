@@ -3,7 +3,7 @@
 /// The order of a tensor's axes in the file, named by its letters: H and W of the kernel, I and O for the channels
 /// in and out, C and M for a depthwise kernel's channels and their multiplier (always 1 here).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
+pub enum AxisOrder {
     /// As ours: vectors, and kernels as O I H W.
     Same,
     /// TensorFlow's dense kernels: H W I O.
@@ -16,7 +16,7 @@ pub enum Layout {
     Mhwc,
 }
 
-impl Layout {
+impl AxisOrder {
     /// For each of our axes (O I H W; C M H W when depthwise), the axis of the file that it comes from.
     fn axes(self) -> [usize; 4] {
         match self {
@@ -62,7 +62,7 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
-    use super::Layout;
+    use super::AxisOrder;
 
     /// Each element says where it stands with us, so that a wrong axis shows.
     fn element(o: usize, i: usize, h: usize, w: usize) -> usize {
@@ -75,11 +75,11 @@ mod tests {
         let ours: Vec<usize> = indices(shape).map(|[o, i, h, w]| element(o, i, h, w)).collect();
         let hwio = indices([2, 3, 4, 5]).map(|[h, w, i, o]| element(o, i, h, w)).collect();
         let ohwi = indices([5, 2, 3, 4]).map(|[o, h, w, i]| element(o, i, h, w)).collect();
-        assert_eq!(Layout::Hwio.source_shape(&shape), [2, 3, 4, 5]);
-        assert_eq!(Layout::Hwio.to_ours(hwio, &shape), ours);
-        assert_eq!(Layout::Ohwi.source_shape(&shape), [5, 2, 3, 4]);
-        assert_eq!(Layout::Ohwi.to_ours(ohwi, &shape), ours);
-        assert_eq!(Layout::Same.to_ours(ours.clone(), &shape), ours);
+        assert_eq!(AxisOrder::Hwio.source_shape(&shape), [2, 3, 4, 5]);
+        assert_eq!(AxisOrder::Hwio.to_ours(hwio, &shape), ours);
+        assert_eq!(AxisOrder::Ohwi.source_shape(&shape), [5, 2, 3, 4]);
+        assert_eq!(AxisOrder::Ohwi.to_ours(ohwi, &shape), ours);
+        assert_eq!(AxisOrder::Same.to_ours(ours.clone(), &shape), ours);
     }
 
     #[test]
@@ -88,10 +88,10 @@ mod tests {
         let ours: Vec<usize> = indices(shape).map(|[c, m, h, w]| element(c, m, h, w)).collect();
         let hwcm = indices([2, 3, 5, 1]).map(|[h, w, c, m]| element(c, m, h, w)).collect();
         let mhwc = indices([1, 2, 3, 5]).map(|[m, h, w, c]| element(c, m, h, w)).collect();
-        assert_eq!(Layout::Hwcm.source_shape(&shape), [2, 3, 5, 1]);
-        assert_eq!(Layout::Hwcm.to_ours(hwcm, &shape), ours);
-        assert_eq!(Layout::Mhwc.source_shape(&shape), [1, 2, 3, 5]);
-        assert_eq!(Layout::Mhwc.to_ours(mhwc, &shape), ours);
+        assert_eq!(AxisOrder::Hwcm.source_shape(&shape), [2, 3, 5, 1]);
+        assert_eq!(AxisOrder::Hwcm.to_ours(hwcm, &shape), ours);
+        assert_eq!(AxisOrder::Mhwc.source_shape(&shape), [1, 2, 3, 5]);
+        assert_eq!(AxisOrder::Mhwc.to_ours(mhwc, &shape), ours);
     }
 
     fn indices([a, b, c, d]: [usize; 4]) -> impl Iterator<Item = [usize; 4]> {

@@ -9,7 +9,7 @@ use candle_deeplab::labels::Labels;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Decision;
+use crate::decision::Decision;
 use crate::error::{Error, Result};
 use crate::read::{Checkpoint, read_small};
 
@@ -22,7 +22,7 @@ const MODEL_TYPE: &str = "mobilenet_v2";
 
 /// What a folder says.
 #[derive(Debug)]
-pub(super) struct Beside {
+pub(super) struct TransformersConfig {
     path: PathBuf,
     config: Config,
     pixels: Option<Pixels>,
@@ -125,12 +125,12 @@ impl Channels {
 }
 
 /// What the folder of a checkpoint says; `None` where none was given, or it has no `config.json`.
-pub(super) fn read(checkpoint: &Checkpoint) -> Result<Option<Beside>> {
+pub(super) fn read(checkpoint: &Checkpoint) -> Result<Option<TransformersConfig>> {
     let Some(folder) = checkpoint.folder() else { return Ok(None) };
     let path = folder.join(CONFIG);
     let Some(config) = parse::<Config>(&path)? else { return Ok(None) };
     let pixels = parse(&folder.join(PREPROCESSOR))?;
-    let beside = Beside { path, config, pixels };
+    let beside = TransformersConfig { path, config, pixels };
     beside.check()?;
     Ok(Some(beside))
 }
@@ -148,7 +148,7 @@ fn parse<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     serde_json::from_slice(&text).map(Some).map_err(|e| bad(e.to_string()))
 }
 
-impl Beside {
+impl TransformersConfig {
     fn bad<T>(&self, what: String) -> Result<T> {
         Err(Error::Beside { path: self.path.clone(), what })
     }

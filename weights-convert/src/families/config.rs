@@ -3,24 +3,13 @@
 use candle_deeplab::config::{Config, FORMAT_VERSION, Filter, Network, Preprocessing, Provenance, SizeRule};
 use candle_deeplab::labels::Labels;
 
-use super::Decision;
-use super::hub::Beside;
+use super::conventions::Input;
 use super::network::Known;
+use super::transformers_config::TransformersConfig;
+use crate::decision::Decision;
 use crate::error::{Error, Result};
 use crate::read::{Checkpoint, InputScale};
-
-/// What a family feeds a network.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Input {
-    /// Subtracted from RGB on 0–255.
-    pub(super) mean: [f32; 3],
-    /// Divided by then.
-    pub(super) std: [f32; 3],
-    /// The same in words.
-    pub(super) words: &'static str,
-    /// What a street scene is padded to, at least.
-    pub(super) cityscapes: (usize, usize),
-}
+use crate::version::CONVERTER;
 
 /// What surrounds a network of a family.
 pub(super) fn config(
@@ -38,7 +27,7 @@ pub(super) fn config(
         family: family.into(),
         source: file_name.into_owned(),
         format: checkpoint.format().to_string(),
-        converter: concat!("weights-convert ", env!("CARGO_PKG_VERSION")).into(),
+        converter: CONVERTER.into(),
     };
     let config = Config { format_version: FORMAT_VERSION, network, preprocessing, labels, provenance };
     config.validate().map_err(|reason| Error::Unloadable { path: checkpoint.path().to_owned(), reason })?;
@@ -119,7 +108,7 @@ fn preprocessing(
     };
     let fixed = checkpoint.geometry().input_size;
     let size = |default| options.input_size.unwrap_or(default);
-    let told = beside.and_then(Beside::image_size);
+    let told = beside.and_then(TransformersConfig::image_size);
     let (rule, filter, because) = match (fixed, labels.dataset.as_str()) {
         (Some(input), _) => {
             let (height, width) = size(input);
