@@ -242,7 +242,7 @@ impl<'a> Finder<'a> {
             named.filter(|(key, _)| *key != taken)
         };
         let list = |names: &mut dyn Iterator<Item = &str>| {
-            let names: Vec<_> = names.take(LISTED + 1).map(|name| in_message(name)).collect();
+            let names: Vec<_> = names.take(LISTED + 1).map(in_message).collect();
             let (listed, more) = names.split_at(names.len().min(LISTED));
             format!("{}{}", listed.join(", "), if more.is_empty() { "" } else { ", …" })
         };
