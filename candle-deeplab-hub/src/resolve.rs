@@ -26,11 +26,11 @@ const BESIDE_FILES: [&str; 2] = [CONFIG_FILE, "preprocessor_config.json"];
 ///
 /// ```no_run
 /// use candle_core::Device;
-/// use candle_deeplab::zoo::Zoo;
+/// use candle_deeplab_hub::Zoo;
 ///
 /// let zoo = Zoo::from_env()?;
 /// let model = zoo.load("some-org/deeplabv3plus-xception65-voc", &Device::Cpu)?;
-/// # Ok::<(), candle_deeplab::Error>(())
+/// # Ok::<(), candle_deeplab_hub::Error>(())
 /// ```
 pub struct Zoo {
     hub: Hub,

@@ -1,6 +1,9 @@
 //! What can go wrong in this crate.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use candle_core::{DType, DeviceLocation};
 
 /// What can go wrong in this crate. Every message names the file or node, the thing, and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,22 @@ pub enum Error {
     Config {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A model was to be loaded from a folder that is not there.
+    #[error(
+        "there is no folder `{}`: name one that has config.json and model.safetensors. Published models are fetched by their names: \
+         by `candle_deeplab_hub::load`, or by the program's `candle-deeplab pull`",
+        path.display()
+    )]
+    NoFolder {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// A [`Config`](crate::Config) made by code that describes no possible model.
+    #[error("the config is not valid: {reason}")]
+    Recipe {
         /// What is wrong with it.
         reason: String,
     },
@@ -97,6 +116,26 @@ pub enum Error {
         /// The shape that was given.
         shape: Vec<usize>,
     },
+    /// The input of a forward pass is of another type than the weights.
+    #[error(
+        "the pixels are {actual:?} and the weights {expected:?}: convert them with `pixels.to_dtype(DType::{expected:?})`"
+    )]
+    Dtype {
+        /// The weights' type.
+        expected: DType,
+        /// The pixels' type.
+        actual: DType,
+    },
+    /// The input of a forward pass is on another device than the weights.
+    #[error(
+        "the pixels are on {actual:?} and the weights on {expected:?}: move them with `pixels.to_device(model.device())`"
+    )]
+    Device {
+        /// Where the weights are.
+        expected: DeviceLocation,
+        /// Where the pixels are.
+        actual: DeviceLocation,
+    },
     /// Pixels in a buffer or a tensor that are no image.
     #[error("{reason}")]
     Pixels {
@@ -104,7 +143,7 @@ pub enum Error {
         reason: String,
     },
     /// The output of a forward pass has the wrong shape.
-    #[error("the logits must be {expected:?} ([1, classes, H, W], as large as the network's input), got {actual:?}")]
+    #[error("the logits must be {expected:?} ([N, classes, H, W], as large as the network's input), got {actual:?}")]
     Output {
         /// The shape that the labels and the input ask for.
         expected: [usize; 4],
@@ -127,18 +166,19 @@ pub enum Error {
     Mask(String),
     /// Something inside candle.
     #[error(transparent)]
-    Candle(#[from] candle_core::Error),
+    Candle(candle_core::Error),
 }
 
 /// `Result` with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// As an error of candle, for its traits; what came from candle goes back as it was.
+    /// As an error of candle, for its traits. [`Error::from`] gives it back as it was.
     pub(crate) fn into_candle(self) -> candle_core::Error {
         match self {
             Self::Candle(error) => error,
-            other => candle_core::Error::wrap(other),
+            // The one variant of candle's that keeps an error's type, and whose text is the error's alone.
+            other => candle_core::Error::Io(io::Error::other(other)),
         }
     }
 
@@ -152,5 +192,62 @@ impl Error {
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    /// Takes an error of this crate out of candle's, where it went through one of candle's traits, such as
+    /// [`Module::forward`](candle_core::Module::forward). Candle's own lose their backtraces.
+    fn from(error: candle_core::Error) -> Self {
+        match without_backtrace(error) {
+            candle_core::Error::Io(error) => match error.downcast::<Self>() {
+                Ok(ours) => ours,
+                Err(error) => Self::Candle(error.into()),
+            },
+            error => Self::Candle(error),
+        }
+    }
+}
+
+/// The text of a backtrace is no part of what went wrong.
+fn without_backtrace(error: candle_core::Error) -> candle_core::Error {
+    use candle_core::Error::{Context, WithBacktrace, WithPath};
+    let inner = |inner: Box<candle_core::Error>| Box::new(without_backtrace(*inner));
+    match error {
+        WithBacktrace { inner, .. } => without_backtrace(*inner),
+        Context { inner: cause, context } => Context { inner: inner(cause), context },
+        WithPath { inner: cause, path } => WithPath { inner: inner(cause), path },
+        error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::backtrace::Backtrace;
+
+    use super::*;
+
+    #[test]
+    fn an_error_goes_through_candle_and_stays_what_it_is() {
+        let through = Error::NoHead.into_candle();
+        assert_eq!(through.to_string(), Error::NoHead.to_string());
+        assert!(matches!(Error::from(through), Error::NoHead));
+        let traced = candle_core::Error::WithBacktrace {
+            inner: Box::new(Error::NotANumber.into_candle()),
+            backtrace: Box::new(Backtrace::force_capture()),
+        };
+        assert!(matches!(Error::from(traced), Error::NotANumber));
+        let file = candle_core::Error::Io(io::Error::from(io::ErrorKind::NotFound));
+        assert!(matches!(Error::from(file), Error::Candle(candle_core::Error::Io(_))));
+    }
+
+    #[test]
+    fn candles_errors_lose_their_backtraces() {
+        let traced = candle_core::Error::WithBacktrace {
+            inner: Box::new(candle_core::Error::Msg("no room".into())),
+            backtrace: Box::new(Backtrace::force_capture()),
+        };
+        let error = Error::from(traced.context("network node `a`"));
+        assert_eq!(error.to_string(), "network node `a`\nno room");
     }
 }

@@ -61,11 +61,15 @@ impl DeepLab {
     /// Loads a model directory (`config.json` and `model.safetensors`) in f32 onto a device.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Config`] for the recipe; [`Error::Weights`] where the file is damaged, or its tensors
+    /// [`Error::NoFolder`] where there is none; [`Error::Io`] and [`Error::Config`] for the recipe; [`Error::Weights`] where the file is damaged, or its tensors
     /// are not exactly those that the network wants.
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let config = Config::from_file(&dir.as_ref().join(CONFIG_FILE))?;
-        let open = |graph: &Graph| WeightsFile::open(&dir.as_ref().join(WEIGHTS_FILE), graph);
+        let dir = dir.as_ref();
+        if !dir.try_exists().map_err(Error::io(dir))? {
+            return Err(Error::NoFolder { path: dir.to_owned() });
+        }
+        let config = Config::from_file(&dir.join(CONFIG_FILE))?;
+        let open = |graph: &Graph| WeightsFile::open(&dir.join(WEIGHTS_FILE), graph);
         Self::from_file(config, open, device)
     }
 
@@ -100,10 +104,10 @@ impl DeepLab {
     /// [`Role::init`] says.
     ///
     /// # Errors
-    /// [`Error::Graph`] where the config describes no possible network, [`Error::Candle`] where a weight is missing.
+    /// [`Error::Recipe`] and [`Error::Graph`] where the config describes no possible network, [`Error::Candle`] where a weight
+    /// is missing.
     pub fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
-        let from_code = Path::new("config");
-        config.validate().map_err(|reason| Error::config(from_code, reason))?;
+        config.validate().map_err(|reason| Error::Recipe { reason })?;
         let graph = arch::graph(&config.network)?;
         let tensor = |param: Param| {
             let init = param.role.init();
@@ -201,8 +205,9 @@ impl DeepLab {
     /// output stride without.
     ///
     /// # Errors
-    /// [`Error::NoHead`] for a backbone without one; [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network, [`Error::Candle`] where they are of
-    /// another device or type than the weights, [`Error::Weights`] where the file has been damaged since it was opened.
+    /// [`Error::NoHead`] for a backbone without one; [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network,
+    /// [`Error::Device`] and [`Error::Dtype`] where they are not where or what the weights are, [`Error::Weights`] where the
+    /// file has been damaged since it was opened.
     pub fn logits(&self, pixels: &Tensor) -> Result<Tensor> {
         let logits = self.graph.logits().ok_or(Error::NoHead)?;
         match self.fused_for(pixels)? {
@@ -211,8 +216,11 @@ impl DeepLab {
         }
     }
 
-    /// Logits `[N, classes, H, W]` at the input's size.
-    pub(crate) fn output(&self, pixels: &Tensor) -> Result<Tensor> {
+    /// Logits `[N, classes, H, W]` at the input's size: what [`forward`](Module::forward) gives, with an error of this crate.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn output(&self, pixels: &Tensor) -> Result<Tensor> {
         self.check_head()?;
         match self.fused_for(pixels)? {
             Some(cpu) => cpu.output(pixels),
@@ -220,19 +228,11 @@ impl DeepLab {
         }
     }
 
-    /// Gets ready for images of a size: the weights are packed, and the memory for feature maps is there.
-    ///
-    /// # Errors
-    /// As [`logits`](Self::logits).
-    pub fn warm_up(&self, size: Size) -> Result<()> {
-        let pixels = Tensor::zeros((1, 3, size.height, size.width), DType::F32, &self.device)?;
-        self.label_map(&pixels).map(drop)
-    }
-
     /// The class of each pixel, u8 `[N, H, W]`: that of the greatest logit at the input's size.
     ///
     /// # Errors
-    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes.
+    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes; [`Error::NotANumber`] where the fused executor
+    /// meets a logit that is none.
     pub fn label_map(&self, pixels: &Tensor) -> Result<Tensor> {
         self.check_head()?;
         if let Some(cpu) = self.fused_for(pixels)? {
@@ -240,6 +240,16 @@ impl DeepLab {
         }
         self.graph.check_label_map("take the logits")?;
         Ok(self.run(pixels, self.graph.output())?.argmax(1)?.to_dtype(DType::U8)?)
+    }
+
+    /// Does now what the first call would do for inputs of a size: it reads and packs the weights, plans, and takes memory.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn warm_up(&self, input: Size) -> Result<()> {
+        let dtype = self.weights.dtype();
+        let pixels = Tensor::zeros((1, 3, input.height, input.width), dtype, &self.device)?;
+        self.output(&pixels).map(|_| ())
     }
 
     /// Intermediate values by their [taps](Graph::taps), e.g. `backbone` or `backbone.entry_flow.block2`, by the eager
@@ -302,6 +312,14 @@ impl DeepLab {
         let &[_, 3, height, width] = pixels.dims() else {
             return Err(Error::Input { shape: pixels.dims().to_vec() });
         };
+        let (expected, actual) = (self.device.location(), pixels.device().location());
+        if expected != actual {
+            return Err(Error::Device { expected, actual });
+        }
+        let (expected, actual) = (self.weights.dtype(), pixels.dtype());
+        if expected != actual {
+            return Err(Error::Dtype { expected, actual });
+        }
         self.graph.sizes(height, width)?;
         Ok(self.eager()?.run(pixels, wanted)?)
     }

@@ -52,6 +52,14 @@ impl Weights {
         }
     }
 
+    /// What [tensors](Self::tensor) hold. A network whose tensors differ has no input that suits them all.
+    pub(crate) fn dtype(&self) -> DType {
+        match self {
+            Self::File(_) => DType::F32,
+            Self::Tensors(tensors) => tensors.values().next().map_or(DType::F32, Tensor::dtype),
+        }
+    }
+
     /// Whether an executor may keep a copy: nobody will change the tensors, or ask for their gradients.
     pub(crate) fn are_constant_f32(&self) -> bool {
         match self {

@@ -28,9 +28,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Storage, Tensor};
+use candle_core::{DType, Device, DeviceLocation, Storage, Tensor};
 
 pub use isa::peak_flops;
+use rayon::prelude::*;
 
 use super::choice::{Isa, Precision};
 use super::fold;
@@ -121,8 +122,8 @@ impl Cpu {
     /// Logits `[N, classes, h, w]` at the head's resolution, for pixels `[N, 3, H, W]`.
     ///
     /// # Errors
-    /// [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network, [`Error::Candle`] where they are not
-    /// f32 on the CPU.
+    /// [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network, [`Error::Device`] and [`Error::Dtype`] where
+    /// they are not f32 on the CPU.
     pub fn logits(&self, pixels: &Tensor) -> Result<Tensor> {
         self.call(pixels, None, |plan, arena| {
             let view = arena.view(plan, self.program.fused.logits);
@@ -148,10 +149,10 @@ impl Cpu {
     }
 
     /// The class of each pixel, u8 `[N, H, W]`: that of the greatest [`output`](Self::output), to rounding, which is
-    /// never made as a whole. The first of equals wins; NaN never does.
+    /// never made as a whole. The first of equals wins.
     ///
     /// # Errors
-    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes.
+    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes; [`Error::NotANumber`] where a logit is none.
     pub fn label_map(&self, pixels: &Tensor) -> Result<Tensor> {
         self.labels(pixels, None)
     }
@@ -170,6 +171,9 @@ impl Cpu {
         self.graph.check_label_map("take the logits")?;
         self.call(pixels, times, |plan, arena| {
             let (planes, classes, size) = self.planes(plan, arena);
+            if planes.par_chunks(1 << 14).any(|values| values.iter().any(|value| value.is_nan())) {
+                return Err(Error::NotANumber);
+            }
             let Size { height, width } = plan.output;
             if planes.iter().any(|logit| logit.is_nan()) {
                 return Err(Error::NotANumber);
@@ -205,11 +209,14 @@ impl Cpu {
         if batch == 0 || channels != self.program.fused.maps[0].channels {
             return Err(Error::Input { shape: pixels.dims().to_vec() });
         }
+        if pixels.dtype() != DType::F32 {
+            return Err(Error::Dtype { expected: DType::F32, actual: pixels.dtype() });
+        }
         let plan = self.plan([batch, height, width])?;
         let pixels = pixels.contiguous()?;
         let (storage, layout) = pixels.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else {
-            return Err(candle_core::Error::Msg("the fused CPU executor takes tensors on the CPU".into()).into());
+            return Err(Error::Device { expected: DeviceLocation::Cpu, actual: pixels.device().location() });
         };
         let pixels = &storage.as_slice::<f32>()?[layout.start_offset()..][..batch * channels * height * width];
         // From inside the pool a parallel loop costs a wake-up less.
