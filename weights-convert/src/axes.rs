@@ -1,10 +1,10 @@
-//! How the axes of a tensor stand in a file, and how they come to stand in ours.
+//! The order of a tensor's axes in a file, and the way to ours.
 
-/// The order of a tensor's axes in the file, named by its letters: H and W of the kernel, I and O for the channels
-/// in and out, C and M for a depthwise kernel's channels and their multiplier (always 1 here).
+/// The order of a kernel's axes in a file. H and W are the kernel's height and width, I and O the input and output
+/// channels, C and M a depthwise kernel's channels and their multiplier, which is always 1 here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AxisOrder {
-    /// As ours: vectors, and kernels as O I H W.
+    /// Our own order: kernels are O I H W. Vectors have this order too.
     Same,
     /// TensorFlow's dense kernels: H W I O.
     Hwio,
@@ -28,7 +28,7 @@ impl AxisOrder {
         }
     }
 
-    /// The shape in the file of a tensor that has `shape` with us.
+    /// The shape that a tensor of our `shape` has in the file.
     pub fn source_shape(self, shape: &[usize]) -> Vec<usize> {
         let mut source = shape.to_vec();
         if self != Self::Same && shape.len() == 4 {

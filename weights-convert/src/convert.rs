@@ -22,7 +22,7 @@ const MAX_PARAMETERS: usize = 1 << 30;
 /// Converts the file at `source` into a model directory `out`: [`Checkpoint::open`], then [`convert_checkpoint`].
 ///
 /// # Errors
-/// Those of both.
+/// As [`Checkpoint::open`] and [`convert_checkpoint`].
 pub fn convert(source: &Path, out: &Path, options: &Options, force: bool) -> Result<Report> {
     convert_checkpoint(&Checkpoint::open(source)?, out, options, force)
 }
@@ -137,7 +137,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 /// The type that a parameter is stored as. See [`WeightType::F16`].
 fn stored_as(param: &Param, dtype: WeightType) -> Dtype {
-    /// Products in a sum from which on their rounding averages out.
+    /// From this many products in a sum on, their rounding errors average out.
     const MANY: usize = 32;
     let products: usize = param.shape.iter().skip(1).product();
     match dtype {

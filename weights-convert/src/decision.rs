@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// Something that was decided about a file, and why: so that nobody has to guess what was guessed.
+/// Something that was decided about a file, and why. The report and the model card list all decisions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decision {
     /// What was decided, e.g. `output stride`.

@@ -40,7 +40,7 @@ pub enum Error {
     CheckpointState { path: PathBuf, what: String },
 
     // ---- the kind of file ----
-    /// Zero bytes.
+    /// The file has zero bytes.
     #[error("{}: the file is empty; was its download cut short? fetch it again", path.display())]
     Empty { path: PathBuf },
 
@@ -56,7 +56,7 @@ pub enum Error {
     #[error("{}: {kind}: {way_out}", path.display())]
     Foreign { path: PathBuf, kind: &'static str, way_out: &'static str },
 
-    /// Nothing this crate recognises.
+    /// The content is of no format that this crate recognises.
     #[error(
         "{}: not a format this program knows; it reads TensorFlow V2 checkpoints, \
          frozen TensorFlow graphs (.pb), TFLite models, safetensors and PyTorch checkpoints",
@@ -129,15 +129,15 @@ pub enum Error {
     #[error("{}: {what}; fetch the folder again", path.display())]
     BadIndex { path: PathBuf, what: String },
 
-    /// A file beside the weights contradicts them, or asks for what is not supported.
+    /// A file that transformers keeps beside the weights contradicts them, or asks for what is not supported.
     #[error("{}: {what}", path.display())]
-    Beside { path: PathBuf, what: String },
+    TransformersConfig { path: PathBuf, what: String },
 
     /// One of a checkpoint's data files is not there.
     #[error("{}: this data file of the checkpoint is missing; put it beside its index", path.display())]
     MissingShard { path: PathBuf },
 
-    /// A data file lies alone.
+    /// A data file lies without its index.
     #[error("{}: the checkpoint's index is missing; put it beside its data files", path.display())]
     MissingIndex { path: PathBuf },
 
@@ -181,11 +181,11 @@ pub enum Error {
     )]
     OutOfFile { path: PathBuf, tensor: String, offset: i64, size: i64, file_size: u64 },
 
-    /// A tensor that a small file blows up beyond the limit.
+    /// A tensor would take more memory than the limit, although its file is small.
     #[error("{}: tensor `{tensor}` would unfold to {size} bytes, the limit is {limit}", path.display())]
     TensorTooLarge { path: PathBuf, tensor: String, size: u64, limit: u64 },
 
-    /// The memory for a tensor or file could not be had.
+    /// The memory for a tensor or a file could not be allocated.
     #[error("{}: no memory for {size} bytes", path.display())]
     OutOfMemory { path: PathBuf, size: u64 },
 
@@ -212,16 +212,16 @@ pub enum Error {
     #[error("{}: two convolutions use `{tensor}` with different strides or dilations", path.display())]
     GeometryConflict { path: PathBuf, tensor: String },
 
-    /// Numbers, strings or floats were asked of a tensor that holds something else.
+    /// The tensor's elements are not of the kind that was asked for.
     #[error("the tensor holds {found}, not {wanted}")]
     WrongDType { found: DType, wanted: &'static str },
 
     // ---- the network ----
-    /// No family knows these names.
+    /// No family has tensors of these names.
     #[error("{}: not a network this program can convert: {reason}", path.display())]
     Unrecognised { path: PathBuf, reason: String },
 
-    /// A layer that the names promise is not there.
+    /// A layer is missing although the names of others imply it.
     #[error("{}: tensor `{tensor}` is missing, so the network cannot be told", path.display())]
     MissingLayer { path: PathBuf, tensor: String },
 
@@ -237,7 +237,7 @@ pub enum Error {
     #[error("{}: tensor `{tensor}` is {what}; only floating-point weights are converted", path.display())]
     NotFloat { path: PathBuf, tensor: String, what: String },
 
-    /// The file's graph strides or dilates a convolution in another way than the network does.
+    /// A convolution has another stride or dilation in the file's graph than in the network.
     #[error(
         "{}: the convolution of `{tensor}` has (stride, rate) {found:?} in the file's graph but {wanted:?} in the network; \
          say what it is with --output-stride, --atrous-rates or --multi-grid",
@@ -250,7 +250,7 @@ pub enum Error {
     #[error("{flag}: {reason}")]
     Flag { flag: &'static str, reason: String },
 
-    /// What was said and what the file holds make no model that could be loaded.
+    /// The options and the file together make a model that would not load.
     #[error("{}: the model would not load: {reason}", path.display())]
     Unloadable { path: PathBuf, reason: String },
 
@@ -266,7 +266,7 @@ pub enum Error {
     #[error("{}: its `{output}` have shape {found:?}, the model computes {wanted:?}", path.display())]
     ReferenceShape { path: PathBuf, output: &'static str, found: Vec<usize>, wanted: Vec<usize> },
 
-    /// The model itself.
+    /// `candle-deeplab` could not load, run or write the model.
     #[error(transparent)]
     Model(#[from] candle_deeplab::Error),
 }

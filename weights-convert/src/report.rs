@@ -118,7 +118,7 @@ impl Report {
         }
     }
 
-    /// The table's rows: what it is, how many, and names, of which the text shows so many.
+    /// The table's rows: a label, the number of names, and the first of the names.
     fn rows(&self) -> Vec<(String, usize, Vec<String>)> {
         const SOME: usize = 2;
         const MOST: usize = 16;

@@ -1,4 +1,4 @@
-//! Is it the same network? A model's logits against somebody else's.
+//! Compares a model with the network that it was converted from.
 
 use std::fmt;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub struct Comparison {
     pub mask_agreement: f64,
     /// The largest allowed `max_abs_diff_over_std`.
     pub tolerance: f64,
-    /// Whether it is within the tolerance.
+    /// Whether `max_abs_diff_over_std` is within the tolerance.
     pub passed: bool,
 }
 
@@ -35,9 +35,11 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// Runs the model in `dir` on the CPU on the `input` `[N, 3, H, W]` (already preprocessed) of a safetensors file and
-/// compares with its `logits` `[N, classes, h, w]`, which are at the head's resolution or at the input's. A backbone without
-/// a head has `features` `[N, C, h, w]` instead.
+/// Compares the logits of the model in `dir`, run on the CPU, with those of the original network.
+///
+/// `reference` is a safetensors file with an `input` `[N, 3, H, W]`, already preprocessed, and the original's `logits`
+/// `[N, classes, h, w]`, at the head's resolution or at the input's. For a backbone without a head it has `features`
+/// `[N, C, h, w]` instead. `tolerance` is the largest difference that passes, in standard deviations of the reference.
 ///
 /// # Errors
 /// Where the model or the reference cannot be read, or their shapes do not fit each other.
@@ -73,7 +75,7 @@ fn tensor(file: &Checkpoint, name: &str) -> Result<Tensor> {
 fn compare(logits: &Tensor, wanted: &Tensor, tolerance: f64) -> candle_core::Result<Comparison> {
     let values = |t: &Tensor| t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
     let (ours, theirs) = (values(logits)?, values(wanted)?);
-    // Not a number is as far off as can be, wherever it stands.
+    // NaN counts as an infinite difference, on either side.
     let distance = |(a, b): (&f64, &f64)| if (a - b).is_nan() { f64::INFINITY } else { (a - b).abs() };
     let max_abs_diff = ours.iter().zip(&theirs).map(distance).fold(0.0, f64::max);
     let mean = theirs.iter().sum::<f64>() / theirs.len() as f64;

@@ -1,4 +1,4 @@
-//! Backbones as their layers in a file tell them.
+//! Backbones, inferred from the layers in a file.
 
 use candle_deeplab::config::{
     EntryBlock, InvertedResidual, MobileNetV2, MobileNetV3, ResNet, SqueezedResidual, Stem, Unit, Xception,
@@ -7,7 +7,7 @@ use candle_deeplab::config::{
 use super::layers::{Layers, MAX_LAYERS};
 use crate::error::{Error, Result};
 
-/// An Xception with the layers in the file and the rest of its family's `like`.
+/// An Xception whose layers are those in the file. Everything else is taken from `like`, which is the family's.
 pub(super) fn xception(layers: &Layers, like: Xception) -> Result<Xception> {
     let entry_width = |i: usize| format!("backbone.entry_flow.block{i}.sepconv3.pointwise");
     // Some families number the blocks of all flows in one list: the entry flow's are those that begin it with shortcuts,
@@ -37,7 +37,7 @@ pub(super) fn xception(layers: &Layers, like: Xception) -> Result<Xception> {
     })
 }
 
-/// A MobileNetV2 with the layers in the file and the rest of its family's `like`.
+/// A MobileNetV2 whose layers are those in the file. Everything else is taken from `like`, which is the family's.
 pub(super) fn mobilenet_v2(layers: &Layers, like: MobileNetV2) -> Result<MobileNetV2> {
     let block = |(i, stride)| {
         let expand = format!("backbone.block{}.expand", i + 1);
@@ -49,8 +49,8 @@ pub(super) fn mobilenet_v2(layers: &Layers, like: MobileNetV2) -> Result<MobileN
     Ok(MobileNetV2 { stem: layers.width("backbone.stem")?, blocks, head, ..like })
 }
 
-/// A MobileNetV3 with the widths and kernels in the file, and the blocks and the rest of its family's `like`: what is
-/// missing of those is missed, not taken for a smaller network.
+/// A MobileNetV3 whose widths and kernels are those in the file. Its blocks are those of `like`, which is the family's:
+/// where one is missing in the file, that is an error, and not a smaller network.
 pub(super) fn mobilenet_v3(layers: &Layers, like: MobileNetV3) -> Result<MobileNetV3> {
     let block = |(i, like): (usize, &SqueezedResidual)| {
         let layer = |part: &str| format!("backbone.block{}.{part}", i + 1);
@@ -67,7 +67,8 @@ pub(super) fn mobilenet_v3(layers: &Layers, like: MobileNetV3) -> Result<MobileN
     Ok(MobileNetV3 { stem: layers.width("backbone.stem")?, blocks, head: layers.width("backbone.head")?, ..like })
 }
 
-/// A ResNet with the layers in the file and the rest of its family's `like`, whose units it has unless they are bottlenecks.
+/// A ResNet whose layers are those in the file. Everything else is taken from `like`, which is the family's, and so are
+/// its units, unless the file has bottlenecks.
 pub(super) fn resnet(layers: &Layers, like: ResNet) -> Result<ResNet> {
     let bottleneck = layers.has("backbone.block1.unit1.conv3");
     let (unit, last) = if bottleneck { (Unit::Bottleneck, 3) } else { (like.unit, 2) };

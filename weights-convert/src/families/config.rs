@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::read::{Checkpoint, InputScale};
 use crate::version::CONVERTER;
 
-/// What surrounds a network of a family.
+/// The whole `config.json` of a network.
 pub(super) fn config(
     checkpoint: &Checkpoint,
     family: &str,
@@ -34,13 +34,13 @@ pub(super) fn config(
     Ok(config)
 }
 
-/// What the classes are called: as told, or the data set whose number of classes this is.
+/// The names of the classes: as the user or the folder says, or those of the data set with this number of classes.
 fn labels(classes: usize, known: Known, decisions: &mut Vec<Decision>) -> Result<Labels> {
-    let Known { options, beside, .. } = known;
+    let Known { options, folder, .. } = known;
     if classes == 0 && options.labels.is_none() {
         return Ok(Labels::numbered(0));
     }
-    let named = beside.filter(|_| options.labels.is_none()).map(|beside| beside.labels(classes)).transpose()?.flatten();
+    let named = folder.filter(|_| options.labels.is_none()).map(|folder| folder.labels(classes)).transpose()?.flatten();
     let (labels, because) = match (&options.labels, named) {
         (None, Some(labels)) => (labels, "id2label in config.json".to_owned()),
         (Some(told), _) => {
@@ -79,8 +79,8 @@ fn preprocessing(
     known: Known,
     decisions: &mut Vec<Decision>,
 ) -> Result<Preprocessing> {
-    let Known { options, beside, .. } = known;
-    if let Some((told, because)) = beside.map(|beside| beside.preprocessing(options.input_size)).transpose()?.flatten()
+    let Known { options, folder, .. } = known;
+    if let Some((told, because)) = folder.map(|folder| folder.preprocessing(options.input_size)).transpose()?.flatten()
     {
         decisions.push(Decision {
             what: "pixels",
@@ -108,7 +108,7 @@ fn preprocessing(
     };
     let fixed = checkpoint.geometry().input_size;
     let size = |default| options.input_size.unwrap_or(default);
-    let told = beside.and_then(TransformersConfig::image_size);
+    let told = folder.and_then(TransformersConfig::image_size);
     let (rule, filter, because) = match (fixed, labels.dataset.as_str()) {
         (Some(input), _) => {
             let (height, width) = size(input);

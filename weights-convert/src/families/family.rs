@@ -8,29 +8,29 @@ use super::names::{Naming, Rule};
 use crate::error::Result;
 use crate::read::Checkpoint;
 
-/// A code base whose files we know.
+/// A code base whose files are recognised.
 pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) naming: Naming,
     /// Whether a file is of this family; an error where it is, but cannot be used.
     pub(super) find: fn(&Checkpoint) -> Result<Option<Match>>,
     pub(super) rules: &'static [&'static [Rule]],
-    /// What a tensor is that its files may hold and the network has no use for, such as an ImageNet classifier.
+    /// The kind of a tensor that its files may hold although the network has no use for it, such as an ImageNet classifier.
     pub(super) spare: fn(&str) -> Option<&'static str>,
     pub(super) conventions: Conventions,
-    /// The backbone and what goes with it.
+    /// Infers the backbone from the layers in a file.
     pub(super) infer: fn(&Layers) -> Result<Inferred>,
 }
 
-/// A file's family, found.
+/// How a file was recognised as one of a family.
 pub(super) struct Match {
-    /// The backbone's own scope.
+    /// The backbone's scope in the file.
     pub(super) backbone: &'static str,
     /// The rule that fired.
     pub(super) because: String,
 }
 
-/// What a family makes of a file's backbone.
+/// The backbone that a family's code builds from the layers in a file, and what goes with it.
 pub(super) struct Inferred {
     pub(super) backbone: Backbone,
     /// The tap for the decoder.

@@ -20,7 +20,7 @@ pub struct Source {
     pub param: Param,
     /// The tensor's name in the file.
     pub name: String,
-    /// How its axes stand there.
+    /// The order of its axes there.
     pub axes: AxisOrder,
 }
 
@@ -38,15 +38,15 @@ pub(super) struct Layers<'a> {
     pub(super) backbone: &'static str,
     rules: &'static [&'static [Rule]],
     naming: Naming,
-    /// The kernel of each layer, where a file does not call it after its variable (TFLite).
+    /// The name of each layer's kernel by the layer's scope, where a file may not name it after its variable (TFLite).
     kernels: BTreeMap<String, String>,
 }
 
-/// What a kernel tells of its layer.
+/// The sizes that a kernel's shape tells.
 pub(super) struct KernelShape {
-    /// Channels of the layer's result.
+    /// The layer's output channels.
     pub(super) width: usize,
-    /// Its height.
+    /// The kernel's height.
     pub(super) size: usize,
 }
 
@@ -87,8 +87,8 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// Whether anything of a layer is in the file: a kernel that is missing beside its norm must be missed, not taken for
-    /// a smaller network.
+    /// Whether the kernel or the norm of a layer is in the file. A norm alone counts, so that its missing kernel is an error
+    /// and the network is not taken for a smaller one.
     pub(super) fn has(&self, path: &str) -> bool {
         let Some((_, norm)) = self.names(path) else { return false };
         let normed = match self.naming {
@@ -116,7 +116,7 @@ impl<'a> Layers<'a> {
         Ok(count)
     }
 
-    /// What the kernel of a dense layer tells.
+    /// The shape of a dense layer's kernel. PyTorch's depthwise kernels have the same axes.
     pub(super) fn kernel(&self, path: &str) -> Result<KernelShape> {
         let file = || self.checkpoint.path().to_owned();
         let name = self.names(path).map(|(conv, _)| conv).unwrap_or_else(|| path.to_owned());
@@ -138,7 +138,7 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// The channels that a dense layer results in.
+    /// The output channels of a dense layer.
     pub(super) fn width(&self, path: &str) -> Result<usize> {
         self.kernel(path).map(|kernel| kernel.width)
     }

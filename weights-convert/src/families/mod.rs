@@ -1,6 +1,7 @@
-//! Whose weights these are: from the names and shapes in a file to a recipe and a source for each of our parameters.
+//! From the names and shapes in a file to a recipe, with the source of each of our parameters.
 //!
-//! A family is a table of names and a few conventions that its files do not tell; everything else is the same for all.
+//! A family is a code base whose files are recognised by their names. It has a table of names, and a few conventions that
+//! its files do not tell; everything else is the same for all families.
 
 mod backbones;
 mod config;

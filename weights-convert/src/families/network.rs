@@ -18,8 +18,8 @@ pub(super) struct Known<'a> {
     pub(super) conventions: &'a Conventions,
     /// The user's flags, which overrule the rest.
     pub(super) options: &'a Options,
-    /// What a folder as on the Hub says.
-    pub(super) beside: Option<&'a TransformersConfig>,
+    /// What transformers' files in the folder say.
+    pub(super) folder: Option<&'a TransformersConfig>,
 }
 
 pub(super) fn network(
@@ -197,15 +197,15 @@ fn graph_output_stride(last: &[Option<usize>]) -> Option<usize> {
 }
 
 fn output_stride(last: &[Option<usize>], known: Known, decisions: &mut Vec<Decision>) -> usize {
-    let Known { conventions, options, beside } = known;
+    let Known { conventions, options, folder } = known;
     let (value, because) = match (options.output_stride, graph_output_stride(last)) {
         (Some(told), Some(graph)) if told != graph => {
             (told, format!("--output-stride; the file's graph was built at {graph}"))
         }
         (Some(told), _) => (told, "--output-stride".into()),
         (None, Some(stride)) => (stride, "rates of the last block in the file's graph".into()),
-        (None, None) => match beside {
-            Some(beside) => (beside.output_stride(), "config.json".into()),
+        (None, None) => match folder {
+            Some(folder) => (folder.output_stride(), "config.json".into()),
             None => {
                 (conventions.output_stride, "not in the file: the family's default; --output-stride changes it".into())
             }

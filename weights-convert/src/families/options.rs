@@ -1,11 +1,11 @@
 //! What a conversion is told beyond the file.
 
-/// What a file does not tell, from whoever knows: each overrides what would be inferred.
+/// What the user knows and a file does not tell. Each option overrides what would be inferred.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The family, by its name in a report, where the names in the file would be taken for another's.
+    /// The name of the family, as reports give it, where the names in the file would be taken for another family's.
     pub family: Option<String>,
-    /// Input size over feature size the network was trained for: 8, 16 or 32.
+    /// The output stride (input size over feature size) that the network was trained for: 8, 16 or 32.
     pub output_stride: Option<usize>,
     /// Dilations of the ASPP's atrous branches at that output stride.
     pub atrous_rates: Option<Vec<usize>>,
@@ -17,7 +17,7 @@ pub struct Options {
     pub labels: Option<String>,
     /// Height and width of the network's input.
     pub input_size: Option<(usize, usize)>,
-    /// Leave out variables that no rule knows, which are an error otherwise. A missing one always is.
+    /// Leave out variables that no rule knows, instead of failing. A missing variable is always an error.
     pub ignore_unexpected: bool,
     /// Keep the auxiliary head that some networks were trained with. [`AUXILIARY`](candle_deeplab::arch::AUXILIARY) is
     /// the tap of its logits then; the answer stays the same.
@@ -34,9 +34,9 @@ pub enum WeightType {
     /// 32 bits: the values as they were.
     #[default]
     F32,
-    /// 16 bits, 11 of them precise, up to 65504: about half the size. Values are rounded to the nearest. Kernels with
-    /// fewer than 32 products in a sum (depthwise ones, most stems), biases and norms stay in f32: there, rounding does
-    /// not average out, and they are few.
+    /// 16 bits, with 11 bits of precision and a largest value of 65504: about half the size. Values are rounded to the
+    /// nearest. Kernels with fewer than 32 products in a sum (depthwise ones, most stems), biases and norms stay in f32:
+    /// there, rounding does not average out, and they are few.
     F16,
 }
 

@@ -42,7 +42,7 @@ static FAMILIES: [&Family; 21] = [
     &timm::RESNET,
 ];
 
-/// A file understood: the model's recipe and where each of its parameters comes from.
+/// What a file was recognised as: the model's recipe, and where each of its parameters comes from.
 #[derive(Debug, Clone)]
 pub struct Recipe {
     /// What `config.json` will hold.
@@ -66,11 +66,11 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
     let mut decisions = vec![Decision { what: "family", value: family.name.into(), because: found.because }];
     decisions.extend_from_slice(checkpoint.decisions());
     let Inferred { mut backbone, low_level, input } = (family.infer)(&layers)?;
-    let beside = if family.name == transformers::FAMILY.name { transformers_config::read(checkpoint)? } else { None };
-    if let Some(beside) = &beside {
-        beside.backbone(checkpoint, &mut backbone, &mut decisions)?;
+    let folder = if family.name == transformers::FAMILY.name { transformers_config::read(checkpoint)? } else { None };
+    if let Some(folder) = &folder {
+        folder.backbone(checkpoint, &mut backbone, &mut decisions)?;
     }
-    let known = network::Known { conventions: &family.conventions, options, beside: beside.as_ref() };
+    let known = network::Known { conventions: &family.conventions, options, folder: folder.as_ref() };
     let network = network::network(&layers, backbone, low_level, known, &mut decisions)?;
     let unloadable = |error: candle_deeplab::Error| Error::Unloadable {
         path: checkpoint.path().to_owned(),
@@ -86,7 +86,7 @@ pub fn recognise(checkpoint: &Checkpoint, options: &Options) -> Result<Recipe> {
     check_tensors(checkpoint, &sources, if options.ignore_unexpected { &[] } else { &unused.unexpected })?;
     let told = options.output_stride.is_some() || options.atrous_rates.is_some() || options.multi_grid.is_some();
     match check_geometry(checkpoint, &config.network, &sources) {
-        // Whoever says so may run the weights in another way than the file's graph does, but not without a word.
+        // A user may choose another geometry than the file's graph has, and the report says so.
         Err(Error::WrongGeometry { tensor, found, wanted, .. }) if told => decisions.push(Decision {
             what: "geometry",
             value: "not the file's".into(),
@@ -117,7 +117,7 @@ fn find(checkpoint: &Checkpoint, name: Option<&str>) -> Result<(&'static Family,
     Err(Error::Unrecognised { path: checkpoint.path().to_owned(), reason })
 }
 
-/// What to know of a network that was made for integers.
+/// The decision about a network that was quantised.
 fn quantised(checkpoint: &Checkpoint, sources: &[Source]) -> Option<Decision> {
     let is = |source: &&Source| checkpoint.info(&source.name).is_some_and(|info| info.quantized);
     let count = sources.iter().filter(is).count();

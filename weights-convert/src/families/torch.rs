@@ -38,8 +38,7 @@ pub(super) fn find(checkpoint: &Checkpoint, markers: &[&str], backbone: &'static
     Ok(has_all.then(|| Match { backbone, because: format!("it has `{marker}`") }))
 }
 
-/// torchvision's ResNet, but for what the file tells; its rule for dilation is that of most. Basic units are in no code
-/// base that takes it over as it is.
+/// torchvision's ResNet, without what the file tells. Most code bases dilate as it does.
 pub(super) const LIKE_RESNET: ResNet = ResNet {
     stem: Stem::Single { width: 0 },
     unit: Unit::Basic { dilate_second: true },
@@ -52,7 +51,7 @@ pub(super) const LIKE_RESNET: ResNet = ResNet {
     batch_norm_eps: 1e-5,
 };
 
-/// torchvision's MobileNetV2, but for what the file tells, dilated from the block that would have strided.
+/// torchvision's MobileNetV2, without what the file tells. It dilates from the block on that would have strided.
 pub(super) const LIKE_MOBILENET_V2: MobileNetV2 = MobileNetV2 {
     stem: 0,
     blocks: Vec::new(),

@@ -1,5 +1,5 @@
-//! What a folder as on the Hugging Face Hub says beside its weights: transformers' `config.json` and
-//! `preprocessor_config.json` of a MobileNetV2. What they say is checked against the tensors.
+//! The files that transformers keeps beside a MobileNetV2's weights: `config.json` and `preprocessor_config.json`. What
+//! they say is checked against the tensors.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,15 @@ use serde::de::DeserializeOwned;
 
 use crate::decision::Decision;
 use crate::error::{Error, Result};
-use crate::read::{Checkpoint, read_small};
+use crate::read::{Checkpoint, HUB_CONFIG_FILE, read_small};
 
-const CONFIG: &str = "config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
 /// Both are a few kilobytes.
 const MAX_BYTES: u64 = 1 << 20;
 /// The only one of transformers' networks that is a DeepLab.
 const MODEL_TYPE: &str = "mobilenet_v2";
 
-/// What a folder says.
+/// What both files of a folder say.
 #[derive(Debug)]
 pub(super) struct TransformersConfig {
     path: PathBuf,
@@ -127,19 +126,19 @@ impl Channels {
 /// What the folder of a checkpoint says; `None` where none was given, or it has no `config.json`.
 pub(super) fn read(checkpoint: &Checkpoint) -> Result<Option<TransformersConfig>> {
     let Some(folder) = checkpoint.folder() else { return Ok(None) };
-    let path = folder.join(CONFIG);
+    let path = folder.join(HUB_CONFIG_FILE);
     let Some(config) = parse::<Config>(&path)? else { return Ok(None) };
     let pixels = parse(&folder.join(PREPROCESSOR))?;
-    let beside = TransformersConfig { path, config, pixels };
-    beside.check()?;
-    Ok(Some(beside))
+    let read = TransformersConfig { path, config, pixels };
+    read.check()?;
+    Ok(Some(read))
 }
 
 fn parse<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     if !path.exists() {
         return Ok(None);
     }
-    let bad = |what: String| Error::Beside { path: path.to_owned(), what };
+    let bad = |what: String| Error::TransformersConfig { path: path.to_owned(), what };
     let text = read_small(path, MAX_BYTES)?;
     // serde takes a list for an object whose fields have defaults.
     if !text.trim_ascii_start().starts_with(b"{") {
@@ -150,10 +149,10 @@ fn parse<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 impl TransformersConfig {
     fn bad<T>(&self, what: String) -> Result<T> {
-        Err(Error::Beside { path: self.path.clone(), what })
+        Err(Error::TransformersConfig { path: self.path.clone(), what })
     }
 
-    /// What would be another network than the one we have.
+    /// Refuses what would make another network than ours.
     fn check(&self) -> Result<()> {
         let Config { model_type, num_channels, hidden_act, output_stride, layer_norm_eps: eps, .. } = &self.config;
         if model_type != MODEL_TYPE {
@@ -280,7 +279,7 @@ impl TransformersConfig {
     pub(super) fn preprocessing(&self, told: Option<(usize, usize)>) -> Result<Option<(Preprocessing, String)>> {
         let Some(pixels) = &self.pixels else { return Ok(None) };
         let path = self.path.with_file_name(PREPROCESSOR);
-        let bad = |what: &str| Err(Error::Beside { path: path.clone(), what: what.into() });
+        let bad = |what: &str| Err(Error::TransformersConfig { path: path.clone(), what: what.into() });
         let or = |flag: Option<bool>| flag.unwrap_or(true);
         let stretch = |height, width| SizeRule::Stretch { height, width };
         let crop = pixels.crop_size.unwrap_or(Sides::Both(224)).exact();

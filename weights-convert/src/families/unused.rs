@@ -14,7 +14,7 @@ pub struct Unused {
 }
 
 impl Unused {
-    /// Sorts the variables of which `used` does not know; `spare` tells those of the family.
+    /// Sorts the variables that are not `used`; `spare` knows those of the family.
     pub(super) fn of(
         checkpoint: &Checkpoint,
         used: impl Fn(&str) -> bool,
@@ -72,7 +72,7 @@ const TRAINING: &str = "training state";
 /// updated.
 const NAMES: [&str; 5] = ["global_step", "beta1_power", "beta2_power", "n_averaged", "steps"];
 
-/// What TensorFlow calls a variable's companions.
+/// The names of the slots that TensorFlow keeps for a variable.
 const SLOTS: [(&str, &str); 9] = [
     ("Momentum", "optimizer slots"),
     ("Adam", "optimizer slots"),

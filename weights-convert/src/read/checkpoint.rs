@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::file::PlainFile;
-use super::locate::{self, Located};
+use super::locate::{self, HUB_CONFIG_FILE, Located};
 use super::reader::Opened;
 use super::tensor::{Geometry, RawTensor, TensorInfo};
 use super::{safetensors, shards, tf_bundle, tf_graphdef, tflite, torch_legacy, torch_zip};
@@ -16,8 +16,8 @@ use crate::format::Format;
 pub struct Checkpoint {
     path: PathBuf,
     folder: Option<PathBuf>,
-    /// The files of several that belong together, beside `path`.
-    parts: Vec<PathBuf>,
+    /// The files that the index at `path` names.
+    shards: Vec<PathBuf>,
     format: Format,
     opened: Opened,
 }
@@ -35,7 +35,7 @@ fn open_file(file: PlainFile, format: Format, state: Option<&str>) -> Result<Ope
 }
 
 impl Checkpoint {
-    /// Opens a file of weights. What it is, its content tells, not its name.
+    /// Opens a file of weights. The content tells the format; the name does not.
     ///
     /// `path` is a TFLite, safetensors, PyTorch or frozen graph file; or a TensorFlow checkpoint by its prefix
     /// (`model.ckpt-30000`), its `.index` or one of its data files; or the index of several files (`….index.json`); or
@@ -50,8 +50,8 @@ impl Checkpoint {
         Self::open_state(path, None)
     }
 
-    /// Opens a file of weights as [`open`](Self::open) does; what `config.json` and `preprocessor_config.json` in `folder`
-    /// say is said of it, whatever other weights are in there.
+    /// Opens a file of weights as [`open`](Self::open) does. Its network is described by `config.json` and
+    /// `preprocessor_config.json` in `folder`, whatever other weights are in there.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -66,7 +66,7 @@ impl Checkpoint {
     /// As [`open`](Self::open), and [`Error::NoSuchState`].
     pub fn open_state(path: &Path, state: Option<&str>) -> Result<Self> {
         let folder = path.is_dir().then(|| path.to_owned());
-        let (path, format, opened, parts) = match locate::locate(path)? {
+        let (path, format, opened, shards) = match locate::locate(path)? {
             Located::Checkpoint(prefix) => {
                 let opened = tf_bundle::open(&prefix)?;
                 (prefix, Format::TfCheckpoint, opened, Vec::new())
@@ -82,15 +82,15 @@ impl Checkpoint {
                     }
                     _ => Err(Error::UnknownFormat { path: path.to_owned() }),
                 };
-                let (format, opened, parts) = shards::open(&index, part)?;
-                (index.path().to_owned(), format, opened, parts)
+                let (format, opened, shards) = shards::open(&index, part)?;
+                (index.path().to_owned(), format, opened, shards)
             }
         };
-        let chosen = matches!(format, Format::TorchZip | Format::TorchLegacy) && parts.is_empty();
+        let chosen = matches!(format, Format::TorchZip | Format::TorchLegacy) && shards.is_empty();
         if let Some(state) = state.filter(|_| !chosen) {
             return Err(Error::NoSuchState { path, state: state.to_owned(), states: Vec::new() });
         }
-        Ok(Self { path, folder, parts, format, opened })
+        Ok(Self { path, folder, shards, format, opened })
     }
 
     /// The file that was opened; of a TensorFlow checkpoint, its prefix.
@@ -98,18 +98,18 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The folder that was given: the path was that of one, or it was given beside the path.
+    /// The folder that was opened, or that was given beside the file.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
     /// The files that are read, and `config.json` of the folder that was given: none may be written over.
     pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let config = self.folder().map(|folder| folder.join(candle_deeplab::CONFIG_FILE));
-        std::iter::once(self.path.clone()).chain(self.parts.iter().cloned()).chain(config)
+        let config = self.folder().map(|folder| folder.join(HUB_CONFIG_FILE));
+        std::iter::once(self.path.clone()).chain(self.shards.iter().cloned()).chain(config)
     }
 
-    /// The format that the content told.
+    /// The format, as the content tells it.
     pub fn format(&self) -> Format {
         self.format
     }
@@ -153,7 +153,7 @@ impl Checkpoint {
         &self.opened.decisions
     }
 
-    /// What the file tells beyond its tensors.
+    /// What the file's graph tells beyond its tensors; empty for files that hold tensors only.
     pub fn geometry(&self) -> &Geometry {
         &self.opened.geometry
     }

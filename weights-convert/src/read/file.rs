@@ -33,7 +33,7 @@ pub(crate) struct PlainFile {
 impl PlainFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let io = |action| move |source| Error::Io { path: path.to_owned(), action, source };
-        // Before `File::open`, which would wait at a pipe for its other end.
+        // First, since `File::open` would block on a pipe until somebody writes to it.
         let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
             ErrorKind::NotFound => Error::NotFound { path: path.to_owned() },
             _ => io("look at it")(source),
@@ -84,8 +84,7 @@ impl PlainFile {
         if offset.checked_add(len as u64).is_none_or(|end| end > self.len) {
             return Err(Error::Truncated { path: self.path.clone(), offset, wanted: len as u64 });
         }
-        let mut data = Vec::new();
-        data.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { path: self.path.clone(), size: len as u64 })?;
+        let mut data = buffer(&self.path, len)?;
         data.resize(len, 0);
         self.part(offset, len as u64)
             .read_exact(&mut data)
@@ -98,18 +97,26 @@ impl PlainFile {
         BufReader::with_capacity(BUFFER, self.part(offset, len))
     }
 
-    /// The same without a buffer.
+    /// A reader of `len` bytes from `offset` on, without a buffer.
     pub(crate) fn part(&self, offset: u64, len: u64) -> Section<'_> {
         Section { file: self, at: offset, left: len }
     }
 
-    /// The error of this crate for one that a [`Section`] gave.
+    /// Turns an error of a [`Section`] into one of this crate.
     pub(crate) fn failed(&self, offset: u64, wanted: u64, source: IoError) -> Error {
         match source.kind() {
             ErrorKind::UnexpectedEof => Error::Truncated { path: self.path.clone(), offset, wanted },
             _ => Error::Io { path: self.path.clone(), action: "read it", source },
         }
     }
+}
+
+/// An empty buffer with room for `size` bytes of a file.
+pub(crate) fn buffer(path: &Path, size: usize) -> Result<Vec<u8>> {
+    let mut data = Vec::new();
+    let no_memory = |_| Error::OutOfMemory { path: path.to_owned(), size: size as u64 };
+    data.try_reserve_exact(size).map_err(no_memory)?;
+    Ok(data)
 }
 
 /// A part of a file as a stream. It ends where the part ends; a file that ends earlier is an error.
@@ -126,7 +133,7 @@ impl Read for Section<'_> {
         let Some(buf) = buf.get_mut(..wanted).filter(|b| !b.is_empty()) else {
             return Ok(0);
         };
-        // A panic of another reader leaves nothing behind but a position, and that is set anew.
+        // A reader that panicked left an unknown position behind, and the position is set anew.
         let mut file = self.file.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(self.at))?;
         let n = file.read(buf)?;

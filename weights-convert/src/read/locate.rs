@@ -1,4 +1,4 @@
-//! From the path that was given to the file that is meant, and what kind of file it is.
+//! Finds the file that a path means, and its format.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -8,18 +8,20 @@ use super::{safetensors, shards, tf_graphdef, tf_table, tflite, torch_zip};
 use crate::format::Format;
 use crate::{Error, Result};
 
-/// Enough to tell every format; tar has its mark at 257.
+/// Enough to tell every format; the magic of tar is at byte 257.
 const HEAD: usize = 512;
 /// A state file names a handful of checkpoints.
 const MAX_STATE: u64 = 1 << 20;
 /// The state file that TensorFlow keeps beside checkpoints.
 const STATE: &str = "checkpoint";
 
+/// The file in which transformers describes a network. A recipe of ours has the same name.
+pub(crate) const HUB_CONFIG_FILE: &str = "config.json";
 /// What transformers calls the weights beside a `config.json`, in the order in which it looks for them.
 const HUB: [&str; 4] =
     ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
-/// What a path turned out to mean.
+/// What a path means.
 pub(crate) enum Located {
     /// The prefix of a V2 checkpoint.
     Checkpoint(PathBuf),
@@ -67,7 +69,7 @@ fn sniff(file: PlainFile) -> Result<Located> {
     if named(shards::SUFFIX) && head.trim_ascii_start().starts_with(b"{") {
         return Ok(Located::Index(file));
     }
-    // An index is also known by its name, so that one that was cut short is told to be damaged.
+    // An index is also recognised by its name, so that a truncated one is reported as damaged.
     if tf_table::is_table(&file.tail(8)?) || ends_in("index") {
         if !ends_in("index") {
             return Err(Error::Foreign {
@@ -100,7 +102,7 @@ fn sniff(file: PlainFile) -> Result<Located> {
     Err(Error::UnknownFormat { path })
 }
 
-/// What people have in place of weights, and what to do about it.
+/// The error for a file that people commonly have in place of weights.
 fn foreign(path: &Path, head: &[u8]) -> Option<Error> {
     let archive = |kind| Some(Error::Archive { path: path.to_owned(), kind });
     let foreign = |kind, way_out| Some(Error::Foreign { path: path.to_owned(), kind, way_out });
@@ -125,14 +127,14 @@ fn foreign(path: &Path, head: &[u8]) -> Option<Error> {
     }
 }
 
-/// The one thing in a folder that can be meant.
+/// The weights in a folder, where only one file or checkpoint can be meant.
 fn in_folder(folder: &Path) -> Result<Located> {
     let state = folder.join(STATE);
     if state.is_file() {
         return Ok(Located::Checkpoint(folder.join(checkpoint_of_state(&state)?)));
     }
     let hub = || HUB.into_iter().map(|name| folder.join(name)).find(|path| path.is_file());
-    if let Some(weights) = hub().filter(|_| folder.join("config.json").is_file()) {
+    if let Some(weights) = hub().filter(|_| folder.join(HUB_CONFIG_FILE).is_file()) {
         return sniff(PlainFile::open(&weights)?);
     }
     let io = |source| Error::Io { path: folder.to_owned(), action: "list it", source };
@@ -153,7 +155,7 @@ fn in_folder(folder: &Path) -> Result<Located> {
             _ => {}
         }
     }
-    // Beside a frozen graph, the checkpoint is what the graph was made from: it has more.
+    // A checkpoint beside a frozen graph is what the graph was made from, and holds more.
     let mut candidates = if indices.is_empty() { others } else { indices };
     candidates.sort();
     match &candidates[..] {
@@ -176,7 +178,7 @@ fn checkpoint_of_state(state: &Path) -> Result<PathBuf> {
     let named = quoted.and_then(|s| s.strip_prefix('"')?.strip_suffix('"'));
     let named = named.filter(|name| !name.is_empty() && !name.contains(['\\', '"']));
     let named = PathBuf::from(named.ok_or_else(|| bad("it names no model_checkpoint_path".into()))?);
-    // A downloaded folder must not make anyone read elsewhere.
+    // A downloaded folder must not lead to files outside of it.
     if !named.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(bad(format!("it names {}, which is not within its folder", named.display())));
     }

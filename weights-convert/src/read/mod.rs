@@ -1,16 +1,16 @@
-//! A file → named tensors, nothing else.
+//! Reads a file as named tensors, and does nothing else to them.
 //!
-//! `locate` finds the file that a path means and tells its format; each format has a module that opens it,
-//! which checks everything but the tensors' bytes, and that reads one tensor at a time:
+//! `checkpoint` has a format's module open the file that `locate` found. Opening checks everything but the tensors' bytes;
+//! the format's `reader` then reads one tensor at a time.
 //!
 //! | format | modules |
 //! |---|---|
 //! | TensorFlow V2 checkpoint | `tf_bundle`, `tf_table` (its index), `tf_shard` (its data), `tf_slices` |
 //! | frozen TensorFlow graph | `tf_graphdef`, `tf_const`, `tf_geometry` |
-//! | TFLite model | `tflite`, `tflite_geometry`, `quantization`, `flatbuffer` |
+//! | TFLite model | `tflite`, `tflite_constants`, `tflite_geometry`, `quantization`, `flatbuffer` |
 //! | safetensors | `safetensors` |
-//! | several of them with an index | `shards` |
-//! | PyTorch checkpoint | `torch_zip` or `torch_legacy`, `pickle` (its description), `torch_state` and `torch_module` (which of its values are the weights), `torch_tensor`, `torch` |
+//! | several files with an index | `shards` |
+//! | PyTorch checkpoint | `torch`, `torch_zip` or `torch_legacy`; `pickle` (the description); `torch_state`, `torch_module` and `torch_entries` (which of its values are the weights); `torch_tensor` and `torch_record` (where their bytes are) |
 
 mod checkpoint;
 mod file;
@@ -45,4 +45,5 @@ mod varint;
 
 pub use checkpoint::Checkpoint;
 pub(crate) use file::read_small;
+pub(crate) use locate::HUB_CONFIG_FILE;
 pub use tensor::{ConvGeometry, Corners, Geometry, InputScale, RawTensor, TensorInfo};

@@ -82,7 +82,7 @@ impl Reader for Safetensors {
         Ok(RawTensor::new(info, self.file.read(offset, size)?))
     }
 
-    /// The format has no checksums; what can be told is that every byte can be read.
+    /// The format has no checksums, so that this shows only that every byte can be read.
     fn check(&self, name: &str, _: &TensorInfo) -> Result<()> {
         let (offset, size) = self.place(name)?;
         let mut section = self.file.section(offset, size as u64);

@@ -13,7 +13,7 @@ use crate::format::Format;
 use crate::shown::in_message;
 use crate::{Error, Result};
 
-/// How an index is called: its format's file and this.
+/// The end of an index's name; its format's file name comes before.
 pub(crate) const SUFFIX: &str = ".index.json";
 /// A line for each tensor; far more than any network has.
 const MAX_INDEX: u64 = 16 << 20;
@@ -26,12 +26,13 @@ struct Index {
 }
 
 struct Shards {
+    index: PathBuf,
     readers: Vec<Box<dyn Reader>>,
-    /// Which of them has a tensor.
+    /// The number of the reader that has a tensor.
     of: BTreeMap<String, usize>,
 }
 
-/// Opens all files of an index, with `open` for one of them. Gives their names too.
+/// Opens all files that an index names, each with `open`. Returns their paths too.
 pub(crate) fn open(
     index: &PlainFile,
     open: impl Fn(&Path) -> Result<(Format, Opened)>,
@@ -48,7 +49,7 @@ pub(crate) fn open(
     let (mut format, mut decisions, mut files) = (None, Vec::new(), Vec::new());
     for name in names {
         let mut parts = Path::new(name).components();
-        // An index must not make anyone read elsewhere.
+        // An index must not lead to files outside of its folder.
         if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
             return Err(bad(format!("it names `{}`, which is no file beside it", in_message(name))));
         }
@@ -78,7 +79,7 @@ pub(crate) fn open(
     if let Some((tensor, name)) = weight_map.iter().find(|(tensor, _)| !tensors.contains_key(*tensor)) {
         return Err(bad(format!("`{}` should be in {} and is not", in_message(tensor), in_message(name))));
     }
-    let reader = Box::new(Shards { readers, of });
+    let reader = Box::new(Shards { index: path.to_owned(), readers, of });
     let opened = Opened { reader, tensors, geometry: Geometry::default(), decisions };
     Ok((format.unwrap_or(Format::Safetensors), opened, files))
 }
@@ -86,7 +87,7 @@ pub(crate) fn open(
 impl Shards {
     fn reader(&self, name: &str) -> Result<&dyn Reader> {
         let reader = self.of.get(name).and_then(|&shard| self.readers.get(shard));
-        let unknown = || Error::UnknownTensor { path: PathBuf::new(), tensor: name.to_owned() };
+        let unknown = || Error::UnknownTensor { path: self.index.clone(), tensor: name.to_owned() };
         reader.map(AsRef::as_ref).ok_or_else(unknown)
     }
 }

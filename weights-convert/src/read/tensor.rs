@@ -13,10 +13,11 @@ pub struct TensorInfo {
     pub dtype: DType,
     /// Sizes in the file's own layout; empty for a scalar.
     pub shape: Vec<usize>,
-    /// Whether it is a weight of the model. A graph file also holds constants that are none (paddings,
-    /// block shapes, axes): there a variable is what its `/read` identity or a convolution's input says.
+    /// Whether it is a weight of the model. A graph file also holds other constants, such as paddings, block shapes and
+    /// axes. In a frozen graph a weight is recognised by its `/read` identity, in a TFLite model as the weights or the
+    /// bias of a convolution or of a fully connected layer.
     pub variable: bool,
-    /// Whether the integers stand for real numbers by a scale and a zero point (TFLite).
+    /// Whether the integers have a scale and a zero point, and so stand for real numbers (TFLite).
     pub quantized: bool,
 }
 
@@ -27,12 +28,12 @@ pub struct RawTensor {
     pub dtype: DType,
     /// Sizes in the file's own layout; empty for a scalar.
     pub shape: Vec<usize>,
-    /// The elements in row-major order, little endian, without gaps. Of strings, the bytes of all of them
-    /// one after the other: [`RawTensor::strings`] tells them apart.
+    /// The elements in row-major order, little endian, without gaps. Strings lie one after the other, and
+    /// [`RawTensor::strings`] splits them.
     pub data: Vec<u8>,
     /// Where each string ends in `data`; empty for every other type.
     ends: Vec<usize>,
-    /// What the integers stand for, where they are no mere numbers (TFLite).
+    /// How the integers become real numbers, where they are quantised (TFLite).
     quantization: Option<Quantization>,
 }
 
@@ -42,7 +43,7 @@ impl RawTensor {
         Self { dtype: info.dtype, shape: info.shape.clone(), data, ends: Vec::new(), quantization: None }
     }
 
-    /// The same tensor, its integers standing for real numbers.
+    /// The same tensor with the quantisation of its integers.
     pub(crate) fn quantized(self, quantization: Option<Quantization>) -> Self {
         Self { quantization, ..self }
     }
@@ -107,23 +108,31 @@ impl RawTensor {
 pub struct ConvGeometry {
     /// Step between output pixels, (vertical, horizontal).
     pub stride: (usize, usize),
-    /// Step between the taps of the kernel (the atrous rate), (vertical, horizontal).
+    /// Step between neighbouring elements of the kernel (the atrous rate), (vertical, horizontal).
     pub dilation: (usize, usize),
 }
 
-/// Where a bilinear resize finds the pixels of its output among those of its input.
+impl ConvGeometry {
+    /// The convolution that this one computes between SpaceToBatchND and BatchToSpaceND: the block shape multiplies its
+    /// dilation. `None` where that overflows.
+    pub(crate) fn between_blocks(self, (y, x): (usize, usize)) -> Option<Self> {
+        Some(Self { dilation: (self.dilation.0.checked_mul(y)?, self.dilation.1.checked_mul(x)?), ..self })
+    }
+}
+
+/// How a bilinear resize aligns the pixels of its output with those of its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Corners {
-    /// The corner pixels of both lie on each other: `align_corners`.
+    /// The centres of the corner pixels coincide: `align_corners`.
     Aligned,
-    /// Pixels are areas, and the corners of the areas lie on each other: `half_pixel_centers`, and what PyTorch does
-    /// without `align_corners`.
+    /// The outer corners of the corner pixels coincide: `half_pixel_centers`, and what PyTorch does without
+    /// `align_corners`.
     HalfPixel,
-    /// Only the upper left corner pixels lie on each other: what TensorFlow 1 does without `align_corners`.
+    /// The centres of the upper left pixels coincide and no others: what TensorFlow 1 does without `align_corners`.
     UpperLeft,
 }
 
-/// What the integers at the image input of a graph stand for: `(q − zero_point) · scale`.
+/// The quantisation of a graph's image input: an integer q stands for `(q − zero_point) · scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InputScale {
     /// A finite, positive number.
@@ -135,13 +144,13 @@ pub struct InputScale {
 }
 
 impl InputScale {
-    /// What is to be subtracted from a pixel of 0–255, so that `(pixel − mean) / std` is what the integer stands for.
+    /// The mean of the preprocessing `(pixel − mean) / std` that gives the same numbers, for pixels on 0–255.
     #[allow(clippy::cast_precision_loss)] // zero points are of 8 bits
     pub fn mean(&self) -> f32 {
         (self.zero_point - self.lowest) as f32
     }
 
-    /// What it is to be divided by then.
+    /// The standard deviation of that preprocessing.
     pub fn std(&self) -> f32 {
         self.scale.recip()
     }
@@ -152,23 +161,32 @@ impl InputScale {
 pub struct Geometry {
     /// Height and width of the image that the graph takes, where it takes one size only.
     pub input_size: Option<(usize, usize)>,
-    /// What the pixels of that image stand for, where they are integers with a scale (TFLite).
+    /// The quantisation of that image, where its pixels are integers with a scale (TFLite).
     pub input_scale: Option<InputScale>,
-    /// The ways in which the graph resizes (TFLite), but for the image itself. Resizes whose result does not depend on the
-    /// way, those of one pixel and those to the same size, count only where there are no others.
+    /// How the graph's resizes align corners (TFLite), except for the resize of the image itself. A resize of one pixel or
+    /// to the same size gives the same result in every way, so that it counts only where there is no other.
     pub resizes: BTreeSet<Corners>,
     /// The convolutions, under the names of their weights. A convolution whose weights or whose dilation
     /// are computed by the graph has no entry.
     pub convs: BTreeMap<String, ConvGeometry>,
-    /// The name of the bias that a convolution adds, by its weights' name, where an operation does both (TFLite).
+    /// The names of biases by the names of the weights that they belong to, where one operation has both (TFLite).
     pub biases: BTreeMap<String, String>,
 }
 
 impl Geometry {
-    /// Notes a convolution; false when its weights were already used in another way.
+    /// Records a convolution. False when its weights have another stride or dilation elsewhere in the graph.
     pub(crate) fn record(&mut self, weights: &str, conv: ConvGeometry) -> bool {
         *self.convs.entry(weights.to_owned()).or_insert(conv) == conv
     }
+}
+
+/// The most bytes that a tensor may unfold to where the file does not hold all of its elements: a few bytes can claim any
+/// shape.
+pub(crate) const MAX_UNFOLDED: u64 = 1 << 30;
+
+/// A size that a file gives as a signed integer; `None` unless it is positive.
+pub(crate) fn positive(n: impl TryInto<usize>) -> Option<usize> {
+    n.try_into().ok().filter(|&n| n > 0)
 }
 
 /// Number of elements of a shape, unless it overflows.

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use super::file::PlainFile;
+use super::file::{PlainFile, buffer};
 use super::reader::{Opened, Reader};
 use super::tensor::{Geometry, RawTensor, TensorInfo, elements};
 use super::tf_proto::{BundleEntry, BundleHeader, SliceProto, dtype_and_shape};
-use super::tf_shard::{self, Extent, Strings};
+use super::tf_shard::{self, ShardRange, Strings};
 use super::tf_slices::{self, MAX_SLICES, NotCovered, Slice};
 use super::tf_table;
 use crate::dtype::DType;
@@ -33,8 +33,8 @@ struct Bundle {
 
 /// How a tensor is stored.
 enum Stored {
-    Whole(Extent),
-    Sliced(Vec<(Slice, Extent)>),
+    Whole(ShardRange),
+    Sliced(Vec<(Slice, ShardRange)>),
 }
 
 /// Opens the checkpoint of which `prefix` is the name: `<prefix>.index` and its data files.
@@ -121,7 +121,7 @@ struct Opening<'a> {
 impl Opening<'_> {
     fn stored(&mut self, name: &str, info: &TensorInfo, entry: &BundleEntry) -> Result<Stored> {
         if entry.slices.is_empty() {
-            return self.extent(name, info, entry).map(Stored::Whole);
+            return self.range(name, info, entry).map(Stored::Whole);
         }
         let (path, tensor) = (|| self.index.to_owned(), || name.to_owned());
         if info.dtype == DType::Str || entry.slices.len() > MAX_SLICES {
@@ -147,11 +147,11 @@ impl Opening<'_> {
 
         let mut stored = Vec::new();
         for (slice, proto) in slices.into_iter().zip(&entry.slices) {
-            let extent = self.part(name, info, &slice, proto)?;
-            stored.push((slice, extent));
+            let range = self.part(name, info, &slice, proto)?;
+            stored.push((slice, range));
         }
         // Parts may lie on the same bytes, so that a small file could claim a large tensor.
-        let size: u64 = stored.iter().map(|(_, extent)| extent.size).fold(0, u64::saturating_add);
+        let size: u64 = stored.iter().map(|(_, range)| range.size).fold(0, u64::saturating_add);
         let limit = self.shards.values().map(PlainFile::len).fold(0, u64::saturating_add);
         if size > limit {
             return Err(Error::TensorTooLarge { path: self.index.to_owned(), tensor: name.to_owned(), size, limit });
@@ -160,7 +160,7 @@ impl Opening<'_> {
     }
 
     /// Where one part of a partitioned variable lies.
-    fn part(&mut self, name: &str, whole: &TensorInfo, slice: &Slice, proto: &SliceProto) -> Result<Extent> {
+    fn part(&mut self, name: &str, whole: &TensorInfo, slice: &Slice, proto: &SliceProto) -> Result<ShardRange> {
         let entry = self.parts.get(&tf_slices::key(name, proto));
         let entry =
             entry.ok_or_else(|| self.bad_slice(name, &slice.to_string(), "its data is not in the index".into()))?;
@@ -169,7 +169,7 @@ impl Opening<'_> {
             let what = format!("its data is {dtype} {shape:?}, not {} {:?}", whole.dtype, slice.length);
             return Err(self.bad_slice(name, &slice.to_string(), what));
         }
-        self.extent(name, &TensorInfo { shape, ..whole.clone() }, entry)
+        self.range(name, &TensorInfo { shape, ..whole.clone() }, entry)
     }
 
     fn bad_slice(&self, tensor: &str, part: &str, what: String) -> Error {
@@ -177,7 +177,7 @@ impl Opening<'_> {
     }
 
     /// Where the bytes of an entry lie, checked against its shape and against the file they lie in.
-    fn extent(&mut self, name: &str, info: &TensorInfo, entry: &BundleEntry) -> Result<Extent> {
+    fn range(&mut self, name: &str, info: &TensorInfo, entry: &BundleEntry) -> Result<ShardRange> {
         let BundleEntry { shard_id, offset, size, crc32c, .. } = *entry;
         let index = self.index;
         let shard = self.shard(name, shard_id)?;
@@ -214,7 +214,7 @@ impl Opening<'_> {
         if start.checked_add(bytes).is_none_or(|end| end > shard.len()) {
             return Err(out_of_file());
         }
-        Ok(Extent { shard: shard_id, offset: start, size: bytes, stored_crc: crc32c })
+        Ok(ShardRange { shard: shard_id, offset: start, size: bytes, stored_crc: crc32c })
     }
 
     /// The data file of a number, opened when it is first needed.
@@ -243,16 +243,14 @@ impl Bundle {
         Error::UnknownTensor { path: self.index.clone(), tensor: name.to_owned() }
     }
 
-    fn shard(&self, name: &str, extent: &Extent) -> Result<&PlainFile> {
-        self.shards.get(&extent.shard).ok_or_else(|| self.unknown(name))
+    fn shard(&self, name: &str, range: &ShardRange) -> Result<&PlainFile> {
+        self.shards.get(&range.shard).ok_or_else(|| self.unknown(name))
     }
 
-    fn bytes(&self, name: &str, extent: &Extent) -> Result<Vec<u8>> {
-        let file = self.shard(name, extent)?;
-        let mut data = Vec::new();
-        let no_memory = |_| Error::OutOfMemory { path: file.path().to_owned(), size: extent.size };
-        data.try_reserve_exact(usize::try_from(extent.size).unwrap_or(usize::MAX)).map_err(no_memory)?;
-        tf_shard::stream_bytes(file, name, extent, |bytes| data.extend_from_slice(bytes))?;
+    fn bytes(&self, name: &str, range: &ShardRange) -> Result<Vec<u8>> {
+        let file = self.shard(name, range)?;
+        let mut data = buffer(file.path(), usize::try_from(range.size).unwrap_or(usize::MAX))?;
+        tf_shard::stream_bytes(file, name, range, |bytes| data.extend_from_slice(bytes))?;
         Ok(data)
     }
 }
@@ -260,23 +258,21 @@ impl Bundle {
 impl Reader for Bundle {
     fn read(&self, name: &str, info: &TensorInfo) -> Result<RawTensor> {
         match self.tensors.get(name).ok_or_else(|| self.unknown(name))? {
-            Stored::Whole(extent) if info.dtype == DType::Str => {
+            Stored::Whole(range) if info.dtype == DType::Str => {
                 let mut strings = Strings::default();
                 let count = elements(&info.shape).unwrap_or(usize::MAX);
-                tf_shard::stream_strings(self.shard(name, extent)?, name, extent, count, &mut strings)?;
+                tf_shard::stream_strings(self.shard(name, range)?, name, range, count, &mut strings)?;
                 Ok(RawTensor::of_strings(info.shape.clone(), strings.data, strings.ends))
             }
-            Stored::Whole(extent) => Ok(RawTensor::new(info, self.bytes(name, extent)?)),
+            Stored::Whole(range) => Ok(RawTensor::new(info, self.bytes(name, range)?)),
             Stored::Sliced(parts) => {
                 let element = info.dtype.size().unwrap_or(1);
                 // Both were checked when the index was opened.
                 let size = elements(&info.shape).and_then(|n| n.checked_mul(element)).unwrap_or(usize::MAX);
-                let mut whole = Vec::new();
-                let no_memory = |_| Error::OutOfMemory { path: self.index.clone(), size: size as u64 };
-                whole.try_reserve_exact(size).map_err(no_memory)?;
+                let mut whole = buffer(&self.index, size)?;
                 whole.resize(size, 0);
-                for (slice, extent) in parts {
-                    let part = self.bytes(name, extent)?;
+                for (slice, range) in parts {
+                    let part = self.bytes(name, range)?;
                     slice.copy(&part, &info.shape, element, &mut whole).ok_or_else(|| self.unknown(name))?;
                 }
                 Ok(RawTensor::new(info, whole))
@@ -286,14 +282,14 @@ impl Reader for Bundle {
 
     fn check(&self, name: &str, info: &TensorInfo) -> Result<()> {
         match self.tensors.get(name).ok_or_else(|| self.unknown(name))? {
-            Stored::Whole(extent) if info.dtype == DType::Str => {
+            Stored::Whole(range) if info.dtype == DType::Str => {
                 let count = elements(&info.shape).unwrap_or(usize::MAX);
-                tf_shard::stream_strings(self.shard(name, extent)?, name, extent, count, &mut ())
+                tf_shard::stream_strings(self.shard(name, range)?, name, range, count, &mut ())
             }
-            Stored::Whole(extent) => tf_shard::stream_bytes(self.shard(name, extent)?, name, extent, |_| ()),
+            Stored::Whole(range) => tf_shard::stream_bytes(self.shard(name, range)?, name, range, |_| ()),
             Stored::Sliced(parts) => parts
                 .iter()
-                .try_for_each(|(_, extent)| tf_shard::stream_bytes(self.shard(name, extent)?, name, extent, |_| ())),
+                .try_for_each(|(_, range)| tf_shard::stream_bytes(self.shard(name, range)?, name, range, |_| ())),
         }
     }
 }

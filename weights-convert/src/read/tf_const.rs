@@ -8,13 +8,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::tensor::{RawTensor, TensorInfo, elements};
+use super::file::buffer;
+use super::tensor::{MAX_UNFOLDED, RawTensor, TensorInfo, elements, positive};
 use super::tf_proto::{TensorProto, dtype_and_shape};
 use crate::dtype::DType;
 use crate::{Error, Result};
-
-/// What a value that the file does not spell out may unfold to: a few bytes can claim any shape.
-pub(crate) const MAX_UNFOLDED: u64 = 1 << 30;
 
 /// A constant whose size is checked, not yet unfolded.
 pub(crate) struct Constant {
@@ -91,9 +89,7 @@ impl Constant {
                 if size > given.len() {
                     limit(size as u64)?;
                 }
-                let mut data = Vec::new();
-                let no_memory = |_| Error::OutOfMemory { path: path.to_owned(), size: size as u64 };
-                data.try_reserve_exact(size).map_err(no_memory)?;
+                let mut data = buffer(path, size)?;
                 data.extend_from_slice(given);
                 match given.rchunks_exact(element).next() {
                     Some(last) => {
@@ -133,7 +129,7 @@ impl Constant {
             _ => return None,
         };
         match values[..] {
-            [y, x] if y > 0 && x > 0 => usize::try_from(y).ok().zip(usize::try_from(x).ok()),
+            [y, x] => positive(y).zip(positive(x)),
             _ => None,
         }
     }

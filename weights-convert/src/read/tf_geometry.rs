@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::tensor::{ConvGeometry, Geometry};
+use super::tensor::{ConvGeometry, Geometry, positive};
 use super::tf_const::Constant;
 use super::tf_proto::NodeDef;
 use crate::format::Format;
@@ -52,9 +52,8 @@ pub(crate) fn geometry(
                 block
             }
         };
-        let product = |a: usize, b: usize| a.checked_mul(b).ok_or_else(malformed);
-        let dilation = (product(dilation.0, block.0)?, product(dilation.1, block.1)?);
-        if !geometry.record(&weights.name, ConvGeometry { stride, dilation }) {
+        let conv = ConvGeometry { stride, dilation }.between_blocks(block).ok_or_else(malformed)?;
+        if !geometry.record(&weights.name, conv) {
             return Err(Error::GeometryConflict { path: path.to_owned(), tensor: weights.name.clone() });
         }
     }
@@ -83,7 +82,6 @@ fn spatial(node: &NodeDef, attr: &str) -> Option<(usize, usize)> {
         (&[_, y, x, _], false) | (&[_, _, y, x], true) => (y, x),
         _ => return None,
     };
-    let positive = |n: i64| usize::try_from(n).ok().filter(|&n| n > 0);
     positive(y).zip(positive(x))
 }
 
@@ -94,7 +92,7 @@ fn input_size(node: &NodeDef) -> Option<(usize, usize)> {
     }
     let dims: Vec<i64> = node.attr.get("shape")?.shape.as_ref()?.dim.iter().map(|dim| dim.size).collect();
     match dims[..] {
-        [_, h, w, 3] if h > 0 && w > 0 => usize::try_from(h).ok().zip(usize::try_from(w).ok()),
+        [_, h, w, 3] => positive(h).zip(positive(w)),
         _ => None,
     }
 }

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// Protobuf's own limit for one message.
 const MAX_FILE: u64 = (2 << 30) - 1;
 
-struct Graph {
+struct FrozenGraph {
     path: PathBuf,
     constants: BTreeMap<String, Constant>,
 }
@@ -75,14 +75,14 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
         .collect();
     let geometry = tf_geometry::geometry(path, &nodes, &by_name, &constants)?;
     Ok(Opened {
-        reader: Box::new(Graph { path: path.to_owned(), constants }),
+        reader: Box::new(FrozenGraph { path: path.to_owned(), constants }),
         tensors,
         geometry,
         decisions: Vec::new(),
     })
 }
 
-impl Reader for Graph {
+impl Reader for FrozenGraph {
     fn read(&self, name: &str, _: &TensorInfo) -> Result<RawTensor> {
         let unknown = || Error::UnknownTensor { path: self.path.clone(), tensor: name.to_owned() };
         self.constants.get(name).ok_or_else(unknown)?.unfold(&self.path, name)

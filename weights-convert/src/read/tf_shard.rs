@@ -8,14 +8,14 @@ use crate::{Error, Result};
 
 /// Where an entry's bytes lie, and their masked checksum.
 #[derive(Debug)]
-pub(crate) struct Extent {
+pub(crate) struct ShardRange {
     pub(crate) shard: i32,
     pub(crate) offset: u64,
     pub(crate) size: u64,
     pub(crate) stored_crc: u32,
 }
 
-impl Extent {
+impl ShardRange {
     fn verify(&self, file: &PlainFile, tensor: &str, crc: u32) -> Result<()> {
         let (stored, computed) = (self.stored_crc, mask(crc));
         if stored == computed {
@@ -30,15 +30,15 @@ impl Extent {
 pub(crate) fn stream_bytes(
     file: &PlainFile,
     tensor: &str,
-    extent: &Extent,
+    range: &ShardRange,
     mut visit: impl FnMut(&[u8]),
 ) -> Result<()> {
     let mut crc = 0;
-    let mut section = file.section(extent.offset, extent.size);
+    let mut section = file.section(range.offset, range.size);
     loop {
-        let piece = section.fill_buf().map_err(|e| file.failed(extent.offset, extent.size, e))?;
+        let piece = section.fill_buf().map_err(|e| file.failed(range.offset, range.size, e))?;
         if piece.is_empty() {
-            return extent.verify(file, tensor, crc);
+            return range.verify(file, tensor, crc);
         }
         crc = crc32c::crc32c_append(crc, piece);
         visit(piece);
@@ -47,13 +47,13 @@ pub(crate) fn stream_bytes(
     }
 }
 
-/// What is done with strings as they go by.
+/// What receives the strings of a tensor while they are streamed.
 pub(crate) trait StringSink {
     fn length(&mut self, length: u64);
     fn bytes(&mut self, bytes: &[u8]);
 }
 
-/// Nothing, when they are only checked.
+/// Drops them, where they are only checked.
 impl StringSink for () {
     fn length(&mut self, _: u64) {}
     fn bytes(&mut self, _: &[u8]) {}
@@ -85,19 +85,19 @@ impl StringSink for Strings {
 pub(crate) fn stream_strings(
     file: &PlainFile,
     tensor: &str,
-    extent: &Extent,
+    range: &ShardRange,
     count: usize,
     sink: &mut impl StringSink,
 ) -> Result<()> {
-    let failed = |e| file.failed(extent.offset, extent.size, e);
+    let failed = |e| file.failed(range.offset, range.size, e);
     let bad = |what: &str| Error::BadTensor {
         path: file.path().to_owned(),
         tensor: tensor.to_owned(),
         what: format!("{what}; fetch the file again"),
     };
-    let mut section = file.section(extent.offset, extent.size);
+    let mut section = file.section(range.offset, range.size);
     let mut crc = 0;
-    let mut left = extent.size;
+    let mut left = range.size;
     let mut total = 0u64;
     for _ in 0..count {
         let (length, taken) = read_varint(&mut section).map_err(failed)?.ok_or_else(|| bad("nonsense lengths"))?;
@@ -125,7 +125,7 @@ pub(crate) fn stream_strings(
     loop {
         let piece = section.fill_buf().map_err(failed)?;
         if piece.is_empty() {
-            return extent.verify(file, tensor, crc);
+            return range.verify(file, tensor, crc);
         }
         crc = crc32c::crc32c_append(crc, piece);
         sink.bytes(piece);
@@ -134,7 +134,7 @@ pub(crate) fn stream_strings(
     }
 }
 
-/// A varint and the bytes it took; `None` when it is none.
+/// A varint and its length in bytes; `None` when the bytes are no varint.
 fn read_varint(reader: &mut impl BufRead) -> std::io::Result<Option<(u64, u64)>> {
     let mut bytes = Vec::with_capacity(10);
     while bytes.len() < 10 {

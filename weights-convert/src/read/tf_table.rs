@@ -1,4 +1,4 @@
-//! The table a checkpoint's index is: LevelDB's format, as `tensorflow/core/lib/io/table` writes it.
+//! The format of a checkpoint's index: a LevelDB table, as `tensorflow/core/lib/io/table` writes it.
 //!
 //! A file is data blocks, a meta index block, an index block whose values are the places of the data blocks,
 //! and a footer with the places of those two. A block is entries, their restart points, a byte that tells
@@ -40,7 +40,7 @@ pub(crate) fn entries(path: &Path, file: &Bytes) -> Result<Vec<(Vec<u8>, Bytes)>
     let (mut footer, blocks_end) = table.footer()?;
     let meta_index = table.handle(&mut footer, "footer")?;
     let index = table.handle(&mut footer, "footer")?;
-    // Unused by TensorFlow, but where a bit is wrong, more may be.
+    // TensorFlow does not use this block, but where it is damaged, others may be.
     table.block(meta_index, blocks_end)?;
 
     let mut entries: Vec<(Vec<u8>, Bytes)> = Vec::new();

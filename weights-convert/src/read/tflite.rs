@@ -15,7 +15,7 @@ use super::quantization::Quantization;
 use super::reader::{Opened, Reader};
 use super::tensor::{RawTensor, TensorInfo};
 use super::tflite_constants::{Constant, constants, string_ends};
-use super::tflite_geometry::{Graph, is_for_edge_tpu};
+use super::tflite_geometry::{Operators, is_for_edge_tpu};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -25,7 +25,7 @@ pub(crate) const MAGIC: &[u8] = b"TFL3";
 /// FlatBuffers' own limit.
 const MAX_FILE: u64 = (2 << 30) - 1;
 
-struct Model {
+struct TfLite {
     path: PathBuf,
     file: Bytes,
     places: BTreeMap<String, (Range<usize>, Option<Quantization>)>,
@@ -49,9 +49,9 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
     let buffers = model.tables(4).map_err(malformed)?;
     let constants = constants(&path, graph, buffers)?;
 
-    let graph = Graph::new(model, graph).map_err(malformed)?;
-    let weights: BTreeSet<usize> = graph.weights().map_err(malformed)?;
-    let geometry = graph.geometry(&path, &constants)?;
+    let operators = Operators::new(model, graph).map_err(malformed)?;
+    let weights: BTreeSet<usize> = operators.weights().map_err(malformed)?;
+    let geometry = operators.geometry(&path, &constants)?;
 
     let (mut tensors, mut places) = (BTreeMap::new(), BTreeMap::new());
     for (number, Constant { name, info, place, quantization }) in constants {
@@ -62,14 +62,14 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
         places.insert(name.to_owned(), (place, quantization));
     }
     Ok(Opened {
-        reader: Box::new(Model { path, file: bytes.clone(), places }),
+        reader: Box::new(TfLite { path, file: bytes.clone(), places }),
         tensors,
         geometry,
         decisions: Vec::new(),
     })
 }
 
-impl Reader for Model {
+impl Reader for TfLite {
     fn read(&self, name: &str, info: &TensorInfo) -> Result<RawTensor> {
         let unknown = || Error::UnknownTensor { path: self.path.clone(), tensor: name.to_owned() };
         let (place, quantization) = self.places.get(name).ok_or_else(unknown)?;

@@ -46,7 +46,7 @@ pub(crate) fn constants<'a>(path: &Path, graph: Table<'a>, buffers: Tables<'a>) 
             let quantization = quantization(tensor, &info).map_err(bad)?;
             info.quantized = quantization.is_some();
             if info.dtype == DType::Str {
-                // Told apart when they are read; that they can be is checked here.
+                // They are split when they are read; here it is checked that they can be.
                 string_ends(tensor.bytes(place.clone()), &info)
                     .ok_or_else(|| malformed(&format!("the strings of `{name}` do not fit its buffer")))?;
             }
@@ -68,7 +68,7 @@ fn data(path: &Path, name: &str, tensor: Table, buffers: Tables) -> Result<Optio
         format: Format::TfLite,
         what: format!("tensor `{name}`: {what}"),
     })?;
-    // 0 and 1 mean: not there.
+    // Both 0 and 1 mean that there is no such offset.
     if outside > 1 {
         let what = format!(
             "tensor `{name}` lies outside of the FlatBuffer, as in models beyond 2 GB, which are not read; \
@@ -120,7 +120,7 @@ fn info(path: &Path, name: &str, tensor: Table, place: &Range<usize>) -> Result<
     Ok(TensorInfo { dtype, shape, variable: false, quantized: false })
 }
 
-/// What the integers of a tensor stand for; `None` where they are mere numbers.
+/// The quantisation of a tensor; `None` where it has none.
 fn quantization(tensor: Table, info: &TensorInfo) -> Parsed<Option<Quantization>> {
     let Some(table) = tensor.table(4)?.filter(|_| info.dtype.is_integer()) else { return Ok(None) };
     let (scales, zero_points) = (table.f32s(2)?, table.i64s(3)?);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::flatbuffer::{Parsed, Table, Tables};
-use super::tensor::{ConvGeometry, Corners, Geometry, InputScale};
+use super::tensor::{ConvGeometry, Corners, Geometry, InputScale, positive};
 use super::tflite_constants::Constants;
 use crate::dtype::DType;
 use crate::format::Format;
@@ -19,7 +19,7 @@ const RESIZE_BILINEAR: i32 = 23;
 const PAD: i32 = 34;
 const SPACE_TO_BATCH_ND: i32 = 38;
 const QUANTIZE: i32 = 114;
-/// Of other operators nothing is asked.
+/// Other operators are skipped.
 const KNOWN: [i32; 8] =
     [CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED, RESIZE_BILINEAR, PAD, SPACE_TO_BATCH_ND, QUANTIZE];
 // BuiltinOptions
@@ -33,10 +33,10 @@ const EDGE_TPU: &str = "edgetpu-custom-op";
 const MAX_CHAIN: usize = 16;
 
 /// The operators of a graph.
-pub(crate) struct Graph<'a> {
+pub(crate) struct Operators<'a> {
     graph: Table<'a>,
     operators: Vec<Operator<'a>>,
-    /// Which operator computes a tensor, of those that matter here.
+    /// Which of the operators computes a tensor.
     made_by: BTreeMap<usize, usize>,
 }
 
@@ -48,7 +48,7 @@ struct Operator<'a> {
     table: Table<'a>,
 }
 
-impl<'a> Graph<'a> {
+impl<'a> Operators<'a> {
     pub(crate) fn new(model: Table<'a>, graph: Table<'a>) -> Parsed<Self> {
         let codes = model.tables(1)?;
         let mut operators = Vec::new();
@@ -115,9 +115,8 @@ impl<'a> Graph<'a> {
                     None => continue,
                 },
             };
-            let product = |a: usize, b: usize| a.checked_mul(b).ok_or_else(|| malformed("a dilation overflows"));
-            let dilation = (product(conv.dilation.0, block.0)?, product(conv.dilation.1, block.1)?);
-            if !geometry.record(weights.name, ConvGeometry { dilation, ..conv }) {
+            let conv = conv.between_blocks(block).ok_or_else(|| malformed("a dilation overflows"))?;
+            if !geometry.record(weights.name, conv) {
                 return Err(Error::GeometryConflict { path: path.to_owned(), tensor: weights.name.to_owned() });
             }
         }
@@ -156,7 +155,7 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// What the integers of the image stand for, where a convolution takes them as they are.
+    /// The quantisation of the image, where a convolution takes its values without arithmetic in between.
     fn input_scale(&self) -> Parsed<Option<InputScale>> {
         let Some(number) = self.image()? else { return Ok(None) };
         let input = self.graph.tables(0)?.get(number)?;
@@ -181,7 +180,7 @@ impl<'a> Graph<'a> {
         Ok(Some(InputScale { scale, zero_point, lowest }))
     }
 
-    /// Whether a convolution takes the values that an image stands for, with no arithmetic in between.
+    /// Whether a convolution takes the values of an image without arithmetic in between.
     fn convolves(&self, image: usize) -> bool {
         let convs = self.operators.iter().filter(|op| [CONV_2D, DEPTHWISE_CONV_2D].contains(&op.code));
         convs.filter_map(|op| op.input(0)).any(|mut data| {
@@ -198,8 +197,8 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// The ways in which the graph resizes. What resizes one pixel, or to the same size, does the same in every way: it
-    /// is asked only where nothing else is resized.
+    /// How the graph's resizes align corners. A resize of one pixel or to the same size gives the same result in every way,
+    /// so that it counts only where there is no other.
     fn resizes(&self) -> Parsed<BTreeSet<Corners>> {
         let image = self.image()?;
         let (mut ways, mut idle_ways) = (BTreeSet::new(), BTreeSet::new());
@@ -252,7 +251,7 @@ impl Operator<'_> {
         }))
     }
 
-    /// The way of a resize.
+    /// How a resize aligns corners.
     fn corners(&self) -> Parsed<Corners> {
         const ALIGN_CORNERS: usize = 2;
         const HALF_PIXEL_CENTERS: usize = 3;
@@ -283,8 +282,4 @@ fn operator_code(codes: Tables, operator: Table) -> Parsed<i32> {
     let index = usize::try_from(operator.u32(0)?).unwrap_or(usize::MAX);
     let code = codes.get(index)?;
     Ok(code.i32(3, 0)?.max(i32::from(code.u8(0)?)))
-}
-
-fn positive(n: i32) -> Option<usize> {
-    usize::try_from(n).ok().filter(|&n| n > 0)
 }

@@ -67,14 +67,14 @@ impl Reader for Torch {
         Ok(RawTensor::new(info, data))
     }
 
-    /// The checksum is that of the whole storage. The legacy format has none; what can be told then is that
-    /// every byte can be read.
+    /// The checksum is that of the whole storage. The legacy format has none, and then this shows only that every byte
+    /// can be read.
     fn check(&self, name: &str, _: &TensorInfo) -> Result<()> {
         self.view(name)?.record.check(&self.file)
     }
 }
 
-/// Turns the bytes of each number around; a complex one is two.
+/// Reverses the bytes of each number. A complex number is two of them.
 fn swap(data: &mut [u8], info: &TensorInfo) {
     use DType::{Complex64, Complex128};
     let size = info.dtype.size().unwrap_or(1);

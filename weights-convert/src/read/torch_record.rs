@@ -15,7 +15,7 @@ pub(crate) struct Record {
     name: String,
     pub(crate) offset: u64,
     pub(crate) len: u64,
-    /// The checksum that the file gives it.
+    /// The checksum that the file stores for it.
     crc32: Option<u32>,
     /// Whether all of it was read once and found sound: many tensors may lie in one record.
     sound: AtomicBool,

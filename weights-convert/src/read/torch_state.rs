@@ -10,9 +10,9 @@ use crate::decision::Decision;
 use crate::error::{Error, Result};
 use crate::shown::in_message;
 
-/// The keys under which training programs keep the weights, the first that is there being meant, and who uses
-/// them. Averaged weights come last: where both are kept, published results are those of the plain ones unless
-/// their authors say otherwise.
+/// The keys under which training programs keep the weights, and who uses them. The first one that a file has is taken.
+/// Averaged weights come last: where a file has both, published results are those of the plain weights unless their
+/// authors say otherwise.
 const WRAPPERS: &[(&str, &str)] = &[
     ("state_dict", "jfzhang95, mmsegmentation, Lightning and timm keep the weights"),
     ("model_state_dict", "PyTorch's tutorials keep the weights"),
@@ -31,9 +31,9 @@ const WRAPPERS: &[(&str, &str)] = &[
 ];
 /// How many states a message names.
 const MAX_STATES: usize = 16;
-/// How many wrappers there may be around each other.
+/// How deep wrappers may be nested.
 const MAX_WRAPPERS: usize = 8;
-/// What wrappers around a network put before every name, and who does.
+/// The prefixes that wrappers around a network put before every name, and which wrappers do.
 const PREFIXES: &[(&str, &str)] = &[
     ("module.", "`DataParallel` and averaged models write them"),
     ("_orig_mod.", "`torch.compile` writes them"),
@@ -108,7 +108,8 @@ pub(crate) fn find(path: &Path, pickle: &Pickle, state: Option<&str>) -> Result<
     Ok(StateDict { tensors, decisions })
 }
 
-/// Whether every name begins with a prefix, but for what stands beside a network, and none would be lost without it.
+/// Whether every name has the prefix, except for what wrappers keep beside a network, and no two names would be equal
+/// without it.
 fn all_begin_with(tensors: &BTreeMap<String, TensorCall>, prefix: &str) -> bool {
     let beside = |name: &str| BESIDE.iter().any(|b| if b.ends_with('.') { name.starts_with(b) } else { name == *b });
     let rest = |name: &str| name.strip_prefix(prefix).filter(|rest| !rest.is_empty()).map(str::to_owned);
@@ -130,7 +131,7 @@ impl<'a> Finder<'a> {
         Error::NoStateDict { path: self.path.to_owned(), found: self.values.kind(root) }
     }
 
-    /// What a value is, seen through parameters.
+    /// What a value is; a parameter is what its tensor is.
     fn leaf(&self, mut id: Id) -> Leaf {
         // A parameter of a parameter is not written by anyone, and an endless chain of them is an attack.
         for _ in 0..2 {
@@ -269,7 +270,8 @@ impl<'a> Finder<'a> {
         Ok(entries)
     }
 
-    /// The tensors among the entries. What is none is told; what should be one and is not read is an error.
+    /// The tensors among the entries. A decision lists the entries that are no tensors; a tensor of a kind that is not read
+    /// is an error.
     fn tensors(&self, entries: &Entries, decisions: &mut Vec<Decision>) -> Result<BTreeMap<String, TensorCall>> {
         const LISTED: usize = 8;
         let (mut tensors, mut others, mut count) = (BTreeMap::new(), Vec::new(), 0);

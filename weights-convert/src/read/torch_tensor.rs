@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::file::PlainFile;
+use super::file::{PlainFile, buffer};
 use super::pickle::{Builds, Element, Id, Value, Values};
-use super::tensor::{TensorInfo, elements};
-use super::tf_const::MAX_UNFOLDED;
+use super::tensor::{MAX_UNFOLDED, TensorInfo, elements};
 use super::torch_record::{Record, Records};
 use super::torch_state::TensorCall;
 use crate::shown::in_message;
@@ -20,7 +19,7 @@ const MAX_RANK: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct Storage<'a> {
     pub(crate) key: &'a str,
-    /// `None` for a storage of bytes whose tensors say what they are.
+    /// `None` for an untyped storage, whose tensors name their element types.
     element: Option<&'static Element>,
     /// Bytes of the whole storage.
     pub(crate) bytes: u64,
@@ -139,7 +138,7 @@ impl View {
             let what = format!("shape {shape:?}, strides {strides:?} and offset {offset}");
             bad(format!("{what} lead out of its storage of {} bytes", storage.part.1))
         })?;
-        // A stride of zero shows one element many times.
+        // With a stride of zero, one element appears many times.
         if total as u64 > storage.bytes.max(MAX_UNFOLDED) {
             let (path, tensor) = (path.to_owned(), name.to_owned());
             return Err(Error::TensorTooLarge { path, tensor, size: total as u64, limit: MAX_UNFOLDED });
@@ -159,9 +158,7 @@ impl View {
         };
         let size = info.dtype.size().unwrap_or(1);
         let total = elements(&info.shape).unwrap_or(0).saturating_mul(size);
-        let mut data = Vec::new();
-        let reserved = data.try_reserve_exact(total);
-        reserved.map_err(|_| Error::OutOfMemory { path: file.path().to_owned(), size: total as u64 })?;
+        let mut data = buffer(file.path(), total)?;
         gather(&bytes, &info.shape, strides, size, &mut data);
         Ok(data)
     }

@@ -33,7 +33,7 @@ pub(crate) enum Builds {
     Tensor { typed: bool },
     /// A parameter around a tensor.
     Parameter,
-    /// A tensor by another function, the first argument, with the third one's arguments.
+    /// A tensor that another function makes: the first argument is the function, the third one its arguments.
     Retyped,
     /// A tensor or array of a kind that is not read.
     Unread(&'static str),

@@ -1,4 +1,4 @@
-//! The bytes of a pickle, taken from the front. What is claimed is there before it is believed.
+//! The bytes of a pickle, taken from the front. A length is checked against the bytes that are left before it is used.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ impl<'a> Input<'a> {
         Self { bytes, at }
     }
 
-    /// The byte that is next.
+    /// The position of the next byte.
     pub(super) fn at(&self) -> usize {
         self.at
     }

@@ -18,7 +18,7 @@ pub(super) struct Machine<'a> {
     /// How high the stack was at each open mark.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
-    /// How the pickle named `getattr`, where it did.
+    /// The name by which the pickle asked for `getattr`, where it did.
     attribute: Option<String>,
     values: Values,
 }
@@ -48,7 +48,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Runs one opcode; the root, at the last one.
+    /// Runs one opcode. The last one returns the root.
     fn step(&mut self) -> Step<Option<Id>> {
         self.values.spend(1)?;
         match self.input.byte()? {
@@ -247,7 +247,7 @@ impl<'a> Machine<'a> {
 
     // ---- the stack ----
 
-    /// How high the stack stood at the last mark: what is below belongs to others.
+    /// The height of the stack at the last mark. Values below it belong to outer containers.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -295,7 +295,7 @@ impl<'a> Machine<'a> {
         Ok(root)
     }
 
-    /// `getattr` is let in for one use; a pickle that names it without that use has another in mind.
+    /// `getattr` is allowed for one use only: a pickle that names it and never uses it so is refused.
     fn attributes_were_taken(&self) -> Step {
         let taken =
             |value: &Value| matches!(value, Value::Call { global, .. } if matches!(global.builds, Builds::Attribute));
@@ -379,7 +379,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// The row of a global. What names `getattr` is noted down.
+/// The row of a global. A name of `getattr` is recorded.
 fn find(module: &str, name: &str, attribute: &mut Option<String>) -> Step<&'static Global> {
     let shown = || in_message(&format!("{module}.{name}"));
     let global = globals::find(module, name).ok_or_else(|| Fault::Forbidden(shown()))?;

@@ -26,8 +26,7 @@ pub(crate) const MAX_PICKLE: u64 = 64 << 20;
 const MAX_STEPS: u64 = 4 << 20;
 /// How many lists, tuples and dictionaries may be open within each other.
 const MAX_DEPTH: usize = 1000;
-/// The longest string that is kept: no name is longer, and what looks at the same string again and again then
-/// has a bounded price.
+/// The longest string that is kept. No name is longer, and the cost of comparing one string many times stays bounded.
 pub(crate) const MAX_STRING: usize = 512;
 
 /// What a pickle holds, and where it ends.

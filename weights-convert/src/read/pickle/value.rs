@@ -22,7 +22,7 @@ pub(crate) struct Span {
 #[derive(Debug)]
 pub(crate) enum Value {
     None,
-    /// A value that no checkpoint is told by: its kind.
+    /// A value that no tensor depends on. Only its kind is kept.
     Plain(&'static str),
     Int(i64),
     /// An integer of more than 64 bits, as little-endian bytes.
