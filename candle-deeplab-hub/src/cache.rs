@@ -51,7 +51,7 @@ impl Zoo {
     /// converted. Other people's repos in the Hub's cache are none of our business.
     ///
     /// # Errors
-    /// [`Error::Io`] where a folder cannot be read.
+    /// [`Error::Library`] where a folder cannot be read.
     pub fn cache_list(&self) -> Result<Vec<Cached>> {
         let mut found = vec![];
         for (repo, path) in self.repos()? {
@@ -132,7 +132,7 @@ impl Zoo {
     /// Reads all models on this machine and compares them with their digests.
     ///
     /// # Errors
-    /// [`Error::Io`] where a folder cannot be read; a file that cannot be is `bad`.
+    /// [`Error::Library`] where a folder cannot be read; a file that cannot be is `bad`.
     pub fn cache_verify(&self) -> Result<Vec<Verified>> {
         self.cache_list()?.into_iter().map(|cached| verify(&cached)).collect()
     }

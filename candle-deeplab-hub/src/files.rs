@@ -15,7 +15,7 @@ use candle_deeplab::config::Config;
 pub enum Files {
     /// In a model directory.
     Directory(PathBuf),
-    /// In this program: [`bundled`](crate::bundled).
+    /// In this program: [`bundled`](candle_deeplab::bundled()).
     Bundled,
 }
 

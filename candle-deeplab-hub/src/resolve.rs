@@ -126,7 +126,7 @@ impl Zoo {
     ///
     /// # Errors
     /// [`Error::Name`] for what is no name; [`Error::NoSource`] with what each of several sources said; otherwise as
-    /// [`Hub::file`], and [`Error::Foreign`], [`Error::Archive`] and [`Error::Import`] on the way of a foreign file.
+    /// [`Hub::file`], and [`Error::Archive`] and [`Error::Convert`] on the way of a foreign file.
     pub fn resolve(&self, name: &str) -> Result<Resolved> {
         match self.find(name)? {
             Some(found) => Ok(found),

@@ -1,6 +1,6 @@
 //! Runs a network on the CPU by fused kernels, any batch and size: for inference.
 //!
-//! [`fuse`](super::fuse) turns the graph into steps; `pack` folds and packs their weights; `plan` fits them to an input size,
+//! `exec::fuse` turns the graph into steps; `pack` folds and packs their weights; `plan` fits them to an input size,
 //! runs neighbours band by band, and says which maps share memory; `isa` has the kernels. Feature maps lie with their channels
 //! last: a pixel's channels are a row of a matmul, a vector of channels never crosses the edge of a map, and threads that share
 //! out pixels write to separate slices.
