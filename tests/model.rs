@@ -75,5 +75,10 @@ fn precision_beyond_what_an_executor_computes_is_refused() {
     let model = DeepLab::load(dir.path(), &Device::Cpu).unwrap();
     let eager = model.with_executor(Executor::Eager).unwrap();
     assert!(matches!(eager.with_precision(Precision::Bf16), Err(Error::Executor(reason)) if reason.contains("eager")));
-    assert!(matches!(model.logits(&pixels(0).to_dtype(DType::F64).unwrap()), Err(Error::Candle(_))));
+    let doubles = pixels(0).to_dtype(DType::F64).unwrap();
+    let error = model.logits(&doubles).unwrap_err();
+    assert!(matches!(error, Error::Dtype { expected: DType::F32, actual: DType::F64 }), "{error}");
+    assert!(error.to_string().contains("`pixels.to_dtype(DType::F32)`"), "{error}");
+    // The same, by way of candle.
+    assert!(matches!(Error::from(model.forward(&doubles).unwrap_err()), Error::Dtype { .. }));
 }
