@@ -12,8 +12,8 @@ use crate::entry::{Entry, Hints};
 pub(crate) struct Foreign<'a> {
     /// The file.
     pub(crate) source: &'a Path,
-    /// The folder of the `config.json` and perhaps `preprocessor_config.json` that the file's repo has beside it, and of
-    /// nothing else of the file's.
+    /// A folder with the `config.json` of the file's repo, and perhaps its `preprocessor_config.json`. Other files in there do
+    /// not belong to the model.
     pub(crate) beside: Option<&'a Path>,
     /// What the file does not tell.
     pub(crate) hints: &'a Hints,

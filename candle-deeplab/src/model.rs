@@ -21,7 +21,7 @@ use crate::weights::{Values, Weights, WeightsFile};
 /// A DeepLab network with its weights: preprocessed pixels `[N, 3, H, W]` in, logits `[N, classes, H, W]` out.
 ///
 /// ```no_run
-/// use candle_core::{DType, Device, Tensor, Var};
+/// use candle_core::{DType, Device, Tensor};
 /// use candle_deeplab::DeepLab;
 /// use candle_nn::Module;
 ///
@@ -61,8 +61,8 @@ impl DeepLab {
     /// Loads a model directory (`config.json` and `model.safetensors`) in f32 onto a device.
     ///
     /// # Errors
-    /// [`Error::NoFolder`] where there is none; [`Error::Io`] and [`Error::Config`] for the recipe; [`Error::Weights`] where the file is damaged, or its tensors
-    /// are not exactly those that the network wants.
+    /// [`Error::NoFolder`] where there is none; [`Error::Io`] and [`Error::Config`] for the recipe; [`Error::Weights`] where
+    /// the file is damaged, or its tensors are not exactly those that the network wants.
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let dir = dir.as_ref();
         if !dir.try_exists().map_err(Error::io(dir))? {
@@ -118,8 +118,8 @@ impl DeepLab {
         Ok(Self::from_parts(config.clone(), graph, weights, vb.device().clone()))
     }
 
-    /// Those of the variables of a map, by the names of [`Graph::params`], that an optimiser is to change: all but the moving
-    /// statistics of batch norms.
+    /// The variables that an optimiser is to change: all that the network has in the map, by the names of [`Graph::params`], but
+    /// the moving statistics of batch norms.
     ///
     /// # Errors
     /// [`Error::Candle`] where the map lacks one.

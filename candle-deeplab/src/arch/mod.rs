@@ -131,32 +131,12 @@ fn check_numbers(network: &Network) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::graph;
-    use crate::config::{
-        Aspp, Backbone, BlockPadding, Convolution, DilationStart, ImagePooling, MobileNetV2, MobileNetV3, Network,
-        Normalization,
-    };
+    use crate::config::{Aspp, Backbone, BlockPadding, DilationStart, MobileNetV3, Network};
     use crate::graph::{Node, Op, Padding, Size};
 
     fn mobilenet_v2() -> Network {
-        Network {
-            backbone: Backbone::MobilenetV2(MobileNetV2::tensorflow(0.5)),
-            output_stride: 16,
-            multi_grid: [1, 1, 1],
-            normalization: Normalization::BatchNorm,
-            align_corners: true,
-            aspp: Some(Aspp {
-                width: 16,
-                rates: Vec::new(),
-                image_pooling: ImagePooling::First,
-                convolution: Convolution::Separable,
-                projection_kernel: 1,
-                refine: None,
-                batch_norm_eps: 1e-5,
-            }),
-            decoder: None,
-            auxiliary: None,
-            classes: 21,
-        }
+        let network = Network::deeplabv3(Backbone::mobilenet_v2(0.5), 21);
+        Network { aspp: network.aspp.map(|aspp| Aspp { width: 16, rates: vec![], ..aspp }), ..network }
     }
 
     #[test]

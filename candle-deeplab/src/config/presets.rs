@@ -180,14 +180,6 @@ mod tests {
     }
 
     #[test]
-    fn the_papers_networks_have_the_papers_number_of_parameters() {
-        let params = |network| arch::graph(&network).unwrap().summary(129, 129).unwrap().params;
-        assert_eq!(params(Network::deeplabv3plus(Backbone::xception65(), 21)), 41_258_213);
-        assert_eq!(params(Network::deeplabv3plus(Backbone::xception71(), 19)), 43_693_899);
-        assert_eq!(params(Network::deeplabv3plus(Backbone::resnet101_beta(), 21)), 45_935_365);
-    }
-
-    #[test]
     fn a_recipe_can_be_changed_field_by_field() {
         let size = SizeRule::Native { height: 1, width: 1 };
         let config = Config::deeplabv3plus(Backbone::xception41(), 21).with_labels(Labels::voc()).with_size(size);

@@ -115,42 +115,17 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use crate::arch;
-    use crate::config::{Aspp, Backbone, ConcatOrder, Convolution, Decoder, ImagePooling, Network, Normalization};
-    use crate::config::{MobileNetV2, ResNet, Xception};
+    use crate::config::{Aspp, Backbone, Network};
     use crate::graph::Size;
 
-    fn voc(backbone: Backbone, rates: &[usize], low_level: Option<&str>) -> Network {
-        Network {
-            backbone,
-            output_stride: 16,
-            multi_grid: [1, 1, 1],
-            normalization: Normalization::BatchNorm,
-            align_corners: true,
-            aspp: Some(Aspp {
-                width: 256,
-                rates: rates.to_vec(),
-                image_pooling: ImagePooling::First,
-                convolution: Convolution::Separable,
-                projection_kernel: 1,
-                refine: None,
-                batch_norm_eps: 1e-5,
-            }),
-            auxiliary: None,
-            decoder: low_level.map(|tap| Decoder {
-                low_level: tap.into(),
-                low_level_width: 48,
-                concat: ConcatOrder::AsppFirst,
-                widths: vec![256, 256],
-                convolution: Convolution::Separable,
-            }),
-            classes: 21,
-        }
+    fn xception_65() -> Network {
+        Network::deeplabv3plus(Backbone::xception65(), 21)
     }
 
-    fn xception_65() -> Network {
-        let layout = Xception::xception65();
-        let low_level = layout.low_level_tap();
-        voc(Backbone::Xception(layout), &[6, 12, 18], Some(low_level))
+    /// TensorFlow's MobileNetV2 models have neither atrous branches nor a decoder.
+    fn mobilenet(multiplier: f64) -> Network {
+        let network = Network::deeplabv3(Backbone::mobilenet_v2(multiplier), 21);
+        Network { aspp: network.aspp.map(|aspp| Aspp { rates: vec![], ..aspp }), ..network }
     }
 
     #[test]
@@ -163,15 +138,10 @@ mod tests {
     #[test]
     fn other_networks_have_tensorflows_number_of_parameters() {
         let params = |network: Network| arch::graph(&network).unwrap().summary(129, 129).unwrap().params;
-        let mobilenet = |multiplier| voc(Backbone::MobilenetV2(MobileNetV2::tensorflow(multiplier)), &[], None);
         assert_eq!(params(mobilenet(1.0)), 2_146_645);
         assert_eq!(params(mobilenet(0.5)), 714_325);
-        let resnet = Backbone::Resnet(ResNet::resnet101_beta());
-        assert_eq!(params(voc(resnet, &[6, 12, 18], Some(ResNet::low_level_tap()))), 45_935_365);
-        let xception = Xception::xception71();
-        let low_level = Some(xception.low_level_tap());
-        let cityscapes = Network { classes: 19, ..voc(Backbone::Xception(xception), &[6, 12, 18], low_level) };
-        assert_eq!(params(cityscapes), 43_693_899);
+        assert_eq!(params(Network::deeplabv3plus(Backbone::resnet101_beta(), 21)), 45_935_365);
+        assert_eq!(params(Network::deeplabv3plus(Backbone::xception71(), 19)), 43_693_899);
     }
 
     #[test]
