@@ -53,8 +53,11 @@ fn check(model: &DeepLab, folder: &Path) {
         let low_level = model.taps(&input, &[&format!("backbone.{}", decoder.low_level)]).unwrap();
         check_summary(&golden, "low_level", &low_level[0]);
     }
-    for (tap, value) in taps.iter().zip(model.taps(&input, &taps).unwrap()) {
-        check_summary(&golden, if *tap == LOGITS { "logits" } else { tap }, &value);
+    for executor in [Executor::Auto, Executor::Eager] {
+        let values = model.clone().with_executor(executor).unwrap().taps(&input, &taps).unwrap();
+        for (tap, value) in taps.iter().zip(values) {
+            check_summary(&golden, if *tap == LOGITS { "logits" } else { tap }, &value);
+        }
     }
     let eager = model.with_executor(Executor::Eager).unwrap().logits(&input).unwrap();
     let off = distance(&eager, &golden.nchw("logits"));

@@ -79,8 +79,11 @@ fn stages(network: &Network) -> Vec<(String, String)> {
 fn check_taps(golden: &Golden, model: &DeepLab, points: &[(String, String)]) -> usize {
     let points: Vec<_> = points.iter().filter(|(point, _)| golden.0.contains_key(&format!("{point}.idx"))).collect();
     let taps: Vec<&str> = points.iter().map(|(_, tap)| tap.as_str()).collect();
-    for ((point, _), value) in points.iter().zip(model.taps(golden.get("input"), &taps).unwrap()) {
-        check_values(golden, point, &value);
+    for executor in [Executor::Auto, Executor::Eager] {
+        let values = model.clone().with_executor(executor).unwrap().taps(golden.get("input"), &taps).unwrap();
+        for ((point, _), value) in points.iter().zip(values) {
+            check_values(golden, point, &value);
+        }
     }
     points.len()
 }

@@ -44,7 +44,7 @@ use crate::weights::{Values, Weights, WeightsFile};
 /// many calls as ran at once, but of no more than the pool has threads. What has been more than twice as large as needed for 32
 /// calls is given back.
 ///
-/// Asking for [`taps`](Self::taps) makes a second, eager copy of the weights, since fused kernels compute no value in between.
+/// Asking for [`taps`](Self::taps) that are only a part of a fused step makes a second, eager copy of the weights.
 #[derive(Debug, Clone)]
 pub struct DeepLab {
     config: Config,
@@ -252,13 +252,21 @@ impl DeepLab {
         self.output(&pixels).map(|_| ())
     }
 
-    /// Intermediate values by their [taps](Graph::taps), e.g. `backbone` or `backbone.entry_flow.block2`, by the eager
-    /// executor.
+    /// Intermediate values `[N, C, h, w]` by their [taps](Graph::taps), e.g. `backbone` or `backbone.entry_flow.block2`.
+    /// Nothing behind the last of them is computed.
+    ///
+    /// The fused executor has the results of its steps: the backbone and its blocks, ASPP, the decoder. Where one of `taps`
+    /// is only a part of a step, the eager executor computes all of them.
     ///
     /// # Errors
     /// [`Error::NoSuchTap`]; otherwise as [`logits`](Self::logits).
     pub fn taps(&self, pixels: &Tensor, taps: &[&str]) -> Result<Vec<Tensor>> {
         let values = taps.iter().map(|tap| self.graph.tap(tap)).collect::<Result<Vec<_>>>()?;
+        if let Some(cpu) = self.fused_for(pixels)?
+            && let Some(tensors) = cpu.values(pixels, &values)?
+        {
+            return Ok(tensors);
+        }
         self.run_all(pixels, &values)
     }
 

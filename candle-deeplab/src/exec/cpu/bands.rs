@@ -63,16 +63,18 @@ pub(super) struct Rows {
     pub(super) line: usize,
 }
 
-/// Cuts a network into stretches. The second result says how many rows of a map have to be in memory where these are not all.
+/// Cuts a network into stretches, after which the maps that are wanted are there as a whole. The second result says how many rows of a map have to be in memory where these are not all.
 pub(super) fn stretches(
     fused: &Fused,
     geometry: &[Geometry],
     maps: &[Rows],
     limits: Limits,
+    wanted: &[usize],
 ) -> (Vec<Stretch>, Vec<Option<usize>>) {
     let mut in_memory = vec![None; maps.len()];
     let mut stretches = Vec::new();
-    let (lives, suits) = (fused.lives(), fused.steps.iter().map(|step| suits(step, maps, limits)).collect::<Vec<_>>());
+    let (lives, suits) =
+        (fused.lives(wanted), fused.steps.iter().map(|step| suits(step, maps, limits)).collect::<Vec<_>>());
     let mut start = 0;
     while start < suits.len() {
         let most = suits[start..].iter().take(MAX_STEPS).take_while(|suits| **suits).count();
@@ -263,7 +265,7 @@ mod tests {
         let kernels = Kernels::new(Isa::Portable, Precision::F32).unwrap();
         let values = |param: &Param| Ok(Values::Here(vec![0.0; param.shape.iter().product()]));
         let program = Program::new(&graph, kernels, Precision::F32, &reader(&graph, values)).unwrap();
-        let plan = Plan::new(&program, &graph, [2, height, 30], LIMITS).unwrap();
+        let plan = Plan::new(&program, &graph, [2, height, 30], LIMITS, &[program.fused.logits.map]).unwrap();
         (program, plan)
     }
 
@@ -299,7 +301,7 @@ mod tests {
         let (program, plan) = plan(101);
         let maps: Vec<Rows> = plan.maps.iter().map(|m| Rows { count: m.size.height, line: m.line() }).collect();
         for limits in [Limits { large: 1 << 20, ..LIMITS }, Limits { weights: 10, ..LIMITS }] {
-            let (stretches, in_memory) = stretches(&program.fused, &plan.steps, &maps, limits);
+            let (stretches, in_memory) = stretches(&program.fused, &plan.steps, &maps, limits, &[]);
             assert!(stretches.iter().all(|stretch| stretch.bands.is_empty()), "{stretches:?}");
             assert!(in_memory.iter().all(Option::is_none));
         }

@@ -37,7 +37,7 @@ use super::choice::{Isa, Precision};
 use super::fold;
 use super::fuse::{Operand, Operation};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Param, Size};
+use crate::graph::{Graph, Param, Size, Value};
 use crate::weights::Values;
 use arena::{Arena, Arenas};
 use bands::{Band, Limits, Stretch};
@@ -48,6 +48,9 @@ use plan::Plan;
 
 /// Input sizes whose plans are kept.
 const MAX_PLANS: usize = 8;
+
+/// What a plan is made for: batch, height and width, and the maps that are wanted.
+type PlanOf = ([usize; 3], Vec<usize>);
 
 /// A network with its weights packed for the CPU's vector instructions.
 ///
@@ -60,8 +63,8 @@ pub struct Cpu {
     precision: Precision,
     program: Program,
     limits: fn() -> Limits,
-    /// By batch, height and width; the latest last.
-    plans: Mutex<Vec<([usize; 3], Arc<Plan>)>>,
+    /// By batch, height and width, and the maps that are wanted; the latest last.
+    plans: Mutex<Vec<(PlanOf, Arc<Plan>)>>,
     arenas: Arenas,
 }
 
@@ -125,13 +128,23 @@ impl Cpu {
     /// [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network, [`Error::Device`] and [`Error::Dtype`] where
     /// they are not f32 on the CPU.
     pub fn logits(&self, pixels: &Tensor) -> Result<Tensor> {
-        self.call(pixels, None, |plan, arena| {
-            let view = arena.view(plan, self.program.fused.logits);
-            let mut planes = vec![0.0; plan.batch * view.channels * view.height * view.width];
-            simple::to_planes(view, &mut planes);
-            let shape = (plan.batch, view.channels, view.height, view.width);
-            Ok(Tensor::from_vec(planes, shape, &Device::Cpu)?)
-        })
+        let logits = self.program.fused.logits;
+        self.call(pixels, &[logits.map], None, |plan, arena| tensor(plan, arena, logits))
+    }
+
+    /// The values of nodes `[N, C, h, w]`, for pixels `[N, 3, H, W]`; nothing behind the last of them is computed. `None`
+    /// where one of them is only a part of a step, such as a convolution before its norm.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    pub fn values(&self, pixels: &Tensor, nodes: &[Value]) -> Result<Option<Vec<Tensor>>> {
+        let places: Option<Vec<Operand>> = nodes.iter().map(|node| self.program.fused.places[node.index()]).collect();
+        let Some(places) = places else { return Ok(None) };
+        let maps: Vec<usize> = places.iter().map(|place| place.map).collect();
+        let values = |plan: &Plan, arena: &mut Arena| {
+            places.iter().map(|place| tensor(plan, arena, *place)).collect::<Result<Vec<_>>>()
+        };
+        self.call(pixels, &maps, None, values).map(Some)
     }
 
     /// Logits `[N, classes, H, W]` at the input's size, for pixels `[N, 3, H, W]`.
@@ -139,7 +152,7 @@ impl Cpu {
     /// # Errors
     /// As [`logits`](Self::logits).
     pub fn output(&self, pixels: &Tensor) -> Result<Tensor> {
-        self.call(pixels, None, |plan, arena| {
+        self.call(pixels, &[self.program.fused.logits.map], None, |plan, arena| {
             let (planes, classes, size) = self.planes(plan, arena);
             let Size { height, width } = plan.output;
             let mut out = vec![0.0; plan.batch * classes * plan.output.area()];
@@ -169,7 +182,7 @@ impl Cpu {
 
     fn labels(&self, pixels: &Tensor, times: Option<&mut Vec<StepTime>>) -> Result<Tensor> {
         self.graph.check_label_map("take the logits")?;
-        self.call(pixels, times, |plan, arena| {
+        self.call(pixels, &[self.program.fused.logits.map], times, |plan, arena| {
             let (planes, classes, size) = self.planes(plan, arena);
             if planes.par_chunks(1 << 14).any(|values| values.iter().any(|value| value.is_nan())) {
                 return Err(Error::NotANumber);
@@ -196,10 +209,11 @@ impl Cpu {
         (&arena.planes[..len], classes, size)
     }
 
-    /// Runs all steps, and then `finish` on what they have computed, inside the rayon pool.
+    /// Runs the steps to the maps that are wanted, and then `finish` on what they have computed, inside the rayon pool.
     fn call<R: Send>(
         &self,
         pixels: &Tensor,
+        wanted: &[usize],
         times: Option<&mut Vec<StepTime>>,
         finish: impl FnOnce(&Plan, &mut Arena) -> Result<R> + Send,
     ) -> Result<R> {
@@ -212,7 +226,7 @@ impl Cpu {
         if pixels.dtype() != DType::F32 {
             return Err(Error::Dtype { expected: DType::F32, actual: pixels.dtype() });
         }
-        let plan = self.plan([batch, height, width])?;
+        let plan = self.plan(([batch, height, width], wanted.to_vec()))?;
         let pixels = pixels.contiguous()?;
         let (storage, layout) = pixels.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else {
@@ -307,16 +321,25 @@ impl Cpu {
         arena.scratch = scratch;
     }
 
-    fn plan(&self, size: [usize; 3]) -> Result<Arc<Plan>> {
+    fn plan(&self, of: PlanOf) -> Result<Arc<Plan>> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = match plans.iter().position(|(of, _)| *of == size) {
+        let plan = match plans.iter().position(|(known, _)| *known == of) {
             Some(found) => plans.remove(found).1,
-            None => Arc::new(Plan::new(&self.program, &self.graph, size, (self.limits)())?),
+            None => Arc::new(Plan::new(&self.program, &self.graph, of.0, (self.limits)(), &of.1)?),
         };
         if plans.len() == MAX_PLANS {
             plans.remove(0);
         }
-        plans.push((size, plan.clone()));
+        plans.push((of, plan.clone()));
         Ok(plan)
     }
+}
+
+/// A map or a part of one as a tensor `[N, C, h, w]`.
+fn tensor(plan: &Plan, arena: &Arena, place: Operand) -> Result<Tensor> {
+    let view = arena.view(plan, place);
+    let mut planes = vec![0.0; plan.batch * view.channels * view.height * view.width];
+    simple::to_planes(view, &mut planes);
+    let shape = (plan.batch, view.channels, view.height, view.width);
+    Ok(Tensor::from_vec(planes, shape, &Device::Cpu)?)
 }

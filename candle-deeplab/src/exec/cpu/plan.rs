@@ -46,6 +46,8 @@ impl MapInMemory {
 }
 
 impl Plan {
+    /// A plan for the maps that are wanted: no step runs behind the last that writes one of them.
+    ///
     /// # Errors
     /// As [`Graph::sizes`].
     pub(super) fn new(
@@ -53,6 +55,7 @@ impl Plan {
         graph: &Graph,
         [batch, height, width]: [usize; 3],
         limits: Limits,
+        wanted: &[usize],
     ) -> Result<Self> {
         let (fused, sizes) = (&program.fused, graph.sizes(height, width)?);
         let size_of = |map: usize| sizes[fused.maps[map].size_of.index()];
@@ -62,10 +65,12 @@ impl Plan {
         let pitch = |map: usize| row_pitch(fused.maps[map].channels);
         let rows_of = |map| Rows { count: size_of(map).height, line: size_of(map).width * pitch(map) };
         let maps: Vec<Rows> = (0..fused.maps.len()).map(rows_of).collect();
-        let (stretches, in_memory) = bands::stretches(fused, &steps, &maps, limits);
+        let (mut stretches, in_memory) = bands::stretches(fused, &steps, &maps, limits, wanted);
         let rows = |map: usize| in_memory[map].unwrap_or(batch * maps[map].count);
         let lengths: Vec<usize> = (0..maps.len()).map(|map| rows(map) * maps[map].line).collect();
-        let (buffer_of, buffers) = share(&lives(program, &stretches), &lengths);
+        let (buffer_of, buffers) = share(&lives(program, &stretches, wanted), &lengths);
+        let end = fused.steps.iter().rposition(|step| wanted.contains(&step.output.map)).map_or(0, |last| last + 1);
+        stretches.retain(|stretch| stretch.steps.start < end);
         let in_buffer = |(map, buffer)| MapInMemory { size: size_of(map), pitch: pitch(map), rows: rows(map), buffer };
         let output = sizes[fused.output.like.index()];
         Ok(Self {
@@ -105,12 +110,12 @@ fn axes(from: Size, to: Size, align_corners: bool) -> (Axis, Axis) {
 }
 
 /// The first and the last stretch that need each map: steps of a stretch run together.
-fn lives(program: &Program, stretches: &[Stretch]) -> Vec<RangeInclusive<usize>> {
+fn lives(program: &Program, stretches: &[Stretch], wanted: &[usize]) -> Vec<RangeInclusive<usize>> {
     let stretch_of =
         stretches.iter().enumerate().flat_map(|(index, stretch)| stretch.steps.clone().map(move |_| index));
-    // Behind the last step, the logits are read.
+    // Behind the last step, what is wanted is read.
     let stretch_of: Vec<usize> = stretch_of.chain([stretches.len()]).collect();
-    program.fused.lives().into_iter().map(|life| stretch_of[*life.start()]..=stretch_of[*life.end()]).collect()
+    program.fused.lives(wanted).into_iter().map(|life| stretch_of[*life.start()]..=stretch_of[*life.end()]).collect()
 }
 
 /// Gives each map a buffer, and each buffer its length. A map gets the shortest free buffer that is long enough; if there is

@@ -71,6 +71,21 @@ fn check(graph: Graph, size: [usize; 3]) {
             }
             labels(&cpu.label_map(&image).unwrap(), &wanted[1], precision);
         }
+        values(&cpu, &eager, &image);
+    }
+}
+
+/// Every value that the executor has, all at once and one by one, which is how features are asked for.
+fn values(cpu: &Cpu, eager: &Eager, image: &Tensor) {
+    let there = |node: &Value| cpu.program.fused.places[node.index()].is_some();
+    let nodes: Vec<Value> = cpu.graph.values().filter(there).collect();
+    assert!(nodes.len() > 1 && nodes.contains(&cpu.graph.logits().unwrap()));
+    let (wanted, all) = (eager.run(image, &nodes).unwrap(), cpu.values(image, &nodes).unwrap().unwrap());
+    for ((node, wanted), together) in nodes.iter().zip(wanted).zip(all) {
+        let alone = cpu.values(image, &[*node]).unwrap().unwrap();
+        for ours in [&together, &alone[0]] {
+            close(ours, &wanted, (cpu.isa(), cpu.precision()));
+        }
     }
 }
 
@@ -258,7 +273,7 @@ fn few_channels_of_early_features_are_made_early() {
         let paths: Vec<&str> = steps.iter().map(|step| step.path.as_str()).take(4).collect();
         assert_eq!(paths, order);
         cpu.limits = || bands_of(2000);
-        let plan = cpu.plan([1, 90, 11]).unwrap();
+        let plan = cpu.plan(([1, 90, 11], vec![cpu.program.fused.logits.map])).unwrap();
         assert!(few > 12 || plan.maps[cpu.program.fused.steps[0].output.map].rows < 90);
         check(graph, [2, 9, 11]);
     }

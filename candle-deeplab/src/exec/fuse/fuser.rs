@@ -4,15 +4,19 @@ use super::{Clamp, FusedConv, FusedDepthwise, Map, Operand, Operation, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Graph, Op, Value};
 
-/// The maps and the steps of a graph up to its logits, and where these are.
-pub(super) fn fuse(graph: &Graph, logits: Value) -> Result<(Vec<Map>, Vec<Step>, Operand)> {
+/// The maps and the steps of a graph up to its logits, and where the value of each node is, if it is anywhere.
+pub(super) fn fuse(graph: &Graph, logits: Value) -> Result<(Vec<Map>, Vec<Step>, Vec<Option<Operand>>)> {
     let (users, state) = (graph.users(logits), vec![State::Waiting; graph.nodes().len()]);
     let mut fuser = Fuser { graph, logits, users, state, maps: Vec::new(), steps: Vec::new() };
     for value in graph.values().take(logits.index() + 1) {
         fuser.node(value)?;
     }
-    let logits = fuser.operand(logits)?;
-    Ok((fuser.maps, fuser.steps, logits))
+    let place = |state: &State| match state {
+        State::Ready(operand) => Some(*operand),
+        _ => None,
+    };
+    let places = fuser.state.iter().map(place).collect();
+    Ok((fuser.maps, fuser.steps, places))
 }
 
 struct Fuser<'a> {

@@ -35,6 +35,8 @@ pub(crate) struct Fused {
     /// The feature maps that steps read and write; the first is the input.
     pub(crate) maps: Vec<Map>,
     pub(crate) steps: Vec<Step>,
+    /// Where the value of each node is; `None` where it is within a step, or not needed for the logits.
+    pub(crate) places: Vec<Option<Operand>>,
     /// The logits at the head's resolution.
     pub(crate) logits: Operand,
     /// How they become the network's output.
@@ -68,13 +70,17 @@ impl Fused {
             let reason = "the network's last step must be the resize of its logits".into();
             return Err(Error::Graph { node: output.path.clone(), reason });
         };
-        let (maps, steps, logits) = fuser::fuse(graph, logits)?;
-        Ok(Self { maps, steps, logits, output: Upsampling { like, align_corners } })
+        let (maps, steps, places) = fuser::fuse(graph, logits)?;
+        let Some(logits) = places[logits.index()] else {
+            let reason = "the logits are no result of their own".into();
+            return Err(Error::Graph { node: graph.node(logits).path.clone(), reason });
+        };
+        Ok(Self { maps, steps, places, logits, output: Upsampling { like, align_corners } })
     }
 
-    /// The first and the last step that need each map. The input is there before the first step, and the logits are
-    /// needed behind the last one: by the step that would come next.
-    pub(crate) fn lives(&self) -> Vec<RangeInclusive<usize>> {
+    /// The first and the last step that need each map. The input is there before the first step, and the maps that are wanted
+    /// are needed behind the last one: by the step that would come next.
+    pub(crate) fn lives(&self, wanted: &[usize]) -> Vec<RangeInclusive<usize>> {
         let mut lives = vec![(usize::MAX, 0); self.maps.len()];
         for (index, step) in self.steps.iter().enumerate() {
             for operand in step.operands() {
@@ -83,7 +89,9 @@ impl Fused {
             }
         }
         lives[0].0 = 0;
-        lives[self.logits.map].1 = self.steps.len();
+        for map in wanted {
+            lives[*map].1 = self.steps.len();
+        }
         lives.into_iter().map(|(first, last)| first..=last).collect()
     }
 }

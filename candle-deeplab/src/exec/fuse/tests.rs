@@ -1,6 +1,8 @@
 //! Which nodes become one step, where its result is put, and when it is computed.
 
 use super::*;
+use crate::arch;
+use crate::config::{Backbone, Config};
 use crate::graph::{Activation, Builder, Conv, Normalization};
 
 /// A network of `layers` between a 3-channel image and 5 classes.
@@ -172,7 +174,8 @@ fn a_value_lives_from_its_step_to_the_last_that_reads_it() {
         let y = g.resize(y, x, true);
         g.multiply(y, x)
     });
-    let lives: Vec<(usize, usize)> = fused.lives().into_iter().map(RangeInclusive::into_inner).collect();
+    let lives: Vec<(usize, usize)> =
+        fused.lives(&[fused.logits.map]).into_iter().map(RangeInclusive::into_inner).collect();
     // Input, first, second, resize, product, logits: five steps.
     assert_eq!(lives, [(0, 0), (0, 3), (1, 2), (2, 3), (3, 4), (4, 5)]);
     assert_eq!((fused.steps.len(), fused.logits.map), (5, 5));
@@ -185,4 +188,31 @@ fn a_network_without_logits_is_refused() {
     let graph = g.finish(x).unwrap();
     let said = Fused::new(&graph).unwrap_err().to_string();
     assert!(said.contains("`features`") && said.contains("must be the resize of its logits"), "{said}");
+}
+
+/// Features are a use of their own, which should need no second executor.
+#[test]
+fn backbone_blocks_aspp_and_decoder_are_results_of_steps() {
+    let backbones = [
+        Backbone::xception65(),
+        Backbone::resnet101_beta(),
+        Backbone::mobilenet_v2(1.0),
+        Backbone::mobilenet_v3_large(),
+    ];
+    for backbone in backbones {
+        let low_level = format!("backbone.{}", backbone.low_level_tap());
+        let config = Config::deeplabv3plus(backbone, 21);
+        let graph = arch::graph(&config.network).unwrap();
+        let fused = Fused::new(&graph).unwrap();
+        let is_there = |tap: &str| fused.places[graph.tap(tap).unwrap().index()].is_some();
+        for tap in ["backbone", &low_level, "aspp", "decoder"] {
+            assert!(is_there(tap), "{tap}");
+        }
+        let is_block = |tap: &&String| tap.rsplit('.').next().is_some_and(|name| name.starts_with("block"));
+        let blocks: Vec<&String> = graph.taps().keys().filter(is_block).collect();
+        assert!(blocks.len() > 3, "{blocks:?}");
+        for block in blocks {
+            assert!(is_there(block), "{block}");
+        }
+    }
 }
