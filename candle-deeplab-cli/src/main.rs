@@ -10,7 +10,6 @@ mod exit;
 mod ffmpeg;
 mod input;
 mod interrupt;
-mod memory;
 mod output;
 mod pipeline;
 mod progress;

@@ -158,6 +158,24 @@ pub enum Error {
         /// What the codec said.
         source: image::ImageError,
     },
+    /// An image would take more memory than it may.
+    #[error(
+        "{what} of an image of {width}×{height} pixels take about {} MiB, and {} MiB are the limit: make the image smaller, or \
+         give it more memory",
+        needed >> 20, limit >> 20
+    )]
+    Memory {
+        /// What takes it.
+        what: &'static str,
+        /// Rows of the image.
+        height: usize,
+        /// Columns of the image.
+        width: usize,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        limit: u64,
+    },
     /// The network computed NaN somewhere.
     #[error("the network's answer is not a number: are the weights damaged?")]
     NotANumber,

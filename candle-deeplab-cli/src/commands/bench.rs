@@ -7,13 +7,13 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use candle_deeplab::exec::Isa;
 use candle_deeplab::exec::cpu::{StepTime, peak_flops};
+use candle_deeplab::segment::free_memory;
 use candle_deeplab::{DeepLab, Executor, Precision};
 use candle_deeplab_hub::Resolved;
 use serde::Serialize;
 
 use crate::args::BenchArgs;
 use crate::exit::Exit;
-use crate::memory;
 use crate::output::{Output, Report};
 use crate::resolve;
 use crate::target::Target;
@@ -95,7 +95,7 @@ fn measure(
 fn check_memory(batch: usize, (height, width): (usize, usize), maps: u64) -> Result<()> {
     let pixels = [3, height as u64, width as u64, size_of::<f32>() as u64].iter().product::<u64>();
     let needed = maps.saturating_add(pixels).saturating_mul(batch as u64);
-    let most = memory::budget().unwrap_or(isize::MAX as u64);
+    let most = free_memory().unwrap_or(isize::MAX as u64);
     ensure!(
         needed <= most,
         "{batch}×{height}×{width} takes about {} MiB, and {} MiB can be had: choose a smaller `--size` or `--batch`",

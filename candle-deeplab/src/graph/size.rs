@@ -19,6 +19,13 @@ impl Size {
         Self { height, width }
     }
 
+    /// The bytes of so many f32 planes of this size.
+    pub(crate) fn bytes(self, planes: usize) -> u64 {
+        [self.height, self.width, size_of::<f32>()]
+            .iter()
+            .fold(planes as u64, |bytes, &n| bytes.saturating_mul(n as u64))
+    }
+
     /// The number of pixels.
     pub fn area(self) -> usize {
         self.height * self.width

@@ -150,6 +150,11 @@ impl Labels {
         self.palette.get(usize::from(class)).copied().unwrap_or_default()
     }
 
+    /// Whether overlays, outlines, polygons and run lengths show a class: all but the background and ignored pixels.
+    pub fn draws(&self, class: u8) -> bool {
+        ![self.background, self.ignore].contains(&Some(class))
+    }
+
     /// The palette of an indexed PNG: 256 colours, of which the first are ours.
     ///
     /// Where our palette is the beginning of VOC's colour map the map goes on, so that 255 has VOC's usual void colour
@@ -164,6 +169,12 @@ impl Labels {
             *slot = *color;
         }
         colors
+    }
+
+    /// The colour of a class as HTML writes it, such as `#c08080`.
+    pub fn html_color(&self, class: u8) -> String {
+        let [red, green, blue] = self.png_palette()[usize::from(class)];
+        format!("#{red:02x}{green:02x}{blue:02x}")
     }
 
     /// Checks that there is one printable name and one colour for each of a network's classes.
@@ -218,6 +229,11 @@ fn generated_palette(classes: usize) -> Vec<[u8; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_background_and_ignored_pixels_are_not_drawn() {
+        assert_eq!([0, 1, 20, 255].map(|class| Labels::voc().draws(class)), [false, true, true, false]);
+    }
 
     #[test]
     fn every_builtin_set_is_valid() {

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::regions::{Polygon, Ring};
-use crate::segment::Segmentation;
+use crate::labels::Labels;
+use crate::segment::LabelMap;
 
 #[derive(Serialize)]
 struct Collection {
@@ -35,8 +36,8 @@ struct MultiPolygon {
     coordinates: Vec<Vec<Ring>>,
 }
 
-impl Segmentation {
-    /// Writes the drawn classes ([`Segmentation::draws`]) as a GeoJSON feature collection: a MultiPolygon a class, with
+impl LabelMap {
+    /// Writes the drawn classes ([`Labels::draws`]) as a GeoJSON feature collection: a MultiPolygon a class, with
     /// `class`, `name`, `color` and `pixels` as properties.
     ///
     /// Coordinates are the image's, not the globe's: pixels from its upper left corner, y down, exact along the pixels'
@@ -44,12 +45,12 @@ impl Segmentation {
     ///
     /// # Errors
     /// Those of `to`.
-    pub fn write_geojson(&self, mut to: impl Write) -> io::Result<()> {
+    pub fn write_geojson(&self, labels: &Labels, mut to: impl Write) -> io::Result<()> {
         let mut features: Vec<Feature> = vec![];
-        for region in self.regions().into_iter().filter(|region| self.draws(region.class)) {
+        for region in self.regions().into_iter().filter(|region| labels.draws(region.class)) {
             let position = features.iter().position(|feature| feature.properties.class == region.class);
             let index = position.unwrap_or_else(|| {
-                features.push(self.feature(region.class));
+                features.push(feature(labels, region.class));
                 features.len() - 1
             });
             features[index].properties.pixels += region.pixels;
@@ -59,14 +60,14 @@ impl Segmentation {
         serde_json::to_writer(&mut to, &Collection { r#type: "FeatureCollection", features })?;
         writeln!(to)
     }
+}
 
-    fn feature(&self, class: u8) -> Feature {
-        let (name, color) = (self.labels().name(class), self.html_color(class));
-        Feature {
-            r#type: "Feature",
-            properties: Properties { class, name, color, pixels: 0 },
-            geometry: MultiPolygon { r#type: "MultiPolygon", coordinates: vec![] },
-        }
+fn feature(labels: &Labels, class: u8) -> Feature {
+    let (name, color) = (labels.name(class), labels.html_color(class));
+    Feature {
+        r#type: "Feature",
+        properties: Properties { class, name, color, pixels: 0 },
+        geometry: MultiPolygon { r#type: "MultiPolygon", coordinates: vec![] },
     }
 }
 
@@ -80,17 +81,15 @@ fn closed(polygon: Polygon) -> Vec<Ring> {
 
 #[cfg(test)]
 mod tests {
-    use image::RgbImage;
-
     use super::*;
-    use crate::labels::Labels;
+    use crate::graph::Size;
 
     #[test]
     fn a_class_is_a_multipolygon() {
         let ids = vec![15, 15, 15, 0, 8, 15, 0, 15, 0, 0, 15, 15, 15, 255, 15];
-        let segmentation = Segmentation::new(ids, Labels::voc(), RgbImage::new(5, 3)).unwrap();
+        let map = LabelMap::new(ids, Size::new(3, 5)).unwrap();
         let mut bytes = vec![];
-        segmentation.write_geojson(&mut bytes).unwrap();
+        map.write_geojson(&Labels::voc(), &mut bytes).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(json["type"], "FeatureCollection");
         let names: Vec<_> = json["features"].as_array().unwrap().iter().map(|f| &f["properties"]["name"]).collect();
@@ -112,7 +111,7 @@ mod tests {
     #[test]
     fn an_image_of_background_has_no_features() {
         let mut bytes = vec![];
-        Segmentation::new(vec![0], Labels::voc(), RgbImage::new(1, 1)).unwrap().write_geojson(&mut bytes).unwrap();
+        LabelMap::new(vec![0], Size::new(1, 1)).unwrap().write_geojson(&Labels::voc(), &mut bytes).unwrap();
         assert_eq!(bytes, b"{\"type\":\"FeatureCollection\",\"features\":[]}\n");
     }
 }

@@ -5,13 +5,14 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::statistics::Found;
-use crate::segment::Segmentation;
+use crate::labels::Labels;
+use crate::segment::LabelMap;
 
 #[derive(Serialize)]
 struct Document<'a> {
     image: &'a str,
-    width: u32,
-    height: u32,
+    width: usize,
+    height: usize,
     dataset: &'a str,
     classes: Vec<Class>,
 }
@@ -23,44 +24,36 @@ struct Class {
     color: String,
 }
 
-impl Segmentation {
+impl LabelMap {
     /// Writes what is in the image as a JSON object: `image` as given, `width`, `height`, `dataset`, and of each of the
     /// `classes`, the largest first, `class`, `name`, `pixels`, `share`, `bbox` (x, y, width, height) and `color`.
     ///
     /// # Errors
     /// Those of `to`.
-    pub fn write_json(&self, mut to: impl Write, image: &str) -> io::Result<()> {
-        let class = |found: Found| Class { color: self.html_color(found.class), found };
+    pub fn write_json(&self, labels: &Labels, image: &str, mut to: impl Write) -> io::Result<()> {
+        let class = |found: Found| Class { color: labels.html_color(found.class), found };
         let document = Document {
             image,
-            width: self.width(),
-            height: self.height(),
-            dataset: &self.labels().dataset,
-            classes: self.found().into_iter().map(class).collect(),
+            width: self.size().width,
+            height: self.size().height,
+            dataset: &labels.dataset,
+            classes: self.found(labels).into_iter().map(class).collect(),
         };
         serde_json::to_writer_pretty(&mut to, &document)?;
         writeln!(to)
-    }
-
-    /// The colour of a class as HTML writes it.
-    pub(super) fn html_color(&self, class: u8) -> String {
-        let [red, green, blue] = self.labels().png_palette()[usize::from(class)];
-        format!("#{red:02x}{green:02x}{blue:02x}")
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use image::RgbImage;
-
     use super::*;
-    use crate::labels::Labels;
+    use crate::graph::Size;
 
     #[test]
     fn the_document_says_what_is_where() {
-        let segmentation = Segmentation::new(vec![0, 0, 15, 0], Labels::voc(), RgbImage::new(2, 2)).unwrap();
+        let map = LabelMap::new(vec![0, 0, 15, 0], Size::new(2, 2)).unwrap();
         let mut bytes = vec![];
-        segmentation.write_json(&mut bytes, "a \"b\".jpg").unwrap();
+        map.write_json(&Labels::voc(), "a \"b\".jpg", &mut bytes).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         let class = |class, name: &str, pixels, share: f64, bbox: [u32; 4], color: &str| {
             serde_json::json!({

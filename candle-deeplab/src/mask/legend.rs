@@ -50,7 +50,7 @@ impl Segmentation {
         let columns = match legend {
             // Columns that have room for any class are where they were in the last frame.
             Legend::Rows(_) => {
-                let classes = (0..=u8::MAX).take(self.labels().names.len()).filter(|class| self.draws(*class));
+                let classes = (0..=u8::MAX).take(self.labels().names.len()).filter(|class| self.labels().draws(*class));
                 layout.columns(&classes.map(|class| entry(class, 1.0)).collect::<Vec<_>>(), picture.width())
             }
             _ => layout.columns(&entries, picture.width()),

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::segment::Segmentation;
+use crate::segment::LabelMap;
 
 /// A connected region of one class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +36,11 @@ pub struct Polygon {
 /// Corners of a closed line, each `[x, y]`.
 pub type Ring = Vec<[u32; 2]>;
 
-impl Segmentation {
+impl LabelMap {
     /// The connected regions of all classes and of ignored pixels, in the order of their first pixels, row by row.
     /// Together they cover the image, each pixel once.
     pub fn regions(&self) -> Vec<Region> {
-        let components = Components::of(self.ids(), self.width() as usize);
+        let components = Components::of(self.ids(), self.size().width.max(1));
         let mut regions: Vec<Option<Region>> = vec![None; components.sizes.len()];
         let mut orphans: Vec<(usize, Ring)> = vec![];
         let mut traced = vec![false; self.ids().len()];
@@ -211,20 +211,18 @@ impl Tracer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use image::RgbImage;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::labels::Labels;
+    use crate::graph::Size;
 
-    fn segmentation(rows: &[&str]) -> Segmentation {
+    fn map(rows: &[&str]) -> LabelMap {
         let ids = rows.concat().bytes().map(|digit| digit - b'0').collect();
-        let image = RgbImage::new(rows[0].len() as u32, rows.len() as u32);
-        Segmentation::new(ids, Labels::voc(), image).unwrap()
+        LabelMap::new(ids, Size::new(rows.len(), rows[0].len())).unwrap()
     }
 
     fn regions_of(class: u8, rows: &[&str]) -> Vec<Region> {
-        segmentation(rows).regions().into_iter().filter(|region| region.class == class).collect()
+        map(rows).regions().into_iter().filter(|region| region.class == class).collect()
     }
 
     /// Fills polygons by the even-odd rule at pixel centres: how often each pixel is covered by a class.
@@ -295,9 +293,7 @@ mod tests {
         #[test]
         fn regions_are_the_map(width in 1usize..14, height in 1usize..14, seed in proptest::collection::vec(0u8..3, 196)) {
             let ids: Vec<u8> = seed[..width * height].to_vec();
-            let image = RgbImage::new(width as u32, height as u32);
-            let segmentation = Segmentation::new(ids.clone(), Labels::voc(), image).unwrap();
-            let regions = segmentation.regions();
+            let regions = LabelMap::new(ids.clone(), Size::new(height, width)).unwrap().regions();
             let expected: Vec<Vec<u8>> = ids.iter().map(|id| vec![*id]).collect();
             prop_assert_eq!(rasterize(&regions, width, height), expected);
             for region in &regions {

@@ -4,14 +4,15 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::labels::MAX_CLASSES;
-use crate::segment::{Scores, Segmentation};
+use crate::graph::Size;
+use crate::labels::{Labels, MAX_CLASSES};
+use crate::segment::{LabelMap, Scores};
 
 /// The pixels of one class, as the COCO tools exchange them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rle {
     /// Height and width of the image.
-    pub size: [u32; 2],
+    pub size: [usize; 2],
     /// Compressed run lengths, as `pycocotools.mask.decode` takes them.
     pub counts: String,
 }
@@ -27,13 +28,14 @@ struct Result {
     score: f64,
 }
 
-impl Segmentation {
+impl LabelMap {
     /// The pixels of each class that is in the image, in the order of the classes; ignored pixels too.
     pub fn rle(&self) -> Vec<(u8, Rle)> {
         let mut counts: Vec<Counts> = (0..MAX_CLASSES).map(|_| Counts::default()).collect();
-        let (width, height) = (self.width() as usize, self.height() as usize);
+        let Size { height, width } = self.size();
         // Runs go down the columns and on into the next one.
-        let (mut current, mut begin) = (self.ids()[0], 0);
+        let Some(&first) = self.ids().first() else { return vec![] };
+        let (mut current, mut begin) = (first, 0);
         for x in 0..width {
             for y in 0..height {
                 let (id, position) = (self.ids()[y * width + x], x * height + y);
@@ -44,28 +46,34 @@ impl Segmentation {
             }
         }
         counts[usize::from(current)].run(begin, width * height);
-        let size = [self.height(), self.width()];
+        let size = [height, width];
         let found = (0..=u8::MAX).zip(counts).filter(|(_, counts)| counts.end > 0);
         found.map(|(class, counts)| (class, Rle { size, counts: counts.finish(width * height) })).collect()
     }
 
-    /// Writes the drawn classes ([`Segmentation::draws`]) as COCO results, which `pycocotools` loads and evaluates: a JSON
+    /// Writes the drawn classes ([`Labels::draws`]) as COCO results, which `pycocotools` loads and evaluates: a JSON
     /// array with an object for each class in the image, of `image_id`, `category_id` (our class id), `category_name`,
     /// `segmentation` and `score`. `score` is the mean probability of the class over its pixels, or 1 without `scores`.
     ///
     /// # Errors
     /// Those of `to`.
-    pub fn write_rle(&self, mut to: impl Write, image_id: u64, scores: Option<&Scores>) -> io::Result<()> {
+    pub fn write_rle(
+        &self,
+        labels: &Labels,
+        image_id: u64,
+        scores: Option<&Scores>,
+        mut to: impl Write,
+    ) -> io::Result<()> {
         let means = scores.map(|scores| scores.mean_probabilities(self.ids())).transpose()?;
         let score = |class: u8| means.as_ref().and_then(|means| means.get(usize::from(class))).copied().unwrap_or(1.0);
         let result = |(category_id, segmentation): (u8, Rle)| Result {
             image_id,
             category_id,
-            category_name: self.labels().name(category_id),
+            category_name: labels.name(category_id),
             segmentation,
             score: score(category_id),
         };
-        let drawn = self.rle().into_iter().filter(|(class, _)| self.draws(*class));
+        let drawn = self.rle().into_iter().filter(|(class, _)| labels.draws(*class));
         serde_json::to_writer(&mut to, &drawn.map(result).collect::<Vec<_>>())?;
         writeln!(to)
     }
@@ -117,14 +125,11 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use image::RgbImage;
-
     use super::*;
-    use crate::labels::Labels;
 
-    fn segmentation(width: u32, ids: Vec<u8>) -> Segmentation {
-        let image = RgbImage::new(width, ids.len() as u32 / width);
-        Segmentation::new(ids, Labels::voc(), image).unwrap()
+    fn map(width: usize, ids: Vec<u8>) -> LabelMap {
+        let height = ids.len() / width;
+        LabelMap::new(ids, Size::new(height, width)).unwrap()
     }
 
     /// `rleFrString` and `rleDecode` of `maskApi.c`: the mask, row by row.
@@ -150,14 +155,14 @@ mod tests {
         }
         let down: Vec<bool> =
             lengths.iter().enumerate().flat_map(|(i, n)| std::iter::repeat_n(i % 2 == 1, *n as usize)).collect();
-        let [height, width] = rle.size.map(|side| side as usize);
+        let [height, width] = rle.size;
         (0..height * width).map(|i| down[i % width * height + i / width]).collect()
     }
 
     #[test]
     fn every_class_is_found_again() {
         let ids: Vec<u8> = (0..70u32 * 50).map(|i| [0, 1, 15, 255][(i * i / 97 + i / 70) as usize % 4]).collect();
-        let rle = segmentation(70, ids.clone()).rle();
+        let rle = map(70, ids.clone()).rle();
         assert_eq!(rle.iter().map(|(class, _)| *class).collect::<Vec<_>>(), [0, 1, 15, 255]);
         for (class, rle) in rle {
             assert_eq!(decode(&rle), ids.iter().map(|id| *id == class).collect::<Vec<_>>(), "{class}");
@@ -167,7 +172,7 @@ mod tests {
     /// What `pycocotools.mask.encode(numpy.asfortranarray(mask))` says of these masks (pycocotools 2.0.11).
     #[test]
     fn counts_are_those_of_pycocotools() {
-        let counts = |width, ids: Vec<u8>| segmentation(width, ids).rle().pop().unwrap().1.counts;
+        let counts = |width, ids: Vec<u8>| map(width, ids).rle().pop().unwrap().1.counts;
         assert_eq!(counts(1, vec![1]), "01");
         assert_eq!(counts(3, vec![0, 1, 0, 0, 1, 1]), GOLDEN_SMALL);
         assert_eq!(counts(40, (0..1600).map(|i| u8::from(i / 40 > 10 && i % 40 < 35)).collect()), GOLDEN_BLOCK);
@@ -179,7 +184,7 @@ mod tests {
     #[test]
     fn results_have_what_coco_wants() {
         let mut bytes = vec![];
-        segmentation(3, vec![0, 15, 15, 255, 15, 0]).write_rle(&mut bytes, 397_133, None).unwrap();
+        map(3, vec![0, 15, 15, 255, 15, 0]).write_rle(&Labels::voc(), 397_133, None, &mut bytes).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(json.as_array().unwrap().len(), 1);
         assert_eq!(json[0]["image_id"], 397_133);

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::labels::MAX_CLASSES;
-use crate::segment::Segmentation;
+use crate::labels::{Labels, MAX_CLASSES};
+use crate::segment::{LabelMap, Segmentation};
 
 /// A class and how much of the image it covers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,12 +43,7 @@ impl Extent {
     }
 }
 
-impl Segmentation {
-    /// Whether overlays, outlines, polygons and run lengths show a class: all but the background and ignored pixels.
-    pub fn draws(&self, class: u8) -> bool {
-        ![self.labels().background, self.labels().ignore].contains(&Some(class))
-    }
-
+impl LabelMap {
     /// The number of pixels of each id.
     pub(super) fn counts(&self) -> [u64; MAX_CLASSES] {
         self.extents().map(|extent| extent.map_or(0, |extent| extent.pixels))
@@ -56,7 +51,7 @@ impl Segmentation {
 
     /// Where each class is, by its id; `None` where it is not in the image.
     pub(super) fn extents(&self) -> Extents {
-        let width = self.width() as usize;
+        let width = self.size().width.max(1);
         let row = |mut extents: Extents, (y, ids): (usize, &[u8])| {
             let mut x = 0;
             for run in ids.chunk_by(|a, b| a == b) {
@@ -75,11 +70,11 @@ impl Segmentation {
     }
 
     /// The classes that are in the image, the largest first. The background counts as a class.
-    pub fn found(&self) -> Vec<Found> {
+    pub fn found(&self, labels: &Labels) -> Vec<Found> {
         let all = self.ids().len() as f64;
         let row = |(class, extent): (u8, Option<Extent>)| {
             let Extent { pixels, bbox } = extent?;
-            Some(Found { class, name: self.labels().name(class), pixels, share: pixels as f64 / all, bbox })
+            Some(Found { class, name: labels.name(class), pixels, share: pixels as f64 / all, bbox })
         };
         let mut found: Vec<_> = (0..=u8::MAX).zip(self.extents()).filter_map(row).collect();
         found.sort_by_key(|found| std::cmp::Reverse(found.pixels));
@@ -87,17 +82,22 @@ impl Segmentation {
     }
 }
 
+impl Segmentation {
+    /// The classes that are in the image, the largest first. The background counts as a class.
+    pub fn found(&self) -> Vec<Found> {
+        self.label_map().found(self.labels())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use image::RgbImage;
-
     use super::*;
-    use crate::labels::Labels;
+    use crate::graph::Size;
 
     #[test]
     fn the_largest_comes_first_and_equals_keep_the_order_of_the_classes() {
         let ids = vec![9, 15, 15, 15, 7, 15, 255, 0];
-        let found = Segmentation::new(ids, Labels::voc(), RgbImage::new(4, 2)).unwrap().found();
+        let found = LabelMap::new(ids, Size::new(2, 4)).unwrap().found(&Labels::voc());
         let rows: Vec<_> = found.iter().map(|f| (f.name.as_str(), f.class, f.pixels, f.share)).collect();
         assert_eq!(found[0].bbox, [1, 0, 3, 2]);
         assert_eq!(
@@ -116,7 +116,7 @@ mod tests {
     fn boxes_are_tight() {
         for ids in 0..1u32 << 12 {
             let ids: Vec<u8> = (0..12).map(|bit| (ids >> bit & 1) as u8).collect();
-            let found = Segmentation::new(ids.clone(), Labels::voc(), RgbImage::new(4, 3)).unwrap().found();
+            let found = LabelMap::new(ids.clone(), Size::new(3, 4)).unwrap().found(&Labels::voc());
             for Found { class, bbox: [left, top, width, height], .. } in found {
                 let at = |i: &usize| ids[*i] == class;
                 let columns: Vec<u32> = (0..12).filter(at).map(|i| i as u32 % 4).collect();
@@ -129,8 +129,10 @@ mod tests {
     }
 
     #[test]
-    fn the_background_and_ignored_pixels_are_not_drawn() {
-        let segmentation = Segmentation::new(vec![0], Labels::voc(), RgbImage::new(1, 1)).unwrap();
-        assert_eq!([0, 1, 20, 255].map(|class| segmentation.draws(class)), [false, true, true, false]);
+    fn nothing_is_found_where_there_are_no_pixels() {
+        for size in [Size::new(0, 0), Size::new(0, 5), Size::new(5, 0)] {
+            let map = LabelMap::new(vec![], size).unwrap();
+            assert_eq!((map.found(&Labels::voc()), map.rle(), map.regions()), (vec![], vec![], vec![]));
+        }
     }
 }

@@ -92,9 +92,9 @@ impl Segmentation {
             Palette::Vivid => self.labels().vivid(),
             Palette::Labels => self.labels().png_palette(),
         };
-        let counts = self.counts();
+        let counts = self.label_map().counts();
         let least = style.min_share * self.ids().len() as f64;
-        let drawn = |id: usize| self.draws(id as u8) && counts[id] > 0 && counts[id] as f64 >= least;
+        let drawn = |id: usize| self.labels().draws(id as u8) && counts[id] > 0 && counts[id] as f64 >= least;
         Look { colors, drawn: std::array::from_fn(drawn) }
     }
 }

@@ -1,18 +1,17 @@
 //! A label map against what numpy, pycocotools and shapely make of it (`tests/golden/README.md`).
 
-use image::RgbImage;
 use serde_json::{Value, json};
 
 use super::Polygon;
+use crate::graph::Size;
 use crate::labels::Labels;
-use crate::segment::Segmentation;
+use crate::segment::LabelMap;
 
 const NPY: &[u8] = include_bytes!("../../tests/golden/masks/labels.npy");
 const EXPECTED: &str = include_str!("../../tests/golden/masks/expected.json");
 
-fn segmentation() -> Segmentation {
-    let ids = NPY[NPY.len() - 53 * 37..].to_vec();
-    Segmentation::new(ids, Labels::voc(), RgbImage::new(53, 37)).unwrap()
+fn map() -> LabelMap {
+    LabelMap::new(NPY[NPY.len() - 53 * 37..].to_vec(), Size::new(37, 53)).unwrap()
 }
 
 fn expected(what: &str) -> Vec<Value> {
@@ -22,15 +21,15 @@ fn expected(what: &str) -> Vec<Value> {
 #[test]
 fn the_array_is_numpys() {
     let mut bytes = vec![];
-    segmentation().label_map().write_npy(&mut bytes).unwrap();
+    map().write_npy(&mut bytes).unwrap();
     assert_eq!(bytes, NPY);
 }
 
 #[test]
 fn run_lengths_boxes_and_areas_are_pycocotools() {
-    let (segmentation, expected) = (segmentation(), expected("rle"));
-    let extents = segmentation.extents();
-    let ours = segmentation.rle().into_iter().map(|(class, rle)| {
+    let (map, expected) = (map(), expected("rle"));
+    let extents = map.extents();
+    let ours = map.rle().into_iter().map(|(class, rle)| {
         let extent = extents[usize::from(class)].unwrap();
         json!({
             "class": class, "size": rle.size, "counts": rle.counts, "area": extent.pixels, "bbox": extent.bbox
@@ -44,7 +43,7 @@ fn run_lengths_boxes_and_areas_are_pycocotools() {
 fn results_are_those_that_pycocotools_evaluates() {
     const GOLDEN: &str = include_str!("../../tests/golden/coco/results.json");
     let mut bytes = vec![];
-    segmentation().write_rle(&mut bytes, 397_133, None).unwrap();
+    map().write_rle(&Labels::voc(), 397_133, None, &mut bytes).unwrap();
     let golden: Value = serde_json::from_str(GOLDEN).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), golden["results"]);
 }
@@ -63,7 +62,7 @@ fn regions_are_shapelys() {
             "class": class, "pixels": pixels, "perimeter": perimeter, "holes": holes.len(), "bounds": bounds
         })
     };
-    let regions = segmentation().regions();
+    let regions = map().regions();
     let ours = regions.iter().map(|region| describe(region.class, region.pixels, &region.polygon));
     assert_eq!(ours.collect::<Vec<_>>(), expected("regions"));
 }

@@ -43,7 +43,8 @@ impl Preprocessing {
         Ok(Prepared { pixels, geometry })
     }
 
-    fn resize<'a>(&self, image: &'a RgbImage, to: Size) -> Cow<'a, RgbImage> {
+    /// An image of another size by the model's filter.
+    pub(crate) fn resize<'a>(&self, image: &'a RgbImage, to: Size) -> Cow<'a, RgbImage> {
         let (width, height) = (to.width as u32, to.height as u32);
         if image.dimensions() == (width, height) {
             return Cow::Borrowed(image);

@@ -4,6 +4,7 @@ use candle_core::{Module, Tensor};
 
 use crate::arch::LOGITS;
 use crate::error::{Error, Result};
+use crate::graph::Size;
 use crate::model::DeepLab;
 use crate::ops::resize_bilinear;
 
@@ -47,6 +48,13 @@ impl MultiScale {
     /// The model that looks.
     pub fn model(&self) -> &DeepLab {
         &self.model
+    }
+
+    /// The size of an input at the largest scale.
+    pub(super) fn largest(&self, input: Size) -> Size {
+        let scale = self.scales.iter().copied().fold(1.0, f64::max);
+        let side = |side: usize| (side as f64 * scale).ceil() as usize;
+        Size::new(side(input.height), side(input.width))
     }
 
     /// The probabilities from one look.

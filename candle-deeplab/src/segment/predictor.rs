@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::MultiScale;
 use crate::error::Result;
+use crate::graph::Size;
 use crate::model::DeepLab;
 
 /// A network as a [`Segmenter`](super::Segmenter) needs it: from preprocessed pixels to a score for each class.
@@ -49,6 +50,15 @@ pub trait Predictor: Send + Sync {
     fn label_map(&self, _pixels: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
     }
+
+    /// About how many bytes of feature maps it takes to [predict](Self::predict) an image of preprocessed pixels; `None` where
+    /// that is not known.
+    ///
+    /// # Errors
+    /// [`Error::Graph`](crate::Error::Graph) for an input that the network cannot take.
+    fn memory(&self, _input: Size) -> Result<Option<u64>> {
+        Ok(None)
+    }
 }
 
 /// What the numbers are that a network answers with.
@@ -69,6 +79,10 @@ impl Predictor for DeepLab {
         // The eager executor has no shorter way.
         self.fused()?.map(|cpu| cpu.label_map(pixels)).transpose()
     }
+
+    fn memory(&self, input: Size) -> Result<Option<u64>> {
+        Ok(Some(self.graph().peak_bytes(input.height, input.width)?))
+    }
 }
 
 impl Predictor for MultiScale {
@@ -78,6 +92,14 @@ impl Predictor for MultiScale {
 
     fn answer(&self) -> Answer {
         Answer::Probabilities
+    }
+
+    fn memory(&self, input: Size) -> Result<Option<u64>> {
+        let largest = self.largest(input);
+        let looks = self.model().graph().peak_bytes(largest.height, largest.width)?;
+        // The sum of the earlier looks, the new one resized, and its softmax.
+        let answers = input.bytes(3 * self.model().config().network.classes);
+        Ok(Some(looks.saturating_add(answers)))
     }
 }
 

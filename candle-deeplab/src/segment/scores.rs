@@ -43,9 +43,14 @@ impl Scores {
         Ok(scores)
     }
 
-    /// Scores at the image's own resolution, class by class.
-    pub(super) fn from_planes(values: Vec<f32>, answer: Answer, classes: usize, image: Size) -> Result<Self> {
-        let values = Tensor::from_vec(values, (classes, image.height, image.width), &Device::Cpu)?;
+    /// Scores of an image from planes of a size, class by class.
+    pub(super) fn from_planes(
+        values: Vec<f32>,
+        answer: Answer,
+        (classes, size): (usize, Size),
+        image: Size,
+    ) -> Result<Self> {
+        let values = Tensor::from_vec(values, (classes, size.height, size.width), &Device::Cpu)?;
         Ok(Self { values, answer, image })
     }
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use image::{DynamicImage, RgbImage};
 
+use super::memory::tiles_that_fit;
 use super::{Answer, LabelMap, MultiScale, Predictor, Scores, Segmentation, Tiles};
 use crate::config::{Preprocessing, SizeRule};
 use crate::error::{Error, Result};
 use crate::graph::Size;
 use crate::labels::Labels;
 use crate::model::DeepLab;
-use crate::pixels::Prepared;
+use crate::pixels::{Geometry, Prepared};
 
 /// Segments images of any size: preprocess, run the network, and bring its answer back to the image's own pixels.
 ///
@@ -28,6 +29,33 @@ pub struct Segmenter {
     labels: Labels,
     device: Device,
     tiles: Option<Tiles>,
+    /// In bytes.
+    memory_limit: Option<u64>,
+    /// Of tiles that the memory limit asks for.
+    overlap: usize,
+}
+
+/// Whether an image's [`Scores`] are wanted, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The label map is all.
+    LabelMap,
+    /// The scores, unless they alone would take more than the memory limit. That can happen with [tiles](Tiles) only, which
+    /// make them at the image's size.
+    ScoresIfTheyFit,
+    /// The scores.
+    Scores,
+}
+
+/// An image's classes, and how they were found.
+#[derive(Debug, Clone)]
+pub struct Segmented {
+    /// The class of each pixel.
+    pub segmentation: Segmentation,
+    /// The scores, where they were wanted and fit.
+    pub scores: Option<Scores>,
+    /// The tiles that the image was cut into for want of memory, and how many they were.
+    pub tiled: Option<(Tiles, usize)>,
 }
 
 impl fmt::Debug for Segmenter {
@@ -37,6 +65,8 @@ impl fmt::Debug for Segmenter {
             .field("labels", &self.labels.dataset)
             .field("device", &self.device)
             .field("tiles", &self.tiles)
+            .field("memory_limit", &self.memory_limit)
+            .field("overlap", &self.overlap)
             .finish_non_exhaustive()
     }
 }
@@ -61,7 +91,8 @@ impl Segmenter {
         labels: Labels,
         device: Device,
     ) -> Self {
-        Self { network: Arc::new(network), preprocessing, labels, device, tiles: None }
+        let network = Arc::new(network);
+        Self { network, preprocessing, labels, device, tiles: None, memory_limit: None, overlap: 0 }
     }
 
     /// Names and colours of the classes.
@@ -74,18 +105,25 @@ impl Segmenter {
         Self { tiles, ..self }
     }
 
+    /// Lets no image take more than so many bytes: see [`Options::memory_limit`](super::Options::memory_limit) and
+    /// [`Options::overlap`](super::Options::overlap).
+    pub fn with_memory_limit(self, memory_limit: Option<u64>, overlap: usize) -> Self {
+        Self { memory_limit, overlap, ..self }
+    }
+
     /// Finds the class of each of the image's pixels. Transparency is dropped: what it hides is segmented too.
     ///
     /// The logits are cut to the part of the input that the image fills, resized to the image (bilinear, half-pixel:
     /// the inverse of how the image was resized) and only then compared, which gives smoother outlines than resizing
-    /// the label map as TensorFlow's exported graphs do. The first of equal logits wins. Where the network sees the image
-    /// as it is, nothing is resized, and its own [label map](Predictor::label_map) is the answer, if it has one.
+    /// the label map as TensorFlow's exported graphs do. The first of equal logits wins. Where the image is not
+    /// resized, the network's own [label map](Predictor::label_map) is the answer, if it has one.
     ///
     /// # Errors
     /// [`Error::Input`] for an image without pixels, [`Error::Output`] where the network does not answer with one
-    /// logit for each label and input pixel, [`Error::NotANumber`] where one is none, [`Error::Candle`] where it fails.
+    /// logit for each label and input pixel, [`Error::NotANumber`] where one is none, [`Error::Memory`] where it fits below
+    /// the memory limit neither whole nor in tiles, [`Error::Candle`] where the network fails.
     pub fn segment(&self, image: &DynamicImage) -> Result<Segmentation> {
-        self.segment_rgb(image.to_rgb8())
+        Ok(self.run(image.to_rgb8(), Wanted::LabelMap)?.segmentation)
     }
 
     /// Segments images one after the other. It is as fast as calls of [`segment`](Self::segment), since each of them keeps
@@ -103,7 +141,7 @@ impl Segmenter {
     /// # Errors
     /// [`Error::Pixels`] where the rows do not lie in the buffer; otherwise as [`segment`](Self::segment).
     pub fn segment_buffer(&self, bytes: &[u8], size: Size, stride: usize) -> Result<Segmentation> {
-        self.segment_rgb(image_of_rows(bytes, size, stride)?)
+        Ok(self.run(image_of_rows(bytes, size, stride)?, Wanted::LabelMap)?.segmentation)
     }
 
     /// Segments an image that is a tensor: u8 `[H, W, 3]`, red, green and blue, on any device.
@@ -123,42 +161,142 @@ impl Segmenter {
         self.segment_buffer(&bytes, Size::new(height, width), 3 * width)
     }
 
-    fn segment_rgb(&self, image: RgbImage) -> Result<Segmentation> {
-        let ids = match self.tiles {
-            Some(tiles) => {
-                tiles.label_map(&image, self.classes(), &|tile: &RgbImage, size| self.scores_at(tile, size))?
-            }
-            None => {
-                let prepared = self.preprocessing.prepare(&image, &self.device)?;
-                match self.short_way(&prepared)? {
-                    Some(ids) => ids,
-                    None => self.scores_of(&prepared)?.label_map()?,
-                }
-            }
-        };
-        Segmentation::new(ids, self.labels.clone(), image)
-    }
-
     /// Does what [`segment`](Self::segment) does, and gives the probabilities, too. With [tiles](Self::with_tiles) they
     /// are kept at the image's size.
     ///
     /// # Errors
-    /// As [`segment`](Self::segment).
+    /// As [`segment`](Self::segment), and [`Error::Memory`] where the scores alone are more than the memory limit.
     pub fn segment_with_scores(&self, image: &DynamicImage) -> Result<(Segmentation, Scores)> {
         let image = image.to_rgb8();
-        let scores = match self.tiles {
-            Some(tiles) => {
-                let look = |tile: &RgbImage, size| self.scores_at(tile, size);
-                tiles.scores(&image, self.classes(), self.answer(), &look)?
-            }
-            None => self.scores_at(&image, self.preprocessing.size)?,
-        };
+        let scores = self.scores(&image, self.tiles_for(size_of(&image))?)?;
         Ok((Segmentation::new(scores.label_map()?, self.labels.clone(), image)?, scores))
     }
 
-    /// The scores of an image by another size rule than the model's.
-    fn scores_at(&self, image: &RgbImage, size: SizeRule) -> Result<Scores> {
-        self.scores_of(&Preprocessing { size, ..self.preprocessing.clone() }.prepare(image, &self.device)?)
+    /// Does what [`segment`](Self::segment) does, and says how. It takes the image, which becomes a part of the result.
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment), and [`Error::Memory`] where the scores are wanted and alone are more than the memory
+    /// limit.
+    pub fn run(&self, image: RgbImage, wanted: Wanted) -> Result<Segmented> {
+        let size = size_of(&image);
+        let tiles = self.tiles_for(size)?;
+        let scores = match wanted {
+            Wanted::LabelMap => None,
+            Wanted::Scores => Some(self.scores(&image, tiles)?),
+            Wanted::ScoresIfTheyFit => match tiles {
+                Some(tiles) if self.check_scores(self.seen(size, tiles)).is_err() => None,
+                tiles => Some(self.scores(&image, tiles)?),
+            },
+        };
+        let ids = match (&scores, tiles) {
+            (Some(scores), _) => scores.label_map()?,
+            (None, tiles) => self.ids(&image, tiles)?,
+        };
+        let tiled = match tiles {
+            Some(Cut::OfNeed(tiles)) => Some((tiles, tiles.count(self.seen(size, Cut::OfNeed(tiles))))),
+            _ => None,
+        };
+        Ok(Segmented { segmentation: Segmentation::new(ids, self.labels.clone(), image)?, scores, tiled })
+    }
+
+    /// About how many bytes an image of a size takes beyond the weights and the image itself, in tiles or whole: the feature
+    /// maps and the scores. `None` where the [network does not say](Predictor::memory).
+    ///
+    /// It is known before anything is allocated, and an estimate: executors differ in what they keep beside the network's own
+    /// values.
+    ///
+    /// # Errors
+    /// Those of [`Predictor::memory`], and [`Error::Memory`] where the memory limit is too small for the image.
+    pub fn memory(&self, image: Size) -> Result<Option<u64>> {
+        self.memory_of(image, self.tiles_for(image)?)
+    }
+
+    fn memory_of(&self, image: Size, cut: Option<Cut>) -> Result<Option<u64>> {
+        let (input, kept) = match cut {
+            None => (Geometry::new(self.preprocessing.size, image).input, 0),
+            Some(cut) => {
+                let (tile, seen) = (cut.tiles().size(), self.seen(image, cut));
+                // A strip as high as a tile stays; and the whole answer where it has to be resized.
+                let strip = Size::new(tile.height.min(seen.height), seen.width).bytes(self.classes());
+                let answer = if seen == image { 0 } else { seen.bytes(self.classes()) };
+                (tile, strip.saturating_add(answer))
+            }
+        };
+        // Executors keep their maps while the scores are made.
+        let beside = input.bytes(3 + self.classes()).saturating_add(kept);
+        Ok(self.network.memory(input)?.map(|network| network.saturating_add(beside)))
+    }
+
+    /// The tiles that an image is to be cut into.
+    fn tiles_for(&self, image: Size) -> Result<Option<Cut>> {
+        if let Some(tiles) = self.tiles {
+            return Ok(Some(Cut::Asked(tiles)));
+        }
+        let Some(limit) = self.memory_limit else { return Ok(None) };
+        // A network that does not say what it needs is taken to fit, and what it cannot compute whole it may in parts.
+        let fits = |cut| self.memory_of(image, cut).is_ok_and(|needed| needed.is_none_or(|needed| needed <= limit));
+        if fits(None) {
+            return Ok(None);
+        }
+        let tiles = tiles_that_fit(self.preprocessing.size, self.overlap, |tiles| fits(Some(Cut::OfNeed(tiles))))?;
+        match self.memory_of(image, Some(Cut::OfNeed(tiles)))? {
+            Some(needed) if needed > limit => {
+                let Size { height, width } = image;
+                Err(Error::Memory { what: "the network's feature maps", height, width, needed, limit })
+            }
+            _ => Ok(Some(Cut::OfNeed(tiles))),
+        }
+    }
+
+    /// The size at which tiles see an image.
+    fn seen(&self, image: Size, cut: Cut) -> Size {
+        match cut {
+            Cut::Asked(_) => image,
+            Cut::OfNeed(_) => Geometry::new(self.preprocessing.size, image).valid,
+        }
+    }
+
+    /// Whether all scores of an image of a size may be in memory at once.
+    fn check_scores(&self, image: Size) -> Result<()> {
+        let (needed, Size { height, width }) = (image.bytes(self.classes()), image);
+        match self.memory_limit {
+            Some(limit) if needed > limit => Err(Error::Memory { what: "the scores", height, width, needed, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    fn scores(&self, image: &RgbImage, cut: Option<Cut>) -> Result<Scores> {
+        let size = size_of(image);
+        let Some(cut) = cut else {
+            return self.scores_of(&self.preprocessing.prepare(image, &self.device)?);
+        };
+        let seen = self.seen(size, cut);
+        self.check_scores(seen)?;
+        let image = self.preprocessing.resize(image, seen);
+        cut.tiles().scores(&image, self.classes(), self.answer(), size, &|tile| self.tile(tile, cut.tiles()))
+    }
+
+    fn ids(&self, image: &RgbImage, cut: Option<Cut>) -> Result<Vec<u8>> {
+        match cut {
+            Some(cut) if self.seen(size_of(image), cut) == size_of(image) => {
+                cut.tiles().label_map(image, self.classes(), &|tile| self.tile(tile, cut.tiles()))
+            }
+            Some(cut) => self.scores(image, Some(cut))?.label_map(),
+            None => {
+                let prepared = self.preprocessing.prepare(image, &self.device)?;
+                match self.short_way(&prepared)? {
+                    Some(ids) => Ok(ids),
+                    None => self.scores_of(&prepared)?.label_map(),
+                }
+            }
+        }
+    }
+
+    /// The scores of a tile, which is not resized, whatever the model's size rule says, and padded to the size of all tiles.
+    fn tile(&self, tile: &RgbImage, tiles: Tiles) -> Result<Scores> {
+        let Size { height, width } = tiles.size();
+        let size = SizeRule::Native { height, width };
+        self.scores_of(&Preprocessing { size, ..self.preprocessing.clone() }.prepare(tile, &self.device)?)
     }
 
     fn scores_of(&self, prepared: &Prepared) -> Result<Scores> {
@@ -166,14 +304,19 @@ impl Segmenter {
         Scores::new(&answer, self.answer(), self.classes(), &prepared.geometry)
     }
 
-    /// The network's own label map, where its input is the image and nothing else.
+    /// The network's own label map, where the image was padded at most to become its input.
     fn short_way(&self, Prepared { pixels, geometry }: &Prepared) -> Result<Option<Vec<u8>>> {
-        if geometry.input != geometry.image || geometry.valid != geometry.image {
+        let Geometry { input, valid, image } = *geometry;
+        if valid != image {
             return Ok(None);
         }
         let Some(ids) = self.network.label_map(pixels)? else { return Ok(None) };
-        let ids = ids.flatten_all()?.to_vec1()?;
-        Ok(Some(LabelMap::new(ids, geometry.image)?.into_ids()))
+        let ids = LabelMap::new(ids.flatten_all()?.to_vec1()?, input)?.into_ids();
+        if valid == input {
+            return Ok(Some(ids));
+        }
+        let rows = ids.chunks_exact(input.width).take(valid.height);
+        Ok(Some(rows.flat_map(|row| &row[..valid.width]).copied().collect()))
     }
 
     fn answer(&self) -> Answer {
@@ -183,6 +326,27 @@ impl Segmenter {
     fn classes(&self) -> usize {
         self.labels.names.len()
     }
+}
+
+/// Why an image is cut into tiles.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    /// They were asked for: the image is not resized.
+    Asked(Tiles),
+    /// The network's input would not fit into memory: that is cut.
+    OfNeed(Tiles),
+}
+
+impl Cut {
+    fn tiles(self) -> Tiles {
+        match self {
+            Self::Asked(tiles) | Self::OfNeed(tiles) => tiles,
+        }
+    }
+}
+
+fn size_of(image: &RgbImage) -> Size {
+    Size::new(image.height() as usize, image.width() as usize)
 }
 
 /// What a network's config and place say of the way to it and back.
@@ -363,8 +527,7 @@ mod tests {
     }
 
     /// A network with random weights, which has all classes somewhere.
-    fn random() -> DeepLab {
-        let size = SizeRule::Native { height: 1, width: 1 };
+    fn random(size: SizeRule) -> DeepLab {
         let config = Config::deeplabv3plus(Backbone::mobilenet_v2(0.35), 5).with_size(size);
         let (dir, vars) = (tempfile::tempdir().unwrap(), VarMap::new());
         DeepLab::new(&config, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu)).unwrap();
@@ -375,19 +538,22 @@ mod tests {
 
     #[test]
     fn the_short_way_gives_the_classes_of_the_long_one() {
-        let model = random();
         let image = RgbImage::from_fn(161, 129, |x, y| {
             let wave = |scale: f32, at: u32| (128.0 + 127.0 * (at as f32 / scale).sin()) as u8;
             Rgb([wave(31.0, x), wave(17.0, y), wave(53.0, x + y)])
         });
         let image = DynamicImage::from(image);
-        let short = Segmenter::new(model.clone()).segment(&image).unwrap();
-        let (long, _) = Segmenter::new(model.clone()).segment_with_scores(&image).unwrap();
-        assert_eq!(short.ids(), long.ids());
-        assert!(short.found().len() > 1, "one class has no borders: {:?}", short.found());
-        // The eager executor has no short way, and agrees to rounding.
-        let eager = Segmenter::new(model.with_executor(Executor::Eager).unwrap()).segment(&image).unwrap();
-        let differing = eager.ids().iter().zip(short.ids()).filter(|(a, b)| a != b).count();
-        assert!(differing <= short.ids().len() / 1000, "{differing} of {} pixels", short.ids().len());
+        // As it is, and padded.
+        for least in [1, 193] {
+            let model = random(SizeRule::Native { height: least, width: least });
+            let short = Segmenter::new(model.clone()).segment(&image).unwrap();
+            let (long, _) = Segmenter::new(model.clone()).segment_with_scores(&image).unwrap();
+            assert_eq!(short.ids(), long.ids());
+            assert!(short.found().len() > 1, "one class has no borders: {:?}", short.found());
+            // The eager executor has no short way, and agrees to rounding.
+            let eager = Segmenter::new(model.with_executor(Executor::Eager).unwrap()).segment(&image).unwrap();
+            let differing = eager.ids().iter().zip(short.ids()).filter(|(a, b)| a != b).count();
+            assert!(differing <= short.ids().len() / 1000, "{differing} of {} pixels", short.ids().len());
+        }
     }
 }

@@ -3,7 +3,6 @@
 use image::{RgbImage, imageops};
 
 use super::{Answer, Scores};
-use crate::config::SizeRule;
 use crate::error::{Error, Result};
 use crate::pixels::Size;
 use crate::upsample::{Logits, label_map};
@@ -68,8 +67,8 @@ fn weights(side: usize, tile: usize, positions: &[usize]) -> Vec<f32> {
     covered.into_iter().map(|count| 1.0 / count as f32).collect()
 }
 
-/// What is said of a tile that goes through a network as it is, padded to the size of the size rule.
-type Look<'a> = dyn Fn(&RgbImage, SizeRule) -> Result<Scores> + 'a;
+/// What is said of a tile.
+type Look<'a> = dyn Fn(&RgbImage) -> Result<Scores> + 'a;
 
 impl Tiles {
     /// The label map of an image by its tiles.
@@ -79,8 +78,16 @@ impl Tiles {
         Ok(ids)
     }
 
-    /// The scores of an image by its tiles, at the image's size.
-    pub(super) fn scores(self, image: &RgbImage, classes: usize, answer: Answer, look: &Look) -> Result<Scores> {
+    /// The scores of an image by its tiles, at its own size; they are those of an image of the size `of`, from which it was
+    /// resized.
+    pub(super) fn scores(
+        self,
+        image: &RgbImage,
+        classes: usize,
+        answer: Answer,
+        of: Size,
+        look: &Look,
+    ) -> Result<Scores> {
         let size = Size::new(image.height() as usize, image.width() as usize);
         let (mut planes, mut done) = (vec![0.0; classes * size.area()], 0);
         self.strips(image, classes, look, |strip| {
@@ -90,7 +97,7 @@ impl Tiles {
             }
             done += strip.size.height;
         })?;
-        Scores::from_planes(planes, answer, classes, size)
+        Scores::from_planes(planes, answer, (classes, size), of)
     }
 
     /// Averages a row of tiles after the other, and gives the rows of the image that no further tile touches to
@@ -103,14 +110,13 @@ impl Tiles {
         let row_weights = weights(size.height, self.height, &rows);
         let column_weights = weights(width, self.width, &columns);
 
-        let rule = SizeRule::Native { height: self.height, width: self.width };
         let height = self.height.min(size.height);
         let plane = height * width;
         let mut strip = vec![0.0; classes * plane];
         for (index, &top) in rows.iter().enumerate() {
             for &left in &columns {
                 let tile = imageops::crop_imm(image, left as u32, top as u32, self.width as u32, self.height as u32);
-                add(&look(&tile.to_image(), rule)?, left, (&mut strip, plane, width))?;
+                add(&look(&tile.to_image())?, left, (&mut strip, plane, width))?;
             }
             let done = rows.get(index + 1).map_or(height, |next| next - top);
             for values in strip.chunks_exact_mut(plane) {
@@ -148,7 +154,7 @@ mod tests {
     use image::Rgb;
 
     use super::*;
-    use crate::config::{Filter, Preprocessing};
+    use crate::config::{Filter, Preprocessing, SizeRule};
     use crate::labels::Labels;
     use crate::segment::Segmenter;
 

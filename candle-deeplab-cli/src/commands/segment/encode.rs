@@ -89,6 +89,7 @@ fn finished(written: Result<(), Error>, path: &Path) -> Result<()> {
 
 fn content(target: &Target, subject: &Subject, style: &Style, to: &mut dyn Write) -> io::Result<()> {
     let Subject { segmentation, scores, .. } = subject;
+    let (map, labels) = (segmentation.label_map(), segmentation.labels());
     let picture_format = match target.encoding {
         Encoding::Picture(format) => format,
         _ => PictureFormat::Png,
@@ -102,14 +103,14 @@ fn content(target: &Target, subject: &Subject, style: &Style, to: &mut dyn Write
             let picture = style.cutout(segmentation, *scores).map_err(io::Error::other)?;
             encode(&picture, picture.dimensions(), ExtendedColorType::Rgba8, (picture_format, style.jpeg_quality), to)
         }
-        Format::Mask => segmentation.write_mask(to),
-        Format::Ids => segmentation.write_ids(to),
-        Format::Json => segmentation.write_json(to, &subject.shown),
-        Format::Rle => segmentation.write_rle(to, subject.image_id, scores.filter(|_| style.probs)),
-        Format::Geojson => segmentation.write_geojson(to),
+        Format::Mask => map.write_mask(labels, to),
+        Format::Ids => map.write_ids(to),
+        Format::Json => map.write_json(labels, &subject.shown, to),
+        Format::Rle => map.write_rle(labels, subject.image_id, scores.filter(|_| style.probs), to),
+        Format::Geojson => map.write_geojson(labels, to),
         Format::Npy => match scores.filter(|_| style.probs) {
             Some(scores) => scores.write_npy(to),
-            None => segmentation.label_map().write_npy(to),
+            None => map.write_npy(to),
         },
     }
 }

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_deeplab::Labels;
-use image::DynamicImage;
+use candle_deeplab::segment::Segmented;
+use image::RgbImage;
 
 use crate::args::{Format, SegmentArgs};
 use crate::device::{self, Chosen};
@@ -28,7 +29,7 @@ use crate::pipeline;
 use crate::progress::Progress;
 use crate::resolve;
 use encode::Subject;
-use engine::{Answer, Engine};
+use engine::Engine;
 use plan::{Job, Wishes};
 use report::{Batch, Failure, Seconds, Summary};
 use style::Style;
@@ -145,8 +146,8 @@ struct Run<'a> {
 }
 
 /// An image on its way, or why it is not.
-type Read = Result<(DynamicImage, Duration)>;
-type Segmented = Result<(Answer, Seconds)>;
+type Read = Result<(RgbImage, Duration)>;
+type Seen = Result<(Segmented, Seconds)>;
 
 impl Run<'_> {
     /// The number of images that failed.
@@ -185,10 +186,10 @@ impl Run<'_> {
         Ok(failed)
     }
 
-    fn segment(&self, image: Read) -> Segmented {
+    fn segment(&self, image: Read) -> Seen {
         let (image, read) = image?;
         let start = Instant::now();
-        let answer = self.engine.segment(&image).context("cannot segment the image")?;
+        let answer = self.engine.segment(image).context("cannot segment the image")?;
         let seconds = Seconds {
             load: self.loaded.as_secs_f64(),
             read: read.as_secs_f64(),
@@ -198,12 +199,13 @@ impl Run<'_> {
         Ok((answer, seconds))
     }
 
-    fn write(&self, job: &Job, segmented: Segmented, many: bool) -> Result<Summary, Failure> {
+    fn write(&self, job: &Job, seen: Seen, many: bool) -> Result<Summary, Failure> {
         let write = || {
-            let (Answer { segmentation, scores, hard_edges, tiled }, mut seconds) = segmented?;
-            if hard_edges && self.output != Output::Quiet {
+            let (segmented, mut seconds) = seen?;
+            if self.engine.has_hard_edges(&segmented) && self.output != Output::Quiet {
                 exit::say(&format!("{}: {}", job.input.shown(), engine::HARD_EDGES));
             }
+            let Segmented { segmentation, scores, tiled } = segmented;
             let start = Instant::now();
             let subject = Subject {
                 segmentation: &segmentation,
@@ -284,8 +286,7 @@ fn nothing_to_cut_out(image: &str, asked: &[String]) -> String {
 fn read(job: &Job) -> Read {
     let start = Instant::now();
     // Segmentation wants red, green and blue; that much of the work is done here.
-    let image = DynamicImage::ImageRgb8(job.input.image()?.into_rgb8());
-    Ok((image, start.elapsed()))
+    Ok((job.input.image()?.into_rgb8(), start.elapsed()))
 }
 
 /// Says which input it is about; most errors name the file by themselves.

@@ -7,11 +7,11 @@ use std::process;
 
 use anyhow::{Context, Result, bail};
 use candle_deeplab::mask::Found;
+use candle_deeplab::segment::Segmented;
 use serde::Serialize;
 use tempfile::TempPath;
 
 use super::encode::{self, Subject};
-use super::engine::Answer;
 use super::plan::{Job, already_there};
 use super::style::Style;
 use super::target::{Destination, Encoding, Target, pixels};
@@ -85,7 +85,7 @@ impl<'a> Sink<'a> {
         job: &Job,
         video: &Video,
         number: u64,
-        answer: &Answer,
+        answer: &Segmented,
         style: &Style,
     ) -> Result<()> {
         let segmentation = &answer.segmentation;

@@ -5,8 +5,9 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
+use candle_deeplab::segment::Segmented;
 
-use super::engine::{self, Answer, Engine};
+use super::engine::{self, Engine};
 use super::plan::Job;
 use super::report::Film;
 use super::sinks::Sink;
@@ -41,7 +42,7 @@ pub(super) fn segment(
     let mut frames = 0;
     thread::scope(|scope| {
         let (read, to_segment) = sync_channel(WAITING);
-        let (segmented, to_write) = sync_channel::<Answer>(WAITING);
+        let (segmented, to_write) = sync_channel::<Segmented>(WAITING);
         let reading = scope.spawn(move || {
             while !interrupt::stopped() {
                 let Some(frame) = reader.frame()? else { break };
@@ -60,8 +61,8 @@ pub(super) fn segment(
         });
         let segmenting = (|| {
             for frame in to_segment {
-                let answer = engine.segment(&frame.into())?;
-                if answer.hard_edges && frames == 0 && !hide_progress {
+                let answer = engine.segment(frame)?;
+                if engine.has_hard_edges(&answer) && frames == 0 && !hide_progress {
                     exit::say(&format!("{}: {}", job.input.shown(), engine::HARD_EDGES));
                 }
                 if segmented.send(answer).is_err() {

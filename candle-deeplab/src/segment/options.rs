@@ -1,0 +1,76 @@
+//! What can be chosen about segmenting with a model.
+
+use super::{MultiScale, Segmenter, Tiles};
+use crate::error::Result;
+use crate::exec::Precision;
+use crate::model::DeepLab;
+
+/// What can be chosen about segmenting with a model. By default the model is used as it is.
+///
+/// ```
+/// use candle_core::Device;
+/// use candle_deeplab::segment::{MultiScale, Options, free_memory};
+///
+/// let options = Options {
+///     scales: MultiScale::VOC_SCALES.to_vec(),
+///     flip: true,
+///     memory_limit: free_memory(),
+///     ..Options::default()
+/// };
+/// let segmenter = options.segmenter(candle_deeplab::bundled(&Device::Cpu)?)?;
+/// # Ok::<(), candle_deeplab::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Another output stride than the model's own: see [`DeepLab::at_output_stride`].
+    pub output_stride: Option<usize>,
+    /// The numbers that matmuls multiply: see [`DeepLab::with_precision`].
+    pub precision: Precision,
+    /// The scales at which the network looks at an image, and whose answers are averaged: see [`MultiScale`]. None are the
+    /// same as 1.
+    pub scales: Vec<f64>,
+    /// Whether it looks at the mirror image, too.
+    pub flip: bool,
+    /// The tiles that each image is cut into.
+    pub tiles: Option<Tiles>,
+    /// Bytes that an image may take beyond the weights and itself, for the network's feature maps and its scores; by default
+    /// there is no limit. [`free_memory`](super::free_memory) is what the machine has for a network on the CPU.
+    ///
+    /// What would take more is cut into tiles: the image, or what the model's size rule makes of it.
+    pub memory_limit: Option<u64>,
+    /// Pixels that neighbouring tiles share where images are cut for want of memory.
+    pub overlap: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            output_stride: None,
+            precision: Precision::default(),
+            scales: vec![],
+            flip: false,
+            tiles: None,
+            memory_limit: None,
+            overlap: 64,
+        }
+    }
+}
+
+impl Options {
+    /// A segmenter that uses a model so.
+    ///
+    /// # Errors
+    /// Those of [`DeepLab::at_output_stride`], [`DeepLab::with_precision`] and [`MultiScale::new`].
+    pub fn segmenter(&self, model: DeepLab) -> Result<Segmenter> {
+        let mut model = model.with_precision(self.precision)?;
+        if let Some(stride) = self.output_stride {
+            model = model.at_output_stride(stride)?;
+        }
+        let segmenter = match (&self.scales[..], self.flip) {
+            ([], false) => Segmenter::new(model),
+            ([], true) => Segmenter::multi_scale(MultiScale::new(model, &[1.0], true)?),
+            (scales, flip) => Segmenter::multi_scale(MultiScale::new(model, scales, flip)?),
+        };
+        Ok(segmenter.with_tiles(self.tiles).with_memory_limit(self.memory_limit, self.overlap))
+    }
+}
