@@ -107,14 +107,14 @@ pub enum Error {
 
     /// A PyTorch file with several state dicts, none of them under a name that says it is the model's.
     #[error(
-        "{}: several of its entries could be the weights: {}; say which with --state",
+        "{}: several of its entries could be the weights: {}; say which with `state`",
         path.display(),
         candidates.join(", ")
     )]
     SeveralStateDicts { path: PathBuf, candidates: Vec<String> },
 
     /// A file without the state that was asked for.
-    #[error("{}: --state: no weights are called `{state}` in it; it has {}", path.display(), listed(states))]
+    #[error("{}: `state`: no weights are called `{state}` in it; it has {}", path.display(), listed(states))]
     NoSuchState { path: PathBuf, state: String, states: Vec<String> },
 
     /// A record of a PyTorch file does not have the checksum that is stored with it.
@@ -240,22 +240,22 @@ pub enum Error {
     /// A convolution has another stride or dilation in the file's graph than in the network.
     #[error(
         "{}: the convolution of `{tensor}` has (stride, rate) {found:?} in the file's graph but {wanted:?} in the network; \
-         say what it is with --output-stride, --atrous-rates or --multi-grid",
+         say what it is with `output_stride`, `atrous_rates` or `multi_grid`",
         path.display()
     )]
     WrongGeometry { path: PathBuf, tensor: String, found: (usize, usize), wanted: (usize, usize) },
 
     // ---- what the user said ----
     /// An option that contradicts the file, or one that is needed.
-    #[error("{flag}: {reason}")]
-    Flag { flag: &'static str, reason: String },
+    #[error("`{option}`: {reason}")]
+    Option { option: &'static str, reason: String },
 
     /// The options and the file together make a model that would not load.
     #[error("{}: the model would not load: {reason}", path.display())]
     Unloadable { path: PathBuf, reason: String },
 
     /// A model is already there.
-    #[error("{}: already exists; choose another directory or replace it with --force", path.display())]
+    #[error("{}: already exists; choose another directory or allow it to be replaced (`replace`)", path.display())]
     Exists { path: PathBuf },
 
     /// The model would be written over the file that it comes from.
@@ -304,7 +304,7 @@ fn tensors(missing: &[Missing], unexpected: &[String]) -> String {
         let count = unexpected.len();
         let (names, more) = (names.join(", "), more(count));
         said.push(format!(
-            "{count} unexpected, which this network has no use for: {names}{more}; --no-strict leaves them out"
+            "{count} unexpected, which this network has no use for: {names}{more}; `ignore_unexpected` leaves them out"
         ));
     }
     said.join("; ")

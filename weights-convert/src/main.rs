@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use weights_convert::{Card, Checkpoint, Options, WeightType, shown};
 
 /// Exit code for a model that is not the reference's.
@@ -144,11 +144,23 @@ fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Names in a file may hold anything, and a terminal obeys; nowhere is left to report to if this fails.
-            let text: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let text: String =
+                in_flags(&error.to_string()).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             let _ = writeln!(std::io::stderr(), "error: {text}");
             ExitCode::from(BAD_INPUT)
         }
     }
+}
+
+/// The library calls options by the names of their fields; here they are flags.
+fn in_flags(text: &str) -> String {
+    let command = Cli::command();
+    let convert = command.find_subcommand("convert").into_iter().flat_map(clap::Command::get_arguments);
+    let fields = convert.filter_map(|flag| Some((flag.get_id().to_string(), flag.get_long()?)));
+    let others = [("ignore_unexpected", "no-strict"), ("replace", "force")].map(|(field, flag)| (field.into(), flag));
+    fields
+        .chain(others)
+        .fold(text.to_owned(), |text, (field, flag)| text.replace(&format!("`{field}`"), &format!("--{flag}")))
 }
 
 /// Whoever read our output has seen enough; that is no error.
@@ -181,9 +193,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let checkpoint = Checkpoint::open_state(&args.file, args.state.as_deref())?;
             let report = weights_convert::convert_checkpoint(&checkpoint, &args.out, &options, args.force)?;
             if args.json {
-                writeln!(out, "{}", serde_json::to_string(&report)?)?;
+                writeln!(out, "{}", in_flags(&serde_json::to_string(&report)?))?;
             } else {
-                writeln!(out, "{report}")?;
+                writeln!(out, "{}", in_flags(&report.to_string()))?;
             }
         }
         Command::Verify { dir, reference, tolerance, json } => {

@@ -170,7 +170,7 @@ impl fmt::Display for Report {
             writeln!(f)?;
         }
         if elided {
-            writeln!(f, "  (--json lists every name)")?;
+            writeln!(f, "  (`json` lists every name)")?;
         }
         write!(f, "wrote {}: {} parameters", self.out.escape_debug(), self.parameters)
     }

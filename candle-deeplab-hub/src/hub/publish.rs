@@ -162,7 +162,8 @@ impl Hub {
         if answer["private"] == Value::Bool(true) {
             return Ok(());
         }
-        let reason = "the repo exists and is not known to be private: choose another name, or leave `--private` out";
+        let reason =
+            "the repo exists and is not known to be private: choose another name, or do not ask for a private one";
         Err(refusal(&url, status, reason))
     }
 

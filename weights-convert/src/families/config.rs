@@ -49,24 +49,24 @@ fn labels(classes: usize, known: Known, decisions: &mut Vec<Decision>) -> Result
                 None if std::path::Path::new(told).exists() => Labels::from_file(std::path::Path::new(told))?,
                 None => {
                     let reason = format!("`{told}` is neither a file nor one of {}", Labels::BUILTIN.join(", "));
-                    return Err(Error::Flag { flag: "--labels", reason });
+                    return Err(Error::Option { option: "labels", reason });
                 }
             };
-            (labels, "--labels".to_owned())
+            (labels, "`labels`".to_owned())
         }
         (None, None) => {
             let known = Labels::BUILTIN.into_iter().filter_map(Labels::builtin);
             match known.into_iter().find(|labels| labels.names.len() == classes) {
-                Some(labels) => (labels, format!("it has {classes} classes; --labels to say otherwise")),
+                Some(labels) => (labels, format!("it has {classes} classes; `labels` to say otherwise")),
                 None => (
                     Labels::numbered(classes),
-                    format!("no known data set has {classes} classes; name them with --labels"),
+                    format!("no known data set has {classes} classes; name them with `labels`"),
                 ),
             }
         }
     };
     if let (Err(reason), Some(_)) = (labels.validate(classes), &options.labels) {
-        return Err(Error::Flag { flag: "--labels", reason });
+        return Err(Error::Option { option: "labels", reason });
     }
     decisions.push(Decision { what: "labels", value: labels.dataset.clone(), because });
     Ok(labels)
@@ -119,19 +119,19 @@ fn preprocessing(
             (
                 SizeRule::Native { height, width },
                 Filter::Lanczos,
-                "the family's rule for Cityscapes; --input-size changes it",
+                "the family's rule for Cityscapes; `input_size` changes it",
             )
         }
         (None, _) if told.is_some() => {
             let (height, width) = size(told.unwrap_or_default());
-            (SizeRule::Fit { height, width }, Filter::Lanczos, "image_size in config.json; --input-size changes it")
+            (SizeRule::Fit { height, width }, Filter::Lanczos, "image_size in config.json; `input_size` changes it")
         }
         (None, _) => {
             let (height, width) = size((513, 513));
-            (SizeRule::Fit { height, width }, Filter::Lanczos, "the usual training crop; --input-size changes it")
+            (SizeRule::Fit { height, width }, Filter::Lanczos, "the usual training crop; `input_size` changes it")
         }
     };
-    let because = if options.input_size.is_some() { "--input-size" } else { because };
+    let because = if options.input_size.is_some() { "`input_size`" } else { because };
     decisions.push(Decision { what: "input", value: in_words(rule), because: because.into() });
     Ok(Preprocessing { mean, std, pad_value: mean, size: rule, filter })
 }

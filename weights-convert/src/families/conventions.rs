@@ -28,7 +28,7 @@ pub(super) struct Conventions {
 }
 
 /// The note where no published model departs from the family's multi-grid.
-pub(super) const CHANGES: &str = "--multi-grid changes it";
+pub(super) const CHANGES: &str = "`multi_grid` changes it";
 
 /// The usual rates at output stride 8, 16 and 32 (Chen et al. 2017, section 4.1).
 pub(super) const RATES: [[usize; 3]; 3] = [[12, 24, 36], [6, 12, 18], [3, 6, 9]];

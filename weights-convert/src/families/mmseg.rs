@@ -30,7 +30,7 @@ pub(super) static FAMILY: Family = Family {
         output_stride: 8,
         rates: RATES,
         multi_grid: [1, 1, 1],
-        multi_grid_note: "its d16-mg124 models want --output-stride 16 --multi-grid 1,2,4",
+        multi_grid_note: "its d16-mg124 models want `output_stride` 16 and `multi_grid` 1,2,4",
         headless: false,
     },
     infer: |layers| {

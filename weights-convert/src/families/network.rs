@@ -42,7 +42,7 @@ pub(super) fn network(
     let batch_norm = layers.checkpoint.tensors().any(|(name, _)| norms(name));
 
     if let Some(told) = options.output_stride.filter(|told| !OUTPUT_STRIDES.contains(told)) {
-        return Err(Error::Flag { flag: "--output-stride", reason: format!("{told} must be 8, 16 or 32") });
+        return Err(Error::Option { option: "output_stride", reason: format!("{told} must be 8, 16 or 32") });
     }
     let last = last_rates(layers, &backbone);
     let output_stride = output_stride(&last, known, decisions);
@@ -84,7 +84,7 @@ fn auxiliary(
     options: &Options,
     decisions: &mut Vec<Decision>,
 ) -> Result<Option<Auxiliary>> {
-    let refuse = |reason: String| Err(Error::Flag { flag: "--keep-auxiliary", reason });
+    let refuse = |reason: String| Err(Error::Option { option: "keep_auxiliary", reason });
     let path = |i: usize| format!("auxiliary.conv{i}.conv");
     let there = layers.has(&path(1)) || layers.has_kernel("auxiliary.classifier");
     let mut decide = |value: &str, because: &str| {
@@ -94,10 +94,10 @@ fn auxiliary(
         (false, false) => return Ok(None),
         (false, true) => return refuse("the file has no auxiliary head of a kind that is known".into()),
         (true, false) => {
-            decide("left out", "only training needs it; --keep-auxiliary keeps it");
+            decide("left out", "only training needs it; `keep_auxiliary` keeps it");
             return Ok(None);
         }
-        (true, true) => decide("kept", "--keep-auxiliary"),
+        (true, true) => decide("kept", "`keep_auxiliary`"),
     }
     let tap = match backbone {
         Backbone::Resnet(_) => "block3",
@@ -129,17 +129,17 @@ fn align_corners(
     };
     let (value, because) = match (options.align_corners, graph) {
         (Some(told), Some(graph)) if graph != Ok(told) => {
-            (told, "--align-corners; the file's graph resizes in another way")
+            (told, "`align_corners`; the file's graph resizes in another way")
         }
-        (Some(told), _) => (told, "--align-corners"),
+        (Some(told), _) => (told, "`align_corners`"),
         (None, Some(Ok(graph))) => (graph, "the resizes in the file's graph"),
         (None, Some(Err(how))) => {
             let what = format!(
-                "its graph resizes {how}, which no network here does; choose the way that comes closest with --align-corners"
+                "its graph resizes {how}, which no network here does; choose the way that comes closest with `align_corners`"
             );
             return Err(Error::Unsupported { path: checkpoint.path().to_owned(), what });
         }
-        (None, None) => (conventions.align_corners, "not in the file: the family's rule; --align-corners changes it"),
+        (None, None) => (conventions.align_corners, "not in the file: the family's rule; `align_corners` changes it"),
     };
     decisions.push(Decision { what: "align corners", value: value.to_string(), because: because.into() });
     Ok(value)
@@ -200,14 +200,14 @@ fn output_stride(last: &[Option<usize>], known: Known, decisions: &mut Vec<Decis
     let Known { conventions, options, folder } = known;
     let (value, because) = match (options.output_stride, graph_output_stride(last)) {
         (Some(told), Some(graph)) if told != graph => {
-            (told, format!("--output-stride; the file's graph was built at {graph}"))
+            (told, format!("`output_stride`; the file's graph was built at {graph}"))
         }
-        (Some(told), _) => (told, "--output-stride".into()),
+        (Some(told), _) => (told, "`output_stride`".into()),
         (None, Some(stride)) => (stride, "rates of the last block in the file's graph".into()),
         (None, None) => match folder {
             Some(folder) => (folder.output_stride(), "config.json".into()),
             None => {
-                (conventions.output_stride, "not in the file: the family's default; --output-stride changes it".into())
+                (conventions.output_stride, "not in the file: the family's default; `output_stride` changes it".into())
             }
         },
     };
@@ -228,12 +228,12 @@ fn multi_grid(
     };
     if !backbone.has_multi_grid() {
         return match options.multi_grid {
-            Some(_) => Err(Error::Flag { flag: "--multi-grid", reason: "a MobileNet has none".into() }),
+            Some(_) => Err(Error::Option { option: "multi_grid", reason: "a MobileNet has none".into() }),
             None => Ok([1, 1, 1]),
         };
     }
     let (value, because) = match (options.multi_grid, from_graph) {
-        (Some(told), _) => (told, "--multi-grid".to_owned()),
+        (Some(told), _) => (told, "`multi_grid`".to_owned()),
         (None, Some(grid)) => (grid, "rates of the last block in the file's graph".into()),
         (None, None) => {
             // Only ResNets are trained with one.
@@ -255,7 +255,7 @@ fn rates(
     options: &Options,
     decisions: &mut Vec<Decision>,
 ) -> Result<Vec<usize>> {
-    let flag = |reason: String| Error::Flag { flag: "--atrous-rates", reason };
+    let refuse = |reason: String| Error::Option { option: "atrous_rates", reason };
     let scope = |i: usize| format!("aspp.branch{i}");
     let convolution = convolution(layers, "aspp.branch1", conventions).unwrap_or(conventions.separable);
     let branches = layers.count(|i| last_layer(&scope(i), convolution))?;
@@ -269,14 +269,14 @@ fn rates(
             Some(product / output_stride.max(1))
         };
         let odd =
-            || flag(format!("{rates:?} at output stride {from} are no whole numbers at {output_stride}: give them"));
+            || refuse(format!("{rates:?} at output stride {from} are no whole numbers at {output_stride}: give them"));
         rates.iter().map(scale).collect::<Option<Vec<_>>>().ok_or_else(odd)
     };
     let (value, because) = match (&options.atrous_rates, from_graph) {
         (Some(told), _) if told.len() != branches => {
-            return Err(flag(format!("{} rates for the {branches} atrous branches in the file", told.len())));
+            return Err(refuse(format!("{} rates for the {branches} atrous branches in the file", told.len())));
         }
-        (Some(told), _) => (told.clone(), "--atrous-rates"),
+        (Some(told), _) => (told.clone(), "`atrous_rates`"),
         (None, _) if branches == 0 => (Vec::new(), "the file has no atrous branches"),
         (None, Some(rates)) => {
             (scaled(&rates, graph_output_stride(last).unwrap_or(output_stride))?, "the file's graph")
@@ -284,10 +284,10 @@ fn rates(
         (None, None) if branches == 3 => {
             let rates = OUTPUT_STRIDES.into_iter().zip(conventions.rates).find(|(stride, _)| *stride == output_stride);
             let rates = rates.map_or(conventions.rates[1], |(_, rates)| rates);
-            (rates.to_vec(), "not in the file: the family's default; --atrous-rates changes them")
+            (rates.to_vec(), "not in the file: the family's default; `atrous_rates` changes them")
         }
         (None, None) => {
-            return Err(flag(format!(
+            return Err(refuse(format!(
                 "the file has {branches} atrous branches and does not tell their rates: give them"
             )));
         }

@@ -103,7 +103,7 @@ fn find(checkpoint: &Checkpoint, name: Option<&str>) -> Result<(&'static Family,
     let mut names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
     names.dedup();
     if candidates.is_empty() {
-        return Err(Error::Flag { flag: "--family", reason: format!("choose one of {}", names.join(", ")) });
+        return Err(Error::Option { option: "family", reason: format!("choose one of {}", names.join(", ")) });
     }
     for family in candidates {
         if let Some(found) = (family.find)(checkpoint)? {

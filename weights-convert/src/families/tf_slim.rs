@@ -27,7 +27,7 @@ pub(super) static FAMILY: Family = Family {
         output_stride: 16,
         rates: RATES,
         multi_grid: [1, 1, 1],
-        multi_grid_note: "its published models want --multi-grid 1,2,4",
+        multi_grid_note: "its published models want `multi_grid` 1,2,4",
         headless: false,
     },
     spare: |_| None,

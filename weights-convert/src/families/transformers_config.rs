@@ -285,7 +285,7 @@ impl TransformersConfig {
         let crop = pixels.crop_size.unwrap_or(Sides::Both(224)).exact();
         let size = pixels.size.unwrap_or(Sides::Shortest { shortest_edge: 256 });
         let (rule, because) = match (told, or(pixels.do_center_crop), or(pixels.do_resize)) {
-            (Some((height, width)), ..) => (SizeRule::Fit { height, width }, "--input-size"),
+            (Some((height, width)), ..) => (SizeRule::Fit { height, width }, "`input_size`"),
             (None, true, _) => {
                 let Some((height, width)) = crop else { return bad("crop_size has no height and width") };
                 (
@@ -297,7 +297,7 @@ impl TransformersConfig {
                 Sides::Shortest { shortest_edge } => {
                     return bad(&format!(
                         "it makes the short side {shortest_edge} and leaves the long one open; \
-                         say what pictures are fitted into with --input-size"
+                         say what pictures are fitted into with `input_size`"
                     ));
                 }
                 Sides::Both(side) => (stretch(side, side), "size in preprocessor_config.json"),

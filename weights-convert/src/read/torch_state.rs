@@ -205,7 +205,7 @@ impl<'a> Finder<'a> {
             let told = wanted.and_then(|state| Some((state, self.values.entry(pairs, state)?)));
             if let Some((state, inner)) = told.filter(|(_, inner)| is_weights(&mut holds, *inner)) {
                 *wanted = None;
-                let because = format!("--state{}", self.beside(pairs, state, &mut holds));
+                let because = format!("`state`{}", self.beside(pairs, state, &mut holds));
                 return Ok(Some((inner, Decision { what: "weights", value: in_message(state), because })));
             }
         }
@@ -252,7 +252,7 @@ impl<'a> Finder<'a> {
         match (rest.is_empty(), weights.is_empty()) {
             (true, _) => String::new(),
             (false, true) => format!("; beside it: {rest}"),
-            (false, false) => format!("; beside it: {rest}; --state takes other weights, not read: {weights}"),
+            (false, false) => format!("; beside it: {rest}; `state` takes other weights, not read: {weights}"),
         }
     }
 
