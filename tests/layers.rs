@@ -27,6 +27,7 @@ const CRATES: &[Crate] = &[
         order: &[
             "error",
             "file",
+            "header",
             "atomic",
             "apart",
             "suggest",

@@ -10,6 +10,7 @@ mod error;
 pub mod exec;
 pub mod file;
 pub mod graph;
+pub mod header;
 pub mod labels;
 pub mod mask;
 mod model;

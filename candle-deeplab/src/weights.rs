@@ -15,11 +15,10 @@ use crate::config::CONFIG_FILE;
 use crate::error::{Error, Result};
 use crate::file::read_exact_at;
 use crate::graph::{Graph, Param};
+use crate::header::{self, MAX_HEADER};
 
 /// The length of the header, before it.
 const PREFIX: u64 = 8;
-/// The largest header that the format allows.
-const MAX_HEADER: u64 = 100_000_000;
 /// Bytes that are read at once: whole floats of any type.
 const CHUNK: usize = 64 << 10;
 
@@ -139,8 +138,7 @@ impl WeightsFile {
         }
         let mut header = vec![0; header_len as usize];
         bytes.read_exact_at(&mut header, PREFIX).map_err(Error::io(path))?;
-        // This checks that types and shapes fit the offsets, and that nothing overlaps.
-        let header: Metadata = serde_json::from_slice(&header).map_err(|e| damaged(e.to_string()))?;
+        let header = header::parse(&header).map_err(damaged)?;
         let this = Self { path: path.to_owned(), data: PREFIX + header_len, header, bytes };
         let wanted = this.data.saturating_add(this.header.data_len() as u64);
         if wanted != len {

@@ -267,3 +267,12 @@ fn strings_of_nonsense_lengths_are_refused() {
     entry.shape = vec![1 << 40];
     assert!(matches!(error(&Bundle::new(&[&data]).with("s", &entry)), Error::SizeMismatch { .. }));
 }
+
+/// A small index could have a large data file read for each of its entries.
+#[test]
+fn tensors_that_share_bytes_are_refused() {
+    let data = floats(&[1.0; 6]);
+    let twice = Bundle::new(&[&data]).with("a", &Entry::f32(&[6], &data)).with("b", &Entry::f32(&[6], &data));
+    let said = error(&twice).to_string();
+    assert!(said.contains("`b`") && said.contains("shares bytes of data file 0 with `a`"), "{said}");
+}

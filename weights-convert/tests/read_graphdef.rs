@@ -85,3 +85,25 @@ fn garbage_after_the_first_node_is_refused() {
     let fine = [node, bytes(4, int(1, 1645))].concat();
     open_bytes("g.pb", &fine).unwrap();
 }
+
+/// Attributes and inputs that nobody reads are not kept, and neither is more than there can be of what is read.
+#[test]
+fn a_graph_takes_no_more_memory_than_it_says() {
+    let attribute = bytes(5, [bytes(1, "a"), bytes(2, "")].concat());
+    let node = |i: usize| bytes(1, [bytes(1, i.to_string()), bytes(2, "NoOp"), attribute.clone()].concat());
+    let many: Vec<u8> = (0..=1 << 18).flat_map(node).collect();
+    assert!(error_of("g.pb", &many).to_string().contains("more than 262144 nodes"));
+    let rank = constant("w", 1, &[1; 33], &bytes(4, [0; 4]));
+    assert!(error_of("g.pb", &rank).to_string().contains("more than 32 dimensions"));
+}
+
+/// Integers of one byte in the file, which are eight in memory, are not unfolded until they are read.
+#[test]
+fn lists_stay_as_they_are_until_they_are_read() {
+    let listed = constant("steps", 9, &[3], &bytes(10, [1, 2, 3]));
+    let graph = open_bytes("g.pb", &listed).unwrap();
+    let expected: Vec<u8> = [1i64, 2, 3].iter().flat_map(|value| value.to_le_bytes()).collect();
+    assert_eq!(graph.read("steps").unwrap().data, expected);
+    let splat = open_bytes("g.pb", &constant("w", 1, &[1 << 23], &bytes(5, 1.5f32.to_le_bytes()))).unwrap();
+    assert!(matches!(splat.read("w"), Err(Error::TensorTooLarge { limit, .. }) if limit == 32 << 20));
+}

@@ -102,6 +102,11 @@ impl<'a> Table<'a> {
         Ok(Some(start..end))
     }
 
+    /// The length of the whole buffer.
+    pub(crate) fn file_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The bytes at a place that [`Table::range`] gave.
     pub(crate) fn bytes(&self, place: Range<usize>) -> &'a [u8] {
         self.bytes.get(place).unwrap_or_default()

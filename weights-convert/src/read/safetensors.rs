@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use safetensors::tensor::Metadata;
+use candle_deeplab::header::{self, MAX_HEADER};
 
 use super::file::PlainFile;
 use super::reader::{Opened, Reader};
@@ -11,8 +11,6 @@ use crate::dtype::DType;
 use crate::format::Format;
 use crate::{Error, Result};
 
-/// The limit of the safetensors library.
-const MAX_HEADER: u64 = 100_000_000;
 /// The length of the header.
 const PREFIX: u64 = 8;
 
@@ -40,8 +38,7 @@ pub(crate) fn open(file: PlainFile) -> Result<Opened> {
     let (Some(data_start), Ok(len)) = (data_start, usize::try_from(len)) else {
         return Err(malformed(format!("its header claims {len} bytes, the file has {}", file.len())));
     };
-    // Checks that the types and shapes fit the offsets and that nothing overlaps.
-    let header = serde_json::from_slice::<Metadata>(&file.read(PREFIX, len)?);
+    let header = header::parse(&file.read(PREFIX, len)?);
     let header = header.map_err(|e| malformed(format!("its header: {e}")))?;
     let claimed = (header.data_len() as u64).checked_add(data_start);
     if claimed != Some(file.len()) {

@@ -60,15 +60,15 @@ impl RawTensor {
     /// [`Error::WrongDType`] for every other type: an integer without a scale is a counter, and no weight.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
         if let Some(quantization) = &self.quantization {
-            let integers: Vec<i64> = match self.dtype {
-                DType::I8 => self.map(|b| i8::from_le_bytes(b).into()),
-                DType::U8 => self.map(|b| u8::from_le_bytes(b).into()),
-                DType::I16 => self.map(|b| i16::from_le_bytes(b).into()),
-                DType::I32 => self.map(|b| i32::from_le_bytes(b).into()),
-                DType::I64 => self.map(i64::from_le_bytes),
+            let shape = &self.shape;
+            return Ok(match self.dtype {
+                DType::I8 => quantization.to_f32(self.each(|b| i8::from_le_bytes(b).into()), shape),
+                DType::U8 => quantization.to_f32(self.each(|b| u8::from_le_bytes(b).into()), shape),
+                DType::I16 => quantization.to_f32(self.each(|b| i16::from_le_bytes(b).into()), shape),
+                DType::I32 => quantization.to_f32(self.each(|b| i32::from_le_bytes(b).into()), shape),
+                DType::I64 => quantization.to_f32(self.each(i64::from_le_bytes), shape),
                 found => return Err(Error::WrongDType { found, wanted: "quantised integers" }),
-            };
-            return Ok(quantization.to_f32(&integers, &self.shape));
+            });
         }
         Ok(match self.dtype {
             DType::F32 => self.map(f32::from_le_bytes),
@@ -98,8 +98,12 @@ impl RawTensor {
         }))
     }
 
+    fn each<const N: usize, T>(&self, f: impl Fn([u8; N]) -> T) -> impl ExactSizeIterator<Item = T> {
+        self.data.as_chunks::<N>().0.iter().map(move |bytes| f(*bytes))
+    }
+
     fn map<const N: usize, T>(&self, f: impl Fn([u8; N]) -> T) -> Vec<T> {
-        self.data.chunks_exact(N).filter_map(|b| b.try_into().ok()).map(f).collect()
+        self.each(f).collect()
     }
 }
 
@@ -181,8 +185,12 @@ impl Geometry {
 }
 
 /// The most bytes that a tensor may unfold to where the file does not hold all of its elements: a few bytes can claim any
-/// shape.
-pub(crate) const MAX_UNFOLDED: u64 = 1 << 30;
+/// shape. The largest kernel of a published network has 19 MB.
+pub(crate) const MAX_UNFOLDED: u64 = 32 << 20;
+/// Far more tensors than any network has. What is kept of each is larger than the least that a file must say of it.
+pub(crate) const MAX_TENSORS: usize = 1 << 16;
+/// More dimensions than any weight has.
+pub(crate) const MAX_RANK: usize = 32;
 
 /// A size that a file gives as a signed integer; `None` unless it is positive.
 pub(crate) fn positive(n: impl TryInto<usize>) -> Option<usize> {

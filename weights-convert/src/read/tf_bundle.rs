@@ -21,7 +21,7 @@ use crate::format::Format;
 use crate::{Error, Result};
 
 /// The index of a large checkpoint has some 100 KB.
-const MAX_INDEX: u64 = 256 << 20;
+const MAX_INDEX: u64 = 4 << 20;
 /// The version of the format that this reader knows (`kTensorBundleVersion`).
 const VERSION: i32 = 1;
 
@@ -79,6 +79,7 @@ pub(crate) fn open(prefix: &Path) -> Result<Opened> {
         infos.insert(name, info);
     }
     let shards = opening.shards;
+    check_apart(&index, &tensors)?;
     Ok(Opened {
         reader: Box::new(Bundle { index, shards, tensors }),
         tensors: infos,
@@ -92,6 +93,37 @@ pub(crate) fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
     let mut path = prefix.as_os_str().to_owned();
     path.push(suffix);
     path.into()
+}
+
+/// Refuses tensors that share bytes: TensorFlow writes each by itself, and a small index could have a large data file read
+/// again and again. What the parts of one tensor share was checked with them.
+fn check_apart(index: &Path, tensors: &BTreeMap<String, Stored>) -> Result<()> {
+    let ranges = |stored| match stored {
+        &Stored::Whole(ref range) => vec![range],
+        Stored::Sliced(parts) => parts.iter().map(|(_, range)| range).collect(),
+    };
+    let ranges = tensors.iter().flat_map(|(name, stored)| ranges(stored).into_iter().map(move |range| (range, name)));
+    let mut ranges: Vec<_> = ranges.filter(|(range, _)| range.size > 0).collect();
+    ranges.sort_by_key(|(range, _)| (range.shard, range.offset));
+    // The range so far that ends last.
+    let mut before: Option<(i32, u64, &String)> = None;
+    for (range, name) in ranges {
+        // The sum is a number: it was checked against the file.
+        let end = range.offset.saturating_add(range.size);
+        match before {
+            Some((shard, last, other)) if shard == range.shard && last > range.offset => {
+                if other != name {
+                    let what = format!("it shares bytes of data file {shard} with `{other}`");
+                    return Err(Error::BadTensor { path: index.to_owned(), tensor: name.clone(), what });
+                }
+                if end > last {
+                    before = Some((shard, end, name));
+                }
+            }
+            _ => before = Some((range.shard, end, name)),
+        }
+    }
+    Ok(())
 }
 
 fn check_header(index: &Path, header: &BundleHeader) -> Result<()> {

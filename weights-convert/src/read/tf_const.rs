@@ -1,6 +1,6 @@
 //! The value of a Const node, in any of the ways a GraphDef stores it.
 //!
-//! Source: `Tensor::FromProto` in `tensorflow/core/framework/tensor.cc`. A value is either raw bytes
+//! Source: `Tensor::FromProto` in `tensorflow/core/framework/tensor.cc`, `tensor.proto`. A value is either raw bytes
 //! (`tensor_content`) or a list in the field of its type; a list shorter than the shape repeats its last
 //! value, and no list at all means zeros.
 
@@ -9,9 +9,12 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::file::buffer;
-use super::tensor::{MAX_UNFOLDED, RawTensor, TensorInfo, elements, positive};
-use super::tf_proto::{TensorProto, dtype_and_shape};
+use super::protobuf::{Fields, NoMessage, Wire, integers};
+use super::tensor::{MAX_TENSORS, MAX_UNFOLDED, RawTensor, TensorInfo, elements, positive};
+use super::tf_node::sizes;
+use super::tf_proto::dtype_and_sizes;
 use crate::dtype::DType;
+use crate::format::Format;
 use crate::{Error, Result};
 
 /// A constant whose size is checked, not yet unfolded.
@@ -21,17 +24,36 @@ pub(crate) struct Constant {
     given: Given,
 }
 
-/// The values that stand in the file.
+/// The values that stand in the file. They stay there until they are read: of a list, an integer of one byte becomes one of
+/// eight.
 enum Given {
-    /// Little endian, one after the other; the last one repeats.
-    Numbers(Bytes),
-    Strings(Vec<Bytes>),
+    /// Little endian, one after the other.
+    Content(Bytes),
+    /// In the list of the type in a TensorProto; the last one repeats.
+    Listed(Bytes),
 }
 
 impl Constant {
-    pub(crate) fn new(path: &Path, name: &str, proto: TensorProto) -> Result<Self> {
-        let (dtype, shape) = dtype_and_shape(path, name, proto.dtype, proto.tensor_shape.as_ref())?;
+    /// The constant of a TensorProto.
+    pub(crate) fn new(path: &Path, name: &str, proto: Bytes) -> Result<Self> {
         let bad = |what: String| Error::BadTensor { path: path.to_owned(), tensor: name.to_owned(), what };
+        let cut = |NoMessage| Error::Malformed {
+            path: path.to_owned(),
+            format: Format::TfGraphDef,
+            what: format!("the constant `{name}` is cut short or no protobuf"),
+        };
+        let (mut number, mut shape, mut content) = (0, None, &[][..]);
+        for field in Fields::of(&proto) {
+            match field.map_err(cut)? {
+                // Protobuf's int32 is the lower half of what the wire has.
+                #[allow(clippy::cast_possible_truncation)]
+                (1, Wire::Varint(value)) => number = value as i32,
+                (2, Wire::Bytes(message)) => shape = Some(sizes(message).map_err(cut)?),
+                (4, Wire::Bytes(bytes)) => content = bytes,
+                _ => {}
+            }
+        }
+        let (dtype, shape) = dtype_and_sizes(path, name, number, shape)?;
         let count = elements(&shape).unwrap_or(usize::MAX);
         let mismatch = |expected: usize, found: usize| Error::SizeMismatch {
             path: path.to_owned(),
@@ -42,28 +64,28 @@ impl Constant {
             found: found as u64,
         };
 
-        let content = &proto.tensor_content;
         let given = match dtype.size() {
             None if !content.is_empty() => return Err(bad("strings stored as `tensor_content` are not read".into())),
-            None if proto.string_val.len() > count => {
-                return Err(bad(format!("it lists {} strings for {count} elements", proto.string_val.len())));
-            }
-            None => Given::Strings(proto.string_val),
-            Some(element) => {
-                let size = count.saturating_mul(element);
-                if content.is_empty() {
-                    let listed = listed(dtype, &proto)
-                        .ok_or_else(|| bad(format!("it lists values that are not of its type {dtype}")))?;
-                    if listed.len() > size || listed.len() % element != 0 {
-                        return Err(mismatch(size, listed.len()));
-                    }
-                    Given::Numbers(listed.into())
-                } else if content.len() == size {
-                    Given::Numbers(content.clone())
-                } else {
-                    return Err(mismatch(size, content.len()));
+            None => {
+                let listed = strings(&proto).map_err(cut)?.count();
+                if listed > count.min(MAX_TENSORS) {
+                    return Err(bad(format!("it lists {listed} strings for {count} elements")));
                 }
+                Given::Listed(proto)
             }
+            Some(element) if content.is_empty() => {
+                let (mut listed, size) = (0, count.saturating_mul(element));
+                let all = numbers(dtype, &proto, |bytes| listed += bytes.len()).map_err(cut)?;
+                if !all {
+                    return Err(bad(format!("it lists values that are not of its type {dtype}")));
+                }
+                if listed > size || listed % element != 0 {
+                    return Err(mismatch(size, listed));
+                }
+                Given::Listed(proto)
+            }
+            Some(element) if content.len() == count.saturating_mul(element) => Given::Content(proto.slice_ref(content)),
+            Some(element) => return Err(mismatch(count.saturating_mul(element), content.len())),
         };
         Ok(Self { dtype, shape, given })
     }
@@ -82,33 +104,43 @@ impl Constant {
             }
             _ => Ok(()),
         };
-        match &self.given {
-            Given::Numbers(given) => {
-                let element = self.dtype.size().unwrap_or(1);
+        let cut = |NoMessage| Error::Malformed {
+            path: path.to_owned(),
+            format: Format::TfGraphDef,
+            what: format!("the constant `{name}` is cut short or no protobuf"),
+        };
+        match (&self.given, self.dtype.size()) {
+            (Given::Content(content), _) => {
+                let mut data = buffer(path, content.len())?;
+                data.extend_from_slice(content);
+                Ok(RawTensor::new(&self.info(false), data))
+            }
+            (Given::Listed(proto), Some(element)) => {
                 let size = count.saturating_mul(element);
-                if size > given.len() {
+                // What the list holds of it takes at least an eighth of that in the file.
+                if size > proto.len() {
                     limit(size as u64)?;
                 }
                 let mut data = buffer(path, size)?;
-                data.extend_from_slice(given);
-                match given.rchunks_exact(element).next() {
+                numbers(self.dtype, proto, |bytes| data.extend_from_slice(bytes)).map_err(cut)?;
+                match data.len().checked_sub(element) {
                     Some(last) => {
-                        for _ in given.len() / element..count {
-                            data.extend_from_slice(last);
+                        while data.len() < size {
+                            data.extend_from_within(last..last + element);
                         }
                     }
                     None => data.resize(size, 0),
                 }
                 Ok(RawTensor::new(&self.info(false), data))
             }
-            Given::Strings(given) => {
-                let repeated = count.saturating_sub(given.len());
-                let last = given.last().map_or(&[][..], |last| last);
+            (Given::Listed(proto), None) => {
+                let last = strings(proto).map_err(cut)?.last().unwrap_or_default();
+                let repeated = count.saturating_sub(strings(proto).map_err(cut)?.count());
                 if repeated > 0 {
                     limit(count.saturating_mul(last.len().saturating_add(size_of::<usize>())) as u64)?;
                 }
                 let (mut data, mut ends) = (Vec::new(), Vec::new());
-                for string in given.iter().map(|s| &s[..]).chain(std::iter::repeat_n(last, repeated)) {
+                for string in strings(proto).map_err(cut)?.chain(std::iter::repeat_n(last, repeated)) {
                     data.extend_from_slice(string);
                     ends.push(data.len());
                 }
@@ -135,39 +167,114 @@ impl Constant {
     }
 }
 
-/// The values listed in the field of a type, packed; `None` when one of them is not of the type.
-fn listed(dtype: DType, proto: &TensorProto) -> Option<Vec<u8>> {
-    /// Small types are listed as int32.
-    fn narrow<T: TryFrom<i32>, const N: usize>(values: &[i32], bytes: impl Fn(T) -> [u8; N]) -> Option<Vec<u8>> {
-        let packed: Option<Vec<[u8; N]>> = values.iter().map(|&v| T::try_from(v).ok().map(&bytes)).collect();
-        packed.map(|p| p.concat())
+/// The strings that a TensorProto lists.
+fn strings(proto: &[u8]) -> Result<impl Iterator<Item = &[u8]>, NoMessage> {
+    const STRINGS: u64 = 8;
+    Fields::of(proto).try_for_each(|field| field.map(drop))?;
+    Ok(Fields::of(proto).filter_map(|field| match field {
+        Ok((STRINGS, Wire::Bytes(string))) => Some(string),
+        _ => None,
+    }))
+}
+
+/// Calls `visit` with the bytes of each number that a TensorProto lists for a type; false where one is not of the type.
+#[allow(clippy::cast_possible_truncation)] // what the wire has of protobuf's int32 and uint32 is their lower half
+fn numbers(dtype: DType, proto: &[u8], mut visit: impl FnMut(&[u8])) -> Result<bool, NoMessage> {
+    let mut all = true;
+    let small = |value: u64| value as u32 as i32;
+    // Small types are listed as int32.
+    macro_rules! narrow {
+        ($number:literal, $type:ty) => {
+            integers(proto, $number, |value| {
+                match <$type>::try_from(small(value)) {
+                    Ok(value) => visit(&value.to_le_bytes()),
+                    Err(_) => all = false,
+                }
+                all
+            })?
+        };
     }
-    fn pack<T: Copy, const N: usize>(values: &[T], bytes: impl Fn(T) -> [u8; N]) -> Option<Vec<u8>> {
-        Some(values.iter().flat_map(|&v| bytes(v)).collect())
+    macro_rules! wide {
+        ($number:literal, $convert:expr) => {
+            integers(proto, $number, |value| {
+                visit(&$convert(value).to_le_bytes());
+                true
+            })?
+        };
     }
     match dtype {
-        DType::F32 => pack(&proto.float_val, f32::to_le_bytes),
-        DType::F64 => pack(&proto.double_val, f64::to_le_bytes),
-        DType::F16 | DType::Bf16 => narrow(&proto.half_val, u16::to_le_bytes),
-        DType::I8 => narrow(&proto.int_val, i8::to_le_bytes),
-        DType::U8 => narrow(&proto.int_val, u8::to_le_bytes),
-        DType::I16 => narrow(&proto.int_val, i16::to_le_bytes),
-        DType::U16 => narrow(&proto.int_val, u16::to_le_bytes),
-        DType::I32 => pack(&proto.int_val, i32::to_le_bytes),
-        DType::I64 => pack(&proto.int64_val, i64::to_le_bytes),
-        DType::U32 => pack(&proto.uint32_val, u32::to_le_bytes),
-        DType::U64 => pack(&proto.uint64_val, u64::to_le_bytes),
-        DType::Bool => pack(&proto.bool_val, |v| [u8::from(v)]),
-        DType::Complex64 => pack(&proto.scomplex_val, f32::to_le_bytes),
-        DType::Complex128 => pack(&proto.dcomplex_val, f64::to_le_bytes),
-        DType::Str => None,
+        DType::F32 => fixed::<4>(proto, 5, visit)?,
+        DType::F64 => fixed::<8>(proto, 6, visit)?,
+        DType::Complex64 => fixed::<4>(proto, 9, visit)?,
+        DType::Complex128 => fixed::<8>(proto, 12, visit)?,
+        DType::F16 | DType::Bf16 => narrow!(13, u16),
+        DType::I8 => narrow!(7, i8),
+        DType::U8 => narrow!(7, u8),
+        DType::I16 => narrow!(7, i16),
+        DType::U16 => narrow!(7, u16),
+        DType::I32 => wide!(7, small),
+        DType::I64 | DType::U64 => {
+            let number = if dtype == DType::I64 { 10 } else { 17 };
+            integers(proto, number, |value| {
+                visit(&value.to_le_bytes());
+                true
+            })?;
+        }
+        DType::U32 => wide!(16, |value: u64| value as u32),
+        DType::Bool => wide!(11, |value: u64| u8::from(value != 0)),
+        DType::Str => all = false,
     }
+    Ok(all)
+}
+
+/// Calls `visit` with each number of `N` bytes of a repeated field, packed or not.
+fn fixed<const N: usize>(proto: &[u8], number: u64, mut visit: impl FnMut(&[u8])) -> Result<(), NoMessage> {
+    for field in Fields::of(proto) {
+        match field? {
+            (found, Wire::Fixed32(bytes)) if found == number && N == 4 => visit(&bytes),
+            (found, Wire::Fixed64(bytes)) if found == number && N == 8 => visit(&bytes),
+            (found, Wire::Bytes(packed)) if found == number => {
+                let (numbers, rest) = packed.as_chunks::<N>();
+                if !rest.is_empty() {
+                    return Err(NoMessage);
+                }
+                numbers.iter().for_each(|bytes| visit(bytes));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::super::tf_proto::{Dim, Shape};
     use super::*;
+
+    /// `tensor.proto`, to make values of.
+    #[derive(Clone, PartialEq, Message)]
+    struct TensorProto {
+        #[prost(int32, tag = "1")]
+        dtype: i32,
+        #[prost(message, optional, tag = "2")]
+        tensor_shape: Option<Shape>,
+        #[prost(bytes = "bytes", tag = "4")]
+        tensor_content: Bytes,
+        #[prost(float, repeated, tag = "5")]
+        float_val: Vec<f32>,
+        #[prost(int32, repeated, tag = "7")]
+        int_val: Vec<i32>,
+        #[prost(bytes = "bytes", repeated, tag = "8")]
+        string_val: Vec<Bytes>,
+        #[prost(float, repeated, tag = "9")]
+        scomplex_val: Vec<f32>,
+        #[prost(int64, repeated, tag = "10")]
+        int64_val: Vec<i64>,
+        #[prost(int32, repeated, tag = "13")]
+        half_val: Vec<i32>,
+    }
 
     fn proto(dtype: i32, shape: &[i64]) -> TensorProto {
         let dim = shape.iter().map(|&size| Dim { size }).collect();
@@ -175,7 +282,7 @@ mod tests {
     }
 
     fn constant(proto: TensorProto) -> Result<Constant> {
-        Constant::new(Path::new("graph.pb"), "c", proto)
+        Constant::new(Path::new("graph.pb"), "c", proto.encode_to_vec().into())
     }
 
     fn unfold(constant: &Constant) -> Result<RawTensor> {

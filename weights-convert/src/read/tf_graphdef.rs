@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use super::file::PlainFile;
 use super::reader::{Opened, Reader};
-use super::tensor::{RawTensor, TensorInfo};
+use super::tensor::{MAX_TENSORS, RawTensor, TensorInfo};
 use super::tf_const::Constant;
 use super::tf_geometry;
-use super::tf_proto::graph_nodes;
+use super::tf_node::{Node, nodes};
 use super::varint::{take_len, take_varint};
 use crate::format::Format;
 use crate::{Error, Result};
@@ -40,25 +40,29 @@ pub(crate) fn is_graph(head: &[u8]) -> bool {
 pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
     let path = file.path();
     let malformed = |what| Error::Malformed { path: path.to_owned(), format: Format::TfGraphDef, what };
-    let mut nodes = graph_nodes(&file.read_all(MAX_FILE)?).map_err(malformed)?;
+    let bytes = file.read_all(MAX_FILE)?;
+    let nodes = nodes(&bytes).map_err(malformed)?;
     if nodes.is_empty() {
         return Err(malformed("it has no nodes".into()));
     }
 
     let mut constants = BTreeMap::new();
-    for node in nodes.iter_mut().filter(|node| node.op == "Const") {
-        // Taken out of the node, so that its lists are not held twice.
-        let value = node.attr.get_mut("value").and_then(|attr| attr.tensor.take());
+    for node in nodes.iter().filter(|node| node.op == "Const") {
+        let value =
+            node.tensor("value").map_err(|_| malformed(format!("the constant `{}` is cut short", node.name)))?;
         let value = value.ok_or_else(|| malformed(format!("the constant `{}` has no value", node.name)))?;
-        let constant = Constant::new(path, &node.name, value)?;
-        if constants.insert(node.name.clone(), constant).is_some() {
-            return Err(Error::DuplicateTensor { path: path.to_owned(), tensor: node.name.clone() });
+        if constants.len() == MAX_TENSORS {
+            return Err(malformed(format!("it has more than {MAX_TENSORS} constants")));
+        }
+        let constant = Constant::new(path, node.name, bytes.slice_ref(value))?;
+        if constants.insert(node.name.to_owned(), constant).is_some() {
+            return Err(Error::DuplicateTensor { path: path.to_owned(), tensor: node.name.to_owned() });
         }
     }
 
-    let mut by_name = HashMap::new();
+    let mut by_name: HashMap<&str, &Node> = HashMap::new();
     for node in &nodes {
-        if by_name.insert(node.name.as_str(), node).is_some() {
+        if by_name.insert(node.name, node).is_some() {
             return Err(malformed(format!("two of its nodes are named `{}`", node.name)));
         }
     }
@@ -66,7 +70,7 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
     let variables: BTreeSet<&str> = (nodes.iter())
         .filter(|node| node.op == "Identity")
         .filter_map(|node| {
-            let source = tf_geometry::node_of(node.input.first()?);
+            let source = tf_geometry::node_of(node.inputs[0]?);
             (node.name.strip_suffix("/read") == Some(source)).then_some(source)
         })
         .collect();

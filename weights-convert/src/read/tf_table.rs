@@ -19,9 +19,9 @@ const FOOTER: usize = 48;
 /// Compression type and checksum.
 const TRAILER: usize = 5;
 /// Far more than any model has variables.
-const MAX_ENTRIES: usize = 1 << 20;
+const MAX_ENTRIES: usize = 1 << 16;
 /// A key may repeat most of its predecessor at no cost, so that a small file could claim endless keys.
-const MAX_KEY_BYTES: usize = 256 << 20;
+const MAX_KEY_BYTES: usize = 16 << 20;
 
 /// The checksums of TensorFlow's files: rotated and shifted, so that the checksum of data that itself
 /// contains checksums stays sound.
@@ -44,9 +44,14 @@ pub(crate) fn entries(path: &Path, file: &Bytes) -> Result<Vec<(Vec<u8>, Bytes)>
     table.block(meta_index, blocks_end)?;
 
     let mut entries: Vec<(Vec<u8>, Bytes)> = Vec::new();
-    let mut key_bytes = 0usize;
+    let (mut key_bytes, mut last_end) = (0usize, 0usize);
     table.for_each(&table.block(index, blocks_end)?, |_, place| {
         let handle = table.handle(&mut &place[..], "index block")?;
+        // Blocks are written one after the other. One that is named again would be checked again and again.
+        if handle.offset < last_end {
+            return Err(table.malformed(format!("its index names the bytes at offset {} in two blocks", handle.offset)));
+        }
+        last_end = handle.offset.saturating_add(handle.size).saturating_add(TRAILER);
         table.for_each(&table.block(handle, blocks_end)?, |key, value| {
             if entries.last().is_some_and(|(last, _)| last.as_slice() >= key) {
                 return Err(table.malformed("its keys are not in order".into()));
@@ -206,6 +211,20 @@ mod tests {
     fn a_key_that_comes_twice_is_refused() {
         let err = read(table(&[(0, "a", b""), (0, "a", b"")])).unwrap_err().to_string();
         assert!(err.contains("not in order"), "{err}");
+    }
+
+    #[test]
+    fn blocks_that_are_named_twice_or_overlap_are_refused() {
+        let mut file = Vec::new();
+        let data = push(&mut file, block(&[]));
+        let meta = push(&mut file, block(&[]));
+        let index = push(&mut file, block(&[(0, "a", &data), (0, "b", &data)]));
+        let mut footer = [meta, index].concat();
+        footer.resize(40, 0);
+        file.extend(footer);
+        file.extend(MAGIC.to_le_bytes());
+        let err = read(file).unwrap_err().to_string();
+        assert!(err.contains("the bytes at offset 0 in two blocks"), "{err}");
     }
 
     #[test]

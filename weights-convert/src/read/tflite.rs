@@ -56,9 +56,7 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
     let (mut tensors, mut places) = (BTreeMap::new(), BTreeMap::new());
     for (number, Constant { name, info, place, quantization }) in constants {
         let info = TensorInfo { variable: weights.contains(&number), ..info };
-        if tensors.insert(name.to_owned(), info).is_some() {
-            return Err(Error::DuplicateTensor { path, tensor: name.to_owned() });
-        }
+        tensors.insert(name.to_owned(), info);
         places.insert(name.to_owned(), (place, quantization));
     }
     Ok(Opened {

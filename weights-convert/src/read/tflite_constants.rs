@@ -1,20 +1,15 @@
 //! The constant tensors of a TFLite graph: their shapes and types, where their bytes are, what their integers stand for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
 use super::flatbuffer::{Parsed, Table, Tables};
 use super::quantization::Quantization;
-use super::tensor::{TensorInfo, elements};
+use super::tensor::{MAX_RANK, MAX_TENSORS, TensorInfo, elements};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::format::Format;
-
-/// Far more than any network has.
-const MAX_TENSORS: usize = 1 << 20;
-/// More dimensions than TFLite's kernels know.
-const MAX_RANK: usize = 64;
 
 /// A constant tensor of a graph.
 pub(crate) struct Constant<'a> {
@@ -29,22 +24,32 @@ pub(crate) struct Constant<'a> {
 pub(crate) type Constants<'a> = BTreeMap<usize, Constant<'a>>;
 
 /// The tensors that have bytes in the file.
+///
+/// Entries of the list may be the same table, and tables may share names, shapes and scales, so that a small file could claim
+/// endless copies: what is kept of all tensors is counted against the file.
 pub(crate) fn constants<'a>(path: &Path, graph: Table<'a>, buffers: Tables<'a>) -> Result<Constants<'a>> {
     let malformed = |what: &str| Error::Malformed { path: path.to_owned(), format: Format::TfLite, what: what.into() };
     let tensors = graph.tables(0).map_err(malformed)?;
     if tensors.len() > MAX_TENSORS {
-        return Err(malformed("it has more than a million tensors"));
+        return Err(malformed("it has more tensors than any network"));
     }
-    let mut constants = Constants::new();
+    let (mut constants, mut names, mut scales) = (Constants::new(), HashSet::new(), 0);
     for (number, tensor) in tensors.iter().enumerate() {
         let tensor = tensor.map_err(malformed)?;
         let name = tensor.str(3).map_err(malformed)?;
         if let Some(place) = data(path, name, tensor, buffers)? {
+            if !names.insert(name) {
+                return Err(Error::DuplicateTensor { path: path.to_owned(), tensor: name.to_owned() });
+            }
             let mut info = info(path, name, tensor, &place)?;
             let bad =
                 |what: &str| Error::BadTensor { path: path.to_owned(), tensor: name.to_owned(), what: what.into() };
             let quantization = quantization(tensor, &info).map_err(bad)?;
             info.quantized = quantization.is_some();
+            scales += quantization.as_ref().map_or(0, Quantization::bytes);
+            if scales > tensor.file_len() {
+                return Err(malformed("the scales of its tensors are more than the file"));
+            }
             if info.dtype == DType::Str {
                 // They are split when they are read; here it is checked that they can be.
                 string_ends(tensor.bytes(place.clone()), &info)
