@@ -1,4 +1,4 @@
-//! The model in the box: what it says of photographs, and that it is what the converter makes of Google's file.
+//! The bundled model: its results on photographs, and that it is what the converter makes of Google's file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -13,7 +13,7 @@ use candle_deeplab::{DeepLab, Segmentation, Segmenter};
 use converter::convert;
 use support::shared::shared;
 
-/// The file that it was made of, and how.
+/// The file that it was converted from, and the converter's options.
 const SOURCE: &str = "real/deeplabv3_mnv2_pascal_quant.tflite";
 const FLAGS: [&str; 4] = ["--license", "apache-2.0", "--dataset", "voc"];
 
@@ -29,7 +29,7 @@ fn bundled() -> DeepLab {
     candle_deeplab::bundled(&Device::Cpu).unwrap()
 }
 
-/// The share of pixels that two label maps agree on.
+/// The share of pixels that have the same class in both label maps.
 fn agreement(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64
@@ -44,7 +44,7 @@ fn it_finds_the_cat_and_the_astronaut() {
     }
 }
 
-/// LiteRT runs the same file in integers; what it answers was stored with the pictures.
+/// LiteRT runs the same file in integer arithmetic; its label maps are stored with the pictures.
 #[test]
 fn its_label_maps_are_those_of_litert_but_for_rounding() {
     let Some(golden) = shared("real/golden/litert") else { return };
@@ -74,7 +74,7 @@ fn half_precision_changes_next_to_nothing() {
     }
 }
 
-/// `assets/bundled` is what this converter makes, byte for byte.
+/// `assets/bundled` is what this converter writes, byte for byte.
 #[test]
 fn it_is_made_by_the_command_in_its_card() {
     let Some(source) = shared(SOURCE) else { return };

@@ -1,4 +1,4 @@
-//! `candle-deeplab bench` as its user meets it. How fast anything is, is not asserted.
+//! Tests of `candle-deeplab bench` from the command line. They do not test how fast anything is.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,12 +12,12 @@ use program::{json, model, refused, success};
 use serde_json::Value;
 use support::shared::kept;
 
-/// A bench of the small model, three calls at 33×41.
+/// The arguments of a benchmark of the small model: three runs at 33×41.
 fn bench<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["bench", "--model", model(), "--size", "33x41", "--runs", "3"], more].concat()
 }
 
-/// What runs where nothing is chosen.
+/// The executor that runs by default.
 fn usual() -> String {
     Isa::detect_for(Precision::F32).map_or("eager".into(), |isa| isa.to_string())
 }
@@ -64,7 +64,7 @@ fn the_usual_size_is_the_models_own() {
     assert!(found["gmac"].as_f64() > coarser["gmac"].as_f64());
 }
 
-/// Every executor that this machine has finds about the same classes.
+/// All executors of this machine find nearly the same classes.
 #[test]
 fn each_executor_says_that_it_ran_and_saves_its_mask() {
     let dir = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ fn each_executor_says_that_it_ran_and_saves_its_mask() {
         let found = mask(&isa.to_string(), "f32");
         assert!(found.len() == reference.len() && alike(&found, &reference) >= reference.len() * 99 / 100, "{isa}");
     }
-    // Weights that mean nothing leave the best two classes close to each other.
+    // With random weights the best two classes are close to each other.
     let rounded = mask("portable", "bf16");
     assert!(rounded.len() == reference.len() && alike(&rounded, &reference) >= reference.len() / 2);
     let fastest = json(dir.path(), &bench(&["--executor", "cpu", "--json"]));
@@ -109,7 +109,7 @@ fn layers_are_those_of_the_network() {
     assert!(said.lines().count() > of("f32"), "{said}");
 }
 
-/// Before the model is even looked for: there is none of this name, and nothing is said of that.
+/// The model does not exist, but the arguments are checked first and the errors do not mention it.
 #[test]
 fn what_cannot_be_done_is_refused_before_the_model_is_fetched() {
     let dir = tempfile::tempdir().unwrap();
@@ -135,7 +135,7 @@ fn what_cannot_be_done_is_refused_before_the_model_is_fetched() {
     assert_eq!(std::fs::read_to_string(dir.path().join("there.mask")).unwrap(), "mine");
 }
 
-/// Where a CPU has no instructions for it, the user hears which, and what to choose instead.
+/// If the CPU lacks the instructions, the error names them and says what to choose instead.
 #[test]
 fn bf16_runs_or_says_what_the_cpu_lacks() {
     let dir = tempfile::tempdir().unwrap();
@@ -166,7 +166,7 @@ fn a_mask_is_replaced_when_asked() {
     assert_eq!(std::fs::read(dir.path().join("there.mask")).unwrap().len(), 33 * 41);
 }
 
-/// The time of a download or a conversion is not that of a start.
+/// The cold start is not reported if its time includes a download or a conversion.
 #[test]
 fn the_cold_start_of_a_model_that_is_converted_first_is_not_said() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `candle-deeplab export` as its user meets it. What the operators compute is tested in the library.
+//! Tests of `candle-deeplab export` from the command line. The library's tests check what the operators compute.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use candle_deeplab::{Config, onnx};
 use program::{json, model, refused, success};
 use prost::Message;
 
-/// As much of `onnx/onnx.proto` as is looked at here.
+/// The part of `onnx/onnx.proto` that these tests read.
 #[derive(Clone, PartialEq, Message)]
 struct Model {
     #[prost(int64, tag = "1")]
@@ -112,7 +112,7 @@ struct Dimension {
 const FLOAT: i32 = 1;
 const UINT8: i32 = 2;
 
-/// Name, type and shape.
+/// The name, type and shape of an input or output.
 fn described(values: &[ValueInfo]) -> (String, i32, Vec<i64>) {
     let [value] = values else { panic!("{values:?}") };
     let tensor = value.kind.as_ref().unwrap().tensor.as_ref().unwrap();
@@ -139,7 +139,7 @@ fn the_file_is_an_onnx_model_at_the_models_own_size() {
     let graph = file.graph.unwrap();
     assert_eq!(described(&graph.input), ("input".into(), FLOAT, vec![1, 3, 513, 513]));
     assert_eq!(described(&graph.output), ("logits".into(), FLOAT, vec![1, 21, 513, 513]));
-    // Every node's inputs are there before it, and weights have the bytes of their shapes.
+    // Every node's inputs are defined before it, and the weights have as many bytes as their shapes need.
     let mut known: Vec<&str> = graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     known.extend(["input", ""]);
     for node in &graph.node {
@@ -152,7 +152,7 @@ fn the_file_is_an_onnx_model_at_the_models_own_size() {
     }
 }
 
-/// With the file alone, one knows what its input is made of and what its classes are called.
+/// The file alone suffices to prepare an input and to name the classes.
 #[test]
 fn the_file_says_how_its_input_is_made() {
     let dir = tempfile::tempdir().unwrap();
@@ -162,7 +162,7 @@ fn the_file_says_how_its_input_is_made() {
     let recipe: Config = serde_json::from_str(get("config.json")).unwrap();
     let loaded = Config::from_file(&Path::new(model()).join("config.json")).unwrap();
     assert_eq!((&recipe.preprocessing, &recipe.labels), (&loaded.preprocessing, &loaded.labels));
-    // The network is the one in the file.
+    // The recipe describes the exported network.
     assert_eq!((recipe.network.output_stride, loaded.network.output_stride), (8, 16));
     let names: Vec<String> = serde_json::from_str(get(onnx::CLASS_NAMES)).unwrap();
     assert_eq!(names, loaded.labels.names);
@@ -185,7 +185,7 @@ fn size_head_and_stride_are_the_ones_asked_for() {
     assert_eq!(described(&graph.output), ("mask".into(), UINT8, vec![1, 33, 65]));
 }
 
-/// Before the model is even looked for.
+/// The file is checked before the model is looked for.
 #[test]
 fn a_file_that_is_there_is_replaced_only_when_asked() {
     let dir = tempfile::tempdir().unwrap();
@@ -198,7 +198,7 @@ fn a_file_that_is_there_is_replaced_only_when_asked() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
     success(dir.path(), &export(&["--force", "--size", "33x33"]));
     assert_eq!(read(&file).producer_name, "candle-deeplab");
-    // Nothing else is left there.
+    // No temporary file is left.
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["out.onnx"]);
 }

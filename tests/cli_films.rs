@@ -1,4 +1,4 @@
-//! What `candle-deeplab segment` makes of films, with the real ffmpeg. Where there is none the tests say that they skip.
+//! Tests of `candle-deeplab segment` on videos, with the real ffmpeg. Without ffmpeg they print that they skip.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use program::{model, run};
 
-/// A folder with a film that ffmpeg makes by these arguments: one second, 5 frames a second, and a tone.
+/// A folder with a video that ffmpeg makes with these arguments: one second long, 5 frames per second, with a tone.
 fn film(name: &str, arguments: &[&str]) -> Option<TempDir> {
     let dir = tempfile::tempdir().unwrap();
     let size = arguments.first().filter(|first| first.contains('x')).copied().unwrap_or("64x48");
@@ -42,7 +42,7 @@ fn success(dir: &Path, args: &[&str]) -> String {
     program::success(dir, &segment(args))
 }
 
-/// The type, the codec and the pixel format of each stream, and the size of pictures.
+/// Codec, pixel format and size of each stream.
 fn streams(path: &Path) -> Vec<String> {
     let entries = "stream=codec_name,width,height,pix_fmt";
     let output = Command::new("ffprobe")
@@ -63,7 +63,7 @@ fn streams(path: &Path) -> Vec<String> {
     json["streams"].as_array().unwrap().iter().map(shown).collect()
 }
 
-/// The frames of a film as raw samples.
+/// The frames of a video as raw samples.
 fn frames(path: &Path, format: &str) -> Vec<u8> {
     let arguments = ["-map", "0:v:0", "-f", "rawvideo", "-pix_fmt", format, "pipe:1"];
     let output = Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(path).args(arguments).output().unwrap();
@@ -113,7 +113,7 @@ fn a_mask_is_a_lossless_film_of_the_ids() {
     success(dir.path(), &["film.mp4", "-o", "out", "--format", "mask,ids"]);
     success(dir.path(), &["film.mp4", "-o", "out", "--format", "ids", "--frames"]);
     let out = dir.path().join("out");
-    // Odd sides stay, and nothing sounds.
+    // Odd sides stay as they are, and there is no sound.
     assert_eq!(streams(&out.join("film.mask.mkv")), ["ffv1 gray 61 47"]);
     let film = frames(&out.join("film.mask.mkv"), "gray");
     assert_eq!(film, frames(&out.join("film.ids.mkv"), "gray"));
@@ -122,7 +122,7 @@ fn a_mask_is_a_lossless_film_of_the_ids() {
         let picture = image::open(out.join(format!("film.frames/{:06}.ids.png", number + 1))).unwrap();
         assert_eq!(picture.into_luma8().as_raw(), frame);
     }
-    // Readers that make colours of grey get the same numbers.
+    // Decoding to RGB gives the same class ids.
     let colors = frames(&out.join("film.mask.mkv"), "rgb24");
     assert!(colors.chunks_exact(3).zip(&film).all(|(color, id)| color == [*id; 3]));
 }
@@ -140,7 +140,7 @@ fn a_line_of_json_says_what_is_in_a_frame() {
         let shares = line["classes"].as_array().unwrap().iter().map(|class| class["share"].as_f64().unwrap());
         assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9);
     }
-    // The same to whoever reads along.
+    // Standard output gets the same lines.
     let output = run(dir.path(), &segment(&["film.mp4", "--format", "json", "-o", "-"]));
     assert!(output.status.success() && String::from_utf8(output.stdout).unwrap() == written);
 }
@@ -149,7 +149,7 @@ fn a_line_of_json_says_what_is_in_a_frame() {
 fn a_cutout_is_transparent_where_nothing_was_wanted() {
     let Some(dir) = film("film.mp4", &["-c:a", "aac"]) else { return };
     for name in ["x.webm", "x.mov", "x.gif"] {
-        // Which class the narrow network sees does not matter: one of the two shows something.
+        // It does not matter which class the untrained network finds, as long as some pixels are transparent or opaque.
         success(dir.path(), &["film.mp4", "--cutout", "background", "-o", name]);
         let ids = run(dir.path(), &segment(&["film.mp4", "--format", "ids", "-o", "-", "--quiet"]));
         std::fs::write(dir.path().join("ids.mkv"), ids.stdout).unwrap();
@@ -165,7 +165,7 @@ fn a_cutout_is_transparent_where_nothing_was_wanted() {
         let alphas = output.stdout.chunks_exact(4).map(|pixel| pixel[3] > 127);
         let wrong = alphas.zip(&ids).filter(|(is_shown, id)| *is_shown != (**id == 0)).count();
         assert_eq!(output.stdout.len(), 4 * ids.len(), "{name}");
-        // Codecs with loss may move an edge.
+        // Lossy codecs may move an edge.
         assert!(wrong * 20 <= ids.len(), "{name}: {wrong} of {}", ids.len());
     }
 }
@@ -184,7 +184,7 @@ fn what_ffmpeg_cannot_write_is_said_before_any_frame_is_computed() {
     }
 }
 
-/// An ffmpeg that was built without an encoder.
+/// With an ffmpeg that lacks an encoder.
 #[cfg(unix)]
 #[test]
 fn an_encoder_that_ffmpeg_lacks_is_named() {
@@ -235,18 +235,18 @@ fn a_folder_has_films_and_a_gif_that_moves_is_one() {
     success(dir.path(), &["in", "-o", "out"]);
     assert_eq!(streams(&dir.path().join("out/moves.overlay.gif")), ["gif bgra 64 48"]);
     assert!(dir.path().join("out/still.overlay.png").is_file());
-    // What films cannot become is made of the images, and that is said.
+    // A format that a video cannot have is written for the images only, and a message says so.
     let output = run(dir.path(), &segment(&["in", "-o", "out", "--format", "npy"]));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && said.contains("moves.gif") && said.contains("--frames"), "{said}");
     assert!(dir.path().join("out/still.npy").is_file());
 }
 
-/// What comes over the network, here by UDP, has no end: somebody says when it is enough.
+/// A stream, here over UDP, has no end: `--seconds` limits it.
 #[test]
 fn a_stream_is_read_as_long_as_somebody_says() {
     let Some(dir) = film("film.ts", &["-c:v", "mpeg2video", "-g", "1", "-c:a", "mp2"]) else { return };
-    // A port that is free now.
+    // A free port.
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("udp://127.0.0.1:{port}");
     let mut sender = Command::new("ffmpeg")
@@ -274,7 +274,7 @@ fn a_stream_is_read_as_long_as_somebody_says() {
     sender.wait().unwrap();
     assert!(output.status.success(), "{output:?}");
     let line: Value = serde_json::from_slice(&output.stdout).unwrap();
-    // At 5 frames a second, some of which may be lost.
+    // One second at 5 frames per second; some frames may be lost.
     assert!(line["frames"].as_u64().is_some_and(|frames| (1..=6).contains(&frames)), "{line}");
     assert_eq!(streams(&dir.path().join("x.mp4")).len(), 1);
 }
@@ -292,7 +292,7 @@ fn an_avif_image_is_read_through_ffmpeg() {
     }
     success(dir.path(), &["x.avif"]);
     assert_eq!(image::open(dir.path().join("x.overlay.png")).unwrap().dimensions(), (64, 48));
-    // One that is to be turned is not shown lying.
+    // An image with a rotation is refused rather than shown wrongly.
     let bytes = std::fs::read(dir.path().join("x.avif")).unwrap();
     let turned = [&bytes, &b"\0\0\0\x11free\0\0\0\x09irot\x01"[..]].concat();
     std::fs::write(dir.path().join("turned.avif"), turned).unwrap();

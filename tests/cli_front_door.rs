@@ -1,4 +1,4 @@
-//! The first minute: one program, no model, no network.
+//! Tests of a user's first minute: the program alone, without a downloaded model or a network.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,10 +21,10 @@ fn a_photograph_is_segmented_without_a_model_or_a_network() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let (said, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(said.contains("cat.jpg: 451×300\n  cat "), "{said}");
-    // One line, which names the way to a better model.
+    // One line, which names a better model.
     assert_eq!(told.lines().count(), 1, "{told}");
     assert!(told.contains("`--model deeplabv3plus-xception65-voc`"), "{told}");
-    // Nothing but the picture was written.
+    // Only the picture was written.
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
@@ -46,7 +46,7 @@ fn the_demo_needs_nothing_and_says_where_its_picture_is() {
     let folder = dir.path().canonicalize().unwrap().join("candle-deeplab-demo");
     assert!(said.contains(&format!("wrote {}", folder.join("cat.overlay").display())), "{said}");
     assert!(std::fs::read(folder.join("cat.jpg")).unwrap() == std::fs::read(cat()).unwrap());
-    // Nothing is replaced unasked, not even by a demo.
+    // Even the demo replaces nothing without `--force`.
     assert!(refused(dir.path(), &["demo"]).contains("--force"));
     success(dir.path(), &["demo", "--force"]);
     std::fs::write(folder.join("cat.jpg"), "mine").unwrap();
@@ -67,7 +67,7 @@ fn the_model_in_the_box_is_listed_and_works_in_every_command() {
     assert!(success(dir.path(), &["pull", "bundled"]).contains("part of this program"));
 }
 
-/// A folder of its name does not hide it.
+/// A folder with its name does not hide it.
 #[test]
 fn bundled_is_always_the_model_in_the_box() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What a user may expect of a well-behaved program, one sentence a test.
+//! Tests of what a user expects of a well-behaved program, one expectation each.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -29,7 +29,7 @@ fn there(dir: &TempDir, name: &str) -> bool {
     dir.path().join(name).exists()
 }
 
-/// Segments the picture with the model of the tests.
+/// The arguments that segment the picture with the tests' model.
 fn segment<'a>(args: &[&'a str]) -> Vec<&'a str> {
     [&["segment", "photo.png", "-m", model()], args].concat()
 }
@@ -61,7 +61,7 @@ fn a_class_that_was_asked_for_and_is_not_in_the_picture_is_said() {
     let said = json(dir.path(), &segment(&["--classes", &both, "--json", "--force"]));
     assert_eq!(said["absent"], serde_json::json!([absent]));
     assert_eq!(said.get("error"), None);
-    // Of a class that nobody asked for, nothing is said.
+    // Without requested classes none is absent.
     assert_eq!(json(dir.path(), &segment(&["--json", "--force"]))["absent"], serde_json::json!([]));
 }
 
@@ -216,7 +216,8 @@ fn a_model_for_the_edge_tpu_is_refused_by_that_name() {
 
 // ---- the cache ----
 
-/// A folder with a foreign file that was used as a model, and so is in the cache; and the folder it was converted into.
+/// A folder with a file in another program's format that was used as a model, and the cache's folder with the converted
+/// model.
 fn with_converted() -> (TempDir, String) {
     let dir = place();
     std::fs::copy(kept("xception65_narrow/frozen_inference_graph.pb"), dir.path().join("deeplab.pb")).unwrap();
@@ -292,7 +293,7 @@ fn the_models_that_are_cached_are_those_that_the_cache_lists() {
         let listed = json(dir.path(), &[&["models", "--cached", "--json"], args].concat());
         listed["models"].as_array().unwrap().len()
     };
-    // What the registry does not know, the model's recipe tells.
+    // For a model outside of the registry the recipe decides.
     assert_eq!((listed(&["--dataset", "voc"]), listed(&["--dataset", "city"])), (1, 0));
     assert_eq!((listed(&["--backbone", "xception"]), listed(&["--backbone", "resnet"])), (1, 0));
     let said = success(dir.path(), &["models", "--cached", "--dataset", "city"]);
@@ -313,11 +314,11 @@ fn one_number_is_a_square() {
     for wrong in ["0", "x", "33x", "99999"] {
         assert!(refused(dir.path(), &segment(&["--tile", wrong])).contains("a square's side"), "{wrong}");
     }
-    // Less than what neighbours share.
+    // Smaller than the overlap of neighbouring tiles.
     assert!(refused(dir.path(), &["segment", "photo.png", "-m", "no-such-model", "--tile", "5"]).contains("overlap"));
 }
 
-/// Where neither CUDA nor Metal is built in, the CPU is all there is.
+/// Without CUDA and Metal only the CPU is left.
 #[cfg(not(any(feature = "cuda", feature = "metal")))]
 #[test]
 fn the_device_is_chosen_and_named() {

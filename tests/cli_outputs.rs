@@ -1,4 +1,4 @@
-//! What `candle-deeplab segment` writes of images: formats, names, standard output, COCO's results.
+//! Tests of the outputs of `candle-deeplab segment` on images: formats, names, standard output, COCO results.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use program::{model, refused, run};
 
-/// A folder `in` with these images, of 60×40 pixels.
+/// A folder `in` with images of 60×40 pixels with these names.
 fn images(names: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in names {
@@ -112,7 +112,7 @@ fn what_the_program_wrote_is_no_input_of_the_next_run() {
     }
     let again = run(&dir.path().join("in"), &segment(&[".", "--format", "json", "-o", "../out", "--json"]));
     assert_eq!(String::from_utf8(again.stdout).unwrap().lines().count(), 2);
-    // A shell names them all.
+    // The arguments that a shell makes of a pattern.
     let args = ["a.jpg", "a.overlay.jpg", "a.overlay.png", "--format", "ids", "-o", "../out"];
     let output = run(&dir.path().join("in"), &segment(&args));
     let said = String::from_utf8(output.stderr).unwrap();
@@ -140,7 +140,7 @@ fn standard_output_carries_the_picture_and_standard_error_the_report() {
 #[test]
 fn a_reader_who_has_seen_enough_of_a_picture_is_no_error() {
     let dir = tempfile::tempdir().unwrap();
-    // More than a pipe holds.
+    // The picture is larger than a pipe's buffer.
     RgbImage::from_fn(700, 700, |x, y| Rgb([(x * y) as u8, (x * 7 + y * 13) as u8, (x ^ y) as u8]))
         .save(dir.path().join("a.png"))
         .unwrap();
@@ -194,7 +194,7 @@ fn coco_results_have_integer_ids_and_scores() {
         assert_eq!((&result["image_id"], &result["score"]), (&397_133.into(), &1.0.into()));
         assert!(result["category_id"].is_u64() && result["segmentation"]["counts"].is_string());
     }
-    // With probabilities a score says how sure the network is.
+    // With probabilities the score is the network's confidence.
     success(dir.path(), &["in/12.png", "-o", "out", "--format", "rle", "--probs", "--force"]);
     for result in results("12.rle.json") {
         let score = result["score"].as_f64().unwrap();
@@ -218,13 +218,13 @@ fn images_that_are_no_numbers_are_counted_and_a_table_says_how() {
     for result in read("sub/dog.rle.json").as_array().unwrap() {
         assert_eq!(result["image_id"], 3);
     }
-    // A later run goes on counting.
+    // A later run continues the numbers.
     photo().save(dir.path().join("bird.png")).unwrap();
     success(dir.path(), &["bird.png", "-o", "out", "--format", "rle"]);
     assert_eq!(read("image_ids.json")["images"][3], serde_json::json!({"id": 4, "file_name": "bird.png"}));
 }
 
-/// Where there is pycocotools, as `python3` or what `PYTHON` names finds it.
+/// Needs pycocotools, for `python3` or the interpreter that `PYTHON` names.
 #[test]
 fn pycocotools_loads_and_evaluates_the_results() {
     let python = std::env::var("PYTHON").unwrap_or("python3".into());

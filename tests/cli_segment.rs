@@ -1,4 +1,4 @@
-//! `candle-deeplab segment` as its user meets it.
+//! Tests of `candle-deeplab segment` from the command line.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A whole network of narrow layers for images of 129×129 pixels, whose weights mean nothing.
+/// A complete network with narrow layers and untrained weights, for images of 129×129 pixels.
 fn model() -> &'static Path {
     static MODEL: OnceLock<TempDir> = OnceLock::new();
     let convert = || {
@@ -30,7 +30,7 @@ fn model() -> &'static Path {
     MODEL.get_or_init(convert).path()
 }
 
-/// A directory with an image, an empty model directory and files that are neither.
+/// A folder with an image, an empty model directory, and files that are neither.
 fn place() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     photo(60, 40).save(dir.path().join("photo.png")).unwrap();
@@ -44,7 +44,7 @@ fn photo(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| Rgb([(x * 5) as u8, (y * 7) as u8, (x * y / 9) as u8]))
 }
 
-/// A folder of images, one of which is none.
+/// A folder of images, with one file that is not an image.
 fn folder() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("in/sub")).unwrap();
@@ -57,7 +57,7 @@ fn folder() -> TempDir {
 
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_candle-deeplab"));
-    // Far longer than anything here takes: a program that hangs has failed.
+    // Far longer than any test takes, so that a hanging program fails.
     command.env("HF_HOME", env!("CARGO_TARGET_TMPDIR"));
     command.current_dir(dir).arg("segment").args(args).timeout(Duration::from_secs(300));
     command
@@ -71,14 +71,14 @@ fn with_model<'a>(args: &[&'a str]) -> Vec<&'a str> {
     [args, &["--weights", model().to_str().unwrap()]].concat()
 }
 
-/// Runs what must succeed; gives standard output.
+/// Runs a command that must succeed. Returns its standard output.
 fn success(dir: &Path, args: &[&str]) -> String {
     let output = segment(dir, &with_model(args));
     assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs what must fail: exit code 2, nothing on standard output, no new file. Returns what it says.
+/// Runs a command that must fail with exit code 2, nothing on standard output and no new file. Returns its message.
 fn error(args: &[&str]) -> String {
     let dir = place();
     let before = names(dir.path());
@@ -91,7 +91,7 @@ fn error(args: &[&str]) -> String {
     said
 }
 
-/// Everything below a folder, in order.
+/// All names below a folder, sorted.
 fn names(dir: &Path) -> Vec<String> {
     let mut names = vec![];
     let mut folders = vec![dir.to_owned()];
@@ -126,9 +126,9 @@ fn a_model_that_is_named_is_fetched() {
 fn a_model_that_is_none_is_named() {
     assert!(error(&["photo.png", "--model", "notes.txt"]).contains("cannot convert notes.txt"));
     assert!(error(&["photo.png", "--model", "nowhere"]).contains("`nowhere`"));
-    // The old name of the option.
+    // The option's old name.
     assert!(error(&["photo.png", "--weights", "nowhere"]).contains("`nowhere`"));
-    // A checkpoint's folder is for the converter.
+    // A checkpoint's folder has to be converted first.
     assert!(error(&["photo.png", "--model", "."]).contains("weights-convert convert"));
 }
 
@@ -197,7 +197,7 @@ fn wrong_arguments_are_usage_errors() {
     }
 }
 
-/// Where a CPU has no instructions for it, the user hears which, and what to choose instead.
+/// If the CPU lacks the instructions, the error names them and says what to choose instead.
 #[test]
 fn bf16_runs_or_says_what_the_cpu_lacks() {
     let args = ["photo.png", "--dtype", "bf16", "--format", "ids", "--weights", model().to_str().unwrap()];
@@ -249,7 +249,7 @@ fn an_image_becomes_a_file_of_each_format() {
         (Some("photo.png"), Some("FeatureCollection"))
     );
     assert!(json("rle.json").is_array());
-    // And the table of COCO's image ids.
+    // Besides the outputs there is the table of COCO image ids.
     assert_eq!(names(dir.path()).len(), 3 + 10 + 1);
 }
 
@@ -295,7 +295,7 @@ fn a_palette_that_cannot_be_used_is_said_before_anything_is_done() {
     }
 }
 
-/// Probabilities are computed for the cutout's edge, and written only where they were asked for.
+/// Probabilities are computed for the cutout's edge, but written only on request.
 #[test]
 fn a_cutout_does_not_make_probabilities_of_arrays() {
     let dir = place();
@@ -312,7 +312,7 @@ fn one_image_gets_a_table() {
     assert_eq!(success(dir.path(), &["photo.png", "--quiet", "-o", "x.png"]), "");
 }
 
-/// Several looks, tiles and probabilities go together.
+/// Several scales, tiles and probabilities can be combined.
 #[test]
 fn looks_tiles_and_probabilities_combine() {
     let dir = place();
@@ -349,7 +349,7 @@ fn several_images_get_a_line_each_and_a_last_one() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said.lines().count(), 2);
     assert!(said.lines().all(|line| line.contains("; wrote ")), "{said}");
-    // The bar is for terminals.
+    // The progress bar is for terminals only.
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.starts_with("2 images in ") && told.lines().count() == 1, "{told}");
     assert_eq!(names(dir.path()), ["a.overlay.png", "c.overlay.jpg", "in/a.png", "in/c.jpg", "in/sub/d.png"]);
@@ -366,7 +366,7 @@ fn standard_input_is_an_input() {
     assert_eq!(run(b"nonsense".to_vec()).status.code(), Some(1));
 }
 
-/// Answers each request with what there is at its path, else with 404.
+/// A server that answers requests for `path` with `content`, and all others with 404.
 fn serve(path: &'static str, content: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -420,7 +420,7 @@ fn start(dir: &Path, args: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Whether SIGHUP, SIGINT or SIGTERM is ignored, which programs that we start inherit.
+/// Whether SIGHUP, SIGINT or SIGTERM is ignored, which the programs that we start would inherit.
 #[cfg(unix)]
 fn signals_are_ignored() -> bool {
     const OURS: u64 = 1 << 0 | 1 << 1 | 1 << 14;
@@ -429,7 +429,7 @@ fn signals_are_ignored() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & OURS != 0)
 }
 
-/// At whatever moment it comes.
+/// Whenever the signal comes.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_leaves_whole_files_only() {
@@ -465,8 +465,8 @@ fn ctrl_c_leaves_whole_files_only() {
     }
 }
 
-/// A folder with programs that behave like `ffprobe` and `ffmpeg` as far as we call them: a film of three frames of
-/// 4×2 pixels, and a writer that keeps what it is given.
+/// A folder with replacements of `ffprobe` and `ffmpeg` that behave as far as we need: they report a video of three
+/// frames with 4×2 pixels, and keep what is written to them.
 #[cfg(unix)]
 fn ffmpeg() -> TempDir {
     use std::os::unix::fs::PermissionsExt;
@@ -515,7 +515,7 @@ fn a_video_goes_through_ffmpeg_frame_by_frame() {
     let line = &json_lines(&String::from_utf8(output.stdout).unwrap())[0];
     assert_eq!((&line["frames"], &line["width"], &line["height"]), (&3.into(), &4.into(), &2.into()));
     assert_eq!(names(dir.path()), ["film.color.mp4", "film.mp4"]);
-    // Every frame of black pixels is of one class, so of one colour.
+    // All frames are black, so each is of one class and one colour.
     let frames = std::fs::read(dir.path().join("film.color.mp4")).unwrap();
     assert_eq!(frames.len(), 3 * 4 * 2 * 3);
     assert!(frames.chunks_exact(24).all(|frame| frame == &frames[..24]));

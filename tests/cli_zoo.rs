@@ -1,5 +1,5 @@
-//! Models by name, as the program's user meets them: fetched from a server that speaks as the Hub does, converted on the
-//! fly, interrupted, listed, verified, removed.
+//! Tests of models by name, from the command line: downloading from a server that imitates the Hub, converting,
+//! interrupting, listing, verifying, removing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -50,26 +50,26 @@ impl World {
         self.command(args).output().unwrap()
     }
 
-    /// Runs what must work and say nothing else than its answer.
+    /// Runs a command that must succeed and print nothing on standard error. Returns its output.
     fn good(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs what must work, and reads its answer.
+    /// Runs a command that must succeed, and parses its JSON.
     fn json(&self, args: &[&str]) -> Value {
         let text = self.good(&[args, &["--json"]].concat());
         assert_eq!(text.lines().count(), 1, "{text}");
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Runs what must fail with an exit code. Gives what is said, a line for each thing that went wrong.
+    /// Runs a command that must fail with an exit code. Returns its message, with one line per failure.
     fn bad(&self, code: i32, args: &[&str]) -> String {
         failed(&self.run(args), code)
     }
 
-    /// The cache is whole, and this many models are in it.
+    /// Checks that the cache is intact and contains this number of models.
     fn verified(&self, models: usize) {
         let found = self.json(&["cache", "verify"]);
         let found = found["models"].as_array().unwrap();
@@ -77,7 +77,7 @@ impl World {
         assert!(found.iter().all(|model| model["bad"] == serde_json::json!([]) && model["good"] != 0), "{found:?}");
     }
 
-    /// TensorFlow's tarball of the narrow Xception-65 at an author's address.
+    /// Serves TensorFlow's tarball of the narrow Xception-65 at an author's address, which is returned.
     fn tarball(&self) -> String {
         let mut tar = tar::Builder::new(GzEncoder::new(vec![], Compression::fast()));
         for name in ["model.ckpt.index", "frozen_inference_graph.pb", "model.ckpt.data-00000-of-00001"] {
@@ -135,10 +135,10 @@ fn a_tarball_is_fetched_and_converted_once() {
     let names = names_in(&dir);
     assert!(["config.json", "manifest.json", "model.safetensors"].iter().all(|name| names.contains(&(*name).into())));
     assert!(!names.iter().any(|name| name.contains("ckpt") || name.ends_with(".pb")), "{names:?}");
-    // Neither the tarball nor anything else of it is left.
+    // Only the lock is left of the download.
     assert_eq!(names_in(&world.home.path().join("assets/candle-deeplab/downloads")).len(), 1);
     world.verified(1);
-    // It is the same network as the one that the converter makes of the graph itself.
+    // The converter makes the same network from the graph itself.
     let direct = world.home.path().join("direct");
     let graph = kept("xception65_narrow").join("frozen_inference_graph.pb");
     weights_convert::convert(&graph, &direct, &Default::default(), false).unwrap();
@@ -155,7 +155,7 @@ fn a_pytorch_file_is_converted_from_an_address_and_from_the_hub() {
     let world = World::new();
     let Some(content) = world.torch_file() else { return };
     let url = world.server.author("deeplab.pth", &content);
-    // transformers' own config.json is none of ours, but says what the weights are for.
+    // transformers' own config.json is not a recipe, but says which classes the weights have.
     let things: BTreeMap<String, String> = (0..21).map(|class| (class.to_string(), format!("Thing {class}"))).collect();
     let says = json!({"model_type": "mobilenet_v2", "output_stride": 16, "id2label": things}).to_string();
     let pixels = json!({"crop_size": 257, "image_mean": 0.25}).to_string();
@@ -184,9 +184,9 @@ fn a_pytorch_file_is_converted_from_an_address_and_from_the_hub() {
         assert_eq!(config["preprocessing"]["mean"], json!([63.75, 63.75, 63.75]));
     }
     assert!(weights.iter().all(|other| *other == weights[0]));
-    // Two conversions and the repo.
+    // Two converted models and the repo.
     world.verified(3);
-    // The branch moves on: `pull` sees it, even where the weights are the same.
+    // The branch moves, and `pull` notices although the weights are the same.
     let says = json!({"model_type": "mobilenet_v2", "output_stride": 32}).to_string();
     world.server.put("google/like_deeplab", &[("config.json", says.as_bytes()), ("pytorch_model.bin", &content)]);
     world.json(&["pull", "google/like_deeplab"]);
@@ -219,7 +219,7 @@ fn what_is_published_is_found_by_its_name() {
         world.command(&["publish", &dir, &format!("org/{id}"), "--json"]).env("HF_TOKEN", TOKEN).output().unwrap();
     assert!(publish.status.success(), "{publish:?}");
     assert!(world.bad(2, &["publish", &dir, "org/x"]).contains("HF_TOKEN"));
-    // Another machine.
+    // On another machine.
     let other = World { server: world.server, home: tempfile::tempdir().unwrap() };
     let pulled = other.json(&["pull", "xception65-voc", "--namespace", "org"]);
     assert_eq!(pulled["source"], format!("org/{id}@main"));
@@ -227,7 +227,7 @@ fn what_is_published_is_found_by_its_name() {
     let listed = other.json(&["models", "--cached", "--namespace", "org"]);
     assert_eq!(listed["models"].as_array().unwrap().len(), 1);
     assert_eq!(listed["models"][0]["id"], id);
-    // From now on nobody is asked.
+    // No requests from here on.
     other.server.reset();
     let info = other.json(&["info", id, "--namespace", "org", "--size", "65x65"]);
     assert_eq!(info["here"]["summary"]["input"], serde_json::json!([65, 65]));
@@ -262,7 +262,7 @@ fn the_exit_code_says_who_is_to_blame() {
     let no_model = world.server.author("notes.txt", b"these are no weights at all");
     assert!(world.bad(2, &["pull", &no_model]).contains("cannot convert"));
     assert!(world.bad(2, &["cache", "remove", "xception65-voc"]).contains("no such model in the cache"));
-    // One of two: the other is there.
+    // One of two fails; the other is pulled.
     let said = world.bad(1, &["pull", "org/missing", &url]);
     assert_eq!(said.lines().count(), 1, "{said}");
     world.verified(1);
@@ -332,7 +332,7 @@ fn two_processes_at_once_fetch_and_convert_once() {
     world.verified(1);
 }
 
-/// Kills a process at moments that are spread over fetching and converting, and lets the next one finish.
+/// Kills a process at different moments while it downloads or converts, and lets the next one finish.
 #[test]
 fn whatever_is_killed_the_next_run_completes() {
     let rounds = std::env::var("KILL_ROUNDS").map_or(4, |rounds| rounds.parse().unwrap());
@@ -343,7 +343,7 @@ fn whatever_is_killed_the_next_run_completes() {
     let files = ["config.json", "model.safetensors"].map(|name| (name, std::fs::read(dir.join(name)).unwrap()));
     world.server.put("org/narrow", &files.each_ref().map(|(name, content)| (*name, &content[..])));
     for round in 0..rounds {
-        // In turn an author's archive, which is converted, and a repo of ours.
+        // Alternates between an author's archive, which is converted, and a repo in our format.
         let name = if round % 2 == 0 { url.as_str() } else { "org/narrow" };
         world.run(&["cache", "remove", &url]);
         world.run(&["cache", "remove", "org/narrow"]);
@@ -367,7 +367,7 @@ fn whatever_is_killed_the_next_run_completes() {
 }
 
 impl World {
-    /// What an interrupted process left.
+    /// The files that an interrupted process left.
     fn left_over(&self) -> Vec<String> {
         let (mut found, mut folders) = (vec![], vec![self.home.path().to_owned()]);
         while let Some(folder) = folders.pop() {

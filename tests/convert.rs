@@ -1,4 +1,5 @@
-//! `weights-convert` as its user meets it: what converts, what is said of it, and whether it is the same network.
+//! Tests of `weights-convert` from the command line: what it converts, what it reports, and whether the network is the
+//! same.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -21,18 +22,18 @@ fn narrow() -> PathBuf {
     kept("xception65_narrow")
 }
 
-/// What a model directory holds.
+/// The files of a model directory.
 const FILES: [&str; 3] = ["README.md", "config.json", "model.safetensors"];
 
-/// The same weights as tensors that can be changed.
+/// The same weights, as tensors that a test can change.
 fn narrow_tensors() -> Tensors {
     Tensors::of_checkpoint(&narrow().join("model.ckpt"))
 }
 
-/// A folder, and in it the model that a file converts to.
+/// A folder with the model that a file was converted to.
 struct Model {
     dir: TempDir,
-    /// What the program said.
+    /// The program's output.
     report: String,
 }
 
@@ -63,7 +64,7 @@ impl Model {
         self.config()["network"].clone()
     }
 
-    /// Runs `verify` with a reference, and gives the exit code and what it said.
+    /// Runs `verify` with a reference. Returns the exit code and the output.
     fn verify(&self, reference: &Tensors, flags: &[&str]) -> (Option<i32>, String) {
         let file = reference.write(&self.dir.path().join("reference.safetensors"));
         let dir = self.path();
@@ -86,7 +87,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// A reference file for `verify`: what enters the network and what must leave it.
+/// A reference file for `verify`: the network's input and its expected logits.
 fn reference(input: &Tensor, logits: &Tensor) -> Tensors {
     let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
     Tensors::default().add("input", input.dims(), &values(input)).add("logits", logits.dims(), &values(logits))
@@ -102,7 +103,7 @@ fn narrow_reference() -> Tensors {
     reference(&golden.nchw("preprocessed_input"), &golden.nchw("logits"))
 }
 
-/// Bilinear with aligned corners, written for this test: rows first, then columns.
+/// Bilinear interpolation with aligned corners, written for this test: first along rows, then along columns.
 fn upsample(map: &Tensor, height: usize, width: usize) -> Tensor {
     let along = |map: &Tensor, axis: usize, size: usize| {
         let old = map.dims()[axis];
@@ -152,7 +153,7 @@ fn tensors_of_tensorflows_names_convert_from_safetensors_too() {
 
 // ---- what is said of it ----
 
-/// The line of a report that begins with a word.
+/// The line of a report that begins with `what`.
 fn line<'a>(report: &'a str, what: &str) -> &'a str {
     report.lines().find(|line| line.trim_start().starts_with(what)).unwrap_or_else(|| panic!("no {what}: {report}"))
 }
@@ -214,7 +215,7 @@ fn model_header(model: &Model) -> Value {
     serde_json::from_slice(&rest[..usize::try_from(u64::from_le_bytes(*len)).unwrap()]).unwrap()
 }
 
-/// How many tensors a row of the report counts.
+/// The number of tensors in a row of the report.
 fn count(report: &str, row: &str) -> usize {
     line(report, row).trim_start()[row.len()..].split_whitespace().next().unwrap().parse().unwrap()
 }
@@ -343,7 +344,7 @@ fn a_reference_may_be_at_the_inputs_resolution() {
     assert_eq!(code, Some(0), "{said}");
 }
 
-/// Logits of which one is off by `off`.
+/// Logits of which one value differs by `off`.
 fn with_one_logit_off(off: f32) -> Tensors {
     let mut reference = narrow_reference();
     let (_, _, bytes) = reference.0.get_mut("logits").unwrap();
@@ -385,7 +386,7 @@ fn another_networks_weights_do_not_pass() {
     let tensors = narrow_tensors().add("logits/semantic/biases", &[21], &[0.5; 21]);
     let model = Model::of(&tensors.write(&dir.path().join("w.safetensors")), &[]);
     assert_eq!(model.verify(&narrow_reference(), &[]).0, Some(1));
-    // Nor do the same weights at other strides or rates.
+    // The same weights at another output stride or other atrous rates differ, too.
     assert_eq!(Model::narrow(&["--output-stride", "8"]).verify(&narrow_reference(), &[]).0, Some(1));
     assert_eq!(Model::narrow(&["--atrous-rates", "5,12,18"]).verify(&narrow_reference(), &[]).0, Some(1));
 }
@@ -425,7 +426,7 @@ fn atrous_rates_are_taken_as_told() {
     let model = Model::narrow(&["--output-stride", "8", "--atrous-rates", "1,2,3"]);
     assert_eq!(model.network()["aspp"]["rates"], serde_json::json!([1, 2, 3]));
     assert!(line(&model.report, "atrous rates").ends_with("--atrous-rates"), "{}", model.report);
-    // One for each branch.
+    // One rate for each branch.
     let said = flags_refused(&["--atrous-rates", "6,12"]);
     assert!(said.contains("--atrous-rates: 2 rates for the 3 atrous branches"), "{said}");
 }
@@ -439,7 +440,7 @@ fn multi_grid_is_taken_as_told() {
     assert!(String::from_utf8(said.stderr).unwrap().contains("three numbers, such as 1,2,4"));
 }
 
-/// The error of converting with flags that make no sense; nothing is written.
+/// The error for invalid options; nothing is written.
 fn flags_refused(flags: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let said = refused_into(&narrow(), &dir.path().join("model"), flags);
@@ -469,7 +470,7 @@ fn sizes_that_no_image_has_are_refused() {
 #[test]
 fn classes_are_called_what_the_labels_say() {
     let labels = |flags: &[&str]| Model::narrow(flags).config()["labels"].clone();
-    // 21 classes are VOC's.
+    // 21 classes are taken for VOC's.
     assert_eq!(labels(&[]), labels(&["--labels", "voc"]));
     assert_eq!(labels(&[])["names"][15], "person");
 
@@ -604,7 +605,7 @@ fn inspect_lists_names_types_and_shapes() {
     assert_eq!(text.lines().count(), 1174);
 }
 
-/// What `inspect` says of a file with one tensor of this name, as text and as JSON.
+/// The output of `inspect` for a file with one tensor of this name, as text and as JSON.
 fn inspected(name: &str) -> (String, Value) {
     let dir = tempfile::tempdir().unwrap();
     let file = Tensors::default().add(name, &[1], &[1.0]).write(&dir.path().join("m.safetensors"));
@@ -647,7 +648,7 @@ fn of_long_names_a_report_shows_the_ends_and_json_has_all() {
     assert!(row.contains("unknown/yyy") && row.contains("y…y") && row.chars().count() < 100, "{row}");
     let report = json(&Model::of(&file, &["--no-strict", "--json"]).report);
     assert_eq!(report["unexpected"]["names"][0], *long);
-    // An error names what is wrong, not 70,000 letters of it.
+    // The error shortens a name of 70,000 characters.
     let said = refused(&file, &[]);
     assert!(said.contains("unknown/yyy") && said.chars().count() < 1000, "{}", said.chars().count());
 }
@@ -668,7 +669,7 @@ fn inspect_writes_a_line_of_json_when_asked() {
 
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
-    // More than a pipe holds, so that the program is still writing when its reader goes away.
+    // More than a pipe's buffer, so that the program is still writing when its reader goes away.
     let mut child = Command::new(env!("CARGO_BIN_EXE_weights-convert"))
         .args(["inspect".as_ref(), narrow().as_os_str()])
         .stdout(Stdio::piped())
@@ -695,7 +696,7 @@ fn a_published_tflite_model_computes_what_tflite_computed() {
         };
         let golden = Golden::open(&golden);
         let input = (golden.nchw("image_u8").to_dtype(candle_core::DType::F32).unwrap() / 127.5).unwrap();
-        // Every eighth of the logits at the input's size: corners are aligned, so those of the head itself.
+        // Every eighth of the logits at the input's size. Since corners are aligned, these are the head's own values.
         let reference = reference(&(input - 1.0).unwrap(), &golden.nchw("logits_every8"));
         let (code, said) = model.verify(&reference, &["--tolerance", "1e-4", "--json"]);
         assert_eq!((code, json(&said)["mask_agreement"].as_f64()), (Some(0), Some(1.0)), "{photo}: {said}");

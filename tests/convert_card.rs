@@ -1,4 +1,4 @@
-//! The model card that `weights-convert convert` writes.
+//! Tests of the model card that `weights-convert convert` writes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -12,7 +12,7 @@ use converter::{Tensors, convert};
 use support::shared::kept;
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// The card of a file: its front matter and the text below.
+/// A file's model card: its front matter, and the text below.
 fn card(file: &Path, flags: &[&str]) -> (Yaml, String) {
     let dir = tempfile::tempdir().unwrap();
     convert(file, &dir.path().join("model"), flags);
@@ -84,7 +84,7 @@ fn whatever_names_hold_the_card_stays_one() {
     Tensors::of_checkpoint(&narrow()).write(&file);
     let (front, body) = card(&file, &["--labels", labels.to_str().unwrap()]);
     assert!(strings(&front["tags"]).contains(&ODD), "{front:?}");
-    // Each class has one row, and nothing in a name ends it.
+    // Each class has one row, and no character in a name breaks it.
     let rows: Vec<&str> = body.lines().skip_while(|line| !line.starts_with("## Labels")).skip(4).collect();
     assert_eq!(rows.len(), 21, "{body}");
     assert!(rows.iter().all(|row| row.starts_with("| ") && row.ends_with(" |")), "{body}");

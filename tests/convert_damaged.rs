@@ -1,5 +1,5 @@
-//! What `weights-convert convert` says of a file that it cannot convert: for each kind its own one-line error that names
-//! the file, exit code 2, and nothing left behind.
+//! Tests of files that `weights-convert convert` cannot convert. Each kind has its own error of one line that names the
+//! file; the exit code is 2, and nothing is left behind.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -32,14 +32,14 @@ fn narrow() -> TempDir {
     copy(&kept("xception65_narrow"))
 }
 
-/// The error of the checkpoint when one of its files was changed.
+/// The error for a checkpoint after `how` changed one of its files.
 fn with(file: &str, how: impl FnOnce(&mut Vec<u8>)) -> String {
     let dir = narrow();
     change(&dir.path().join(file), how);
     refused(&dir.path().join("model.ckpt"), &[])
 }
 
-/// The error of a file of this name and content.
+/// The error for a file with this name and content.
 fn error_of(name: &str, content: impl AsRef<[u8]>) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
@@ -47,7 +47,7 @@ fn error_of(name: &str, content: impl AsRef<[u8]>) -> String {
     refused(&path, &[])
 }
 
-/// The error of the narrow weights as safetensors, when they were changed.
+/// The error for the narrow weights as safetensors, after `change`.
 fn with_tensors(change: impl FnOnce(Tensors) -> Tensors) -> String {
     let dir = tempfile::tempdir().unwrap();
     refused(&changed_tensors(dir.path(), change), &[])
@@ -57,7 +57,7 @@ fn changed_tensors(dir: &Path, change: impl FnOnce(Tensors) -> Tensors) -> PathB
     change(Tensors::of_checkpoint(&kept("xception65_narrow/model.ckpt"))).write(&dir.join("weights.safetensors"))
 }
 
-/// Where the bytes of a tensor are in the checkpoint's data file: they are looked for.
+/// Finds a tensor's bytes in the checkpoint's data file.
 fn place_of(tensor: &str) -> usize {
     let folder = kept("xception65_narrow");
     let values = Checkpoint::open(&folder.join("model.ckpt")).unwrap().read(tensor).unwrap().data;
@@ -97,7 +97,7 @@ fn a_flipped_bit_in_a_weight() {
 
 #[test]
 fn a_flipped_bit_in_an_optimizer_slot() {
-    // It would be dropped, but a file that is damaged in one place may be in others.
+    // This tensor would be left out, but a file that is damaged in one place may be damaged in others.
     let place = place_of(&format!("{STEM}/Momentum"));
     says(&with(DATA, |data| data[place] ^= 0x80), &[DATA, "/Momentum` is damaged"]);
 }
@@ -203,7 +203,7 @@ fn a_missing_tensor() {
 
 #[test]
 fn a_missing_tensor_by_which_layers_are_counted() {
-    // A smaller network is not what a file with a hole in it holds.
+    // A file with a missing tensor is not taken for a smaller network.
     for tensor in [
         "xception_65/middle_flow/block1/unit_9/xception_module/separable_conv1_pointwise/weights",
         "xception_65/middle_flow/block1/unit_16/xception_module/separable_conv1_pointwise/weights",
@@ -266,7 +266,7 @@ fn a_size_beyond_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let prefix = Bundle::new(&[&data]).with(STEM, &beyond).write(dir.path());
     says(&refused(&prefix, &[]), &[DATA, STEM, "but the file has 24"]);
-    // 2^50 floats of which the file holds none: they would all be zero.
+    // 2^50 floats that the file does not contain: they would all be zero.
     says(
         &error_of("m.safetensors", safetensors_file("[1125899906842624]", 1 << 52)),
         &["m.safetensors", "end at byte"],
@@ -275,7 +275,7 @@ fn a_size_beyond_the_file() {
     says(&error_of("m.safetensors", [&header_only[..], b"{"].concat()), &["its header claims 1099511627776 bytes"]);
 }
 
-/// One tensor of a shape, which claims to end at `end`; the file holds four bytes.
+/// A file with one tensor of a shape whose data claim to end at `end`; the file holds four bytes.
 fn safetensors_file(shape: &str, end: u64) -> Vec<u8> {
     let header = format!(r#"{{"{STEM}":{{"dtype":"F32","shape":{shape},"data_offsets":[0,{end}]}}}}"#);
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()
@@ -283,7 +283,7 @@ fn safetensors_file(shape: &str, end: u64) -> Vec<u8> {
 
 #[test]
 fn channels_that_no_memory_holds() {
-    // No elements, and so no bytes, but a number of channels.
+    // No elements, and so no bytes, but a huge number of channels.
     let said = with_tensors(|tensors| tensors.add("concat_projection/weights", &[1, 1, 0, usize::MAX], &[]));
     says(&said, &["has 18446744073709551615 channels"]);
 }
@@ -341,7 +341,7 @@ fn control_characters_in_what_is_unexpected_or_missing_do_not_either() {
     let report = converter::convert(&file, &dir.path().join("model"), &["--no-strict"]);
     assert!(!report.chars().any(|c| c.is_control() && c != '\n'), "{report:?}");
     assert_eq!(report.lines().filter(|line| line.starts_with("error")).count(), 0, "{report}");
-    // Nor what stands in a flag or a file's own name.
+    // The same holds for options and for the file's name.
     let family = refused_into(&file, &dir.path().join("other"), &["--family", "\u{1b}[2J"]);
     assert!(!family.chars().any(char::is_control), "{family:?}");
     let named = converter::run(["convert", "no\u{1b}[2J\nsuch", "--out", "x"]);

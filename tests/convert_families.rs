@@ -1,5 +1,5 @@
-//! The networks that a family's names add up to stride, pad and dilate as the originals do: what PyTorch says of each
-//! convolution of the original (`golden/families`), against our graph. No weights are needed for that.
+//! Checks the stride, padding and dilation of each convolution of the networks that are recognised by names and shapes
+//! against what PyTorch reports for the originals (`golden/families`). This needs no weights.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -12,7 +12,7 @@ use candle_deeplab::graph::{Op, Padding, Role};
 use serde_json::{Value, json};
 use weights_convert::{Checkpoint, Options, families};
 
-/// A safetensors file with tensors of these shapes, all zero.
+/// Writes a safetensors file with tensors of these shapes, all zero.
 fn write_zeros(tensors: &BTreeMap<String, Vec<usize>>, path: &Path) {
     let mut header = serde_json::Map::new();
     let mut offset = 0;
@@ -25,7 +25,7 @@ fn write_zeros(tensors: &BTreeMap<String, Vec<usize>>, path: &Path) {
     let mut file = File::create(path).unwrap();
     file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
     file.write_all(&header).unwrap();
-    // What is not written takes no room on most file systems.
+    // On most file systems the part that was never written takes no space.
     file.set_len((8 + header.len() + offset) as u64).unwrap();
 }
 
@@ -53,7 +53,7 @@ fn geometry(name: &str) {
         let Padding::Symmetric(padding) = conv.padding else { panic!("{}: {:?}", source.name, conv.padding) };
         let mut theirs = convolutions.remove(source.name.strip_suffix(".weight").unwrap()).expect(&source.name);
         if conv.kernel == 1 {
-            // smp sets the dilation of these as well, which changes nothing.
+            // smp sets the dilation of 1×1 convolutions as well, which has no effect.
             theirs[2] = 1;
         }
         let ours = [conv.stride, padding, conv.dilation];

@@ -1,4 +1,4 @@
-//! Folders as on the Hugging Face Hub: what transformers' `config.json` and `preprocessor_config.json` tell, and weights
+//! Tests of folders as on the Hugging Face Hub: transformers' `config.json` and `preprocessor_config.json`, and weights
 //! in several files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
@@ -29,7 +29,7 @@ use shared::shared;
 use tempfile::TempDir;
 use torch_networks::{Names, Saved};
 
-/// A folder of a narrow MobileNetV2, as transformers saves it.
+/// A folder with a narrow MobileNetV2, as transformers saves it.
 struct Folder {
     dir: TempDir,
     config: Value,
@@ -43,7 +43,7 @@ impl Folder {
         Self { dir, config: config(), preprocessor: preprocessor() }
     }
 
-    /// With other fields in one of the files.
+    /// Changes fields of `config.json`.
     fn config(mut self, fields: Value) -> Self {
         merge(&mut self.config, fields);
         self
@@ -54,7 +54,7 @@ impl Folder {
         self
     }
 
-    /// The folder with its files written.
+    /// Writes the files and returns the folder.
     fn path(&self) -> &Path {
         self.write("config.json", self.config.to_string());
         self.write("preprocessor_config.json", self.preprocessor.to_string());
@@ -65,7 +65,7 @@ impl Folder {
         std::fs::write(self.dir.path().join(name), content).unwrap();
     }
 
-    /// The recipe that it converts to, and the report.
+    /// The recipe that the folder converts to, and the report.
     fn converted(&self, flags: &[&str]) -> (Value, Value) {
         let out = tempfile::tempdir().unwrap();
         let model = out.path().join("model");
@@ -74,7 +74,7 @@ impl Folder {
         (serde_json::from_slice(&config).unwrap(), serde_json::from_str(&report).unwrap())
     }
 
-    /// What is said of the folder when it cannot be converted.
+    /// The error for a folder that cannot be converted.
     fn refused(&self) -> String {
         refused(self.path(), &[])
     }
@@ -90,7 +90,7 @@ fn narrow() -> Names {
     Names::transformers(0.25, 4, 3.0)
 }
 
-/// As `save_pretrained` writes it, less what has nothing to do with the network.
+/// What `save_pretrained` writes, without fields that do not affect the network.
 fn config() -> Value {
     let names: serde_json::Map<_, _> =
         (0..21).map(|class| (class.to_string(), json!(format!("LABEL_{class}")))).collect();
@@ -138,7 +138,7 @@ fn the_recipe_is_what_the_files_say() {
         let values: Vec<f64> = serde_json::from_value(preprocessing[part].clone()).unwrap();
         assert!(values.iter().all(|value| (value - 127.5).abs() < 1e-4), "{part}: {values:?}");
     }
-    // 21 classes without names of their own are taken for VOC's.
+    // 21 classes without names are taken for VOC's.
     assert_eq!(config["labels"]["dataset"], "voc");
     assert_eq!(report["left_out"]["ImageNet classifier"]["count"], 5);
 }
@@ -315,7 +315,7 @@ fn a_folder_is_not_written_over_itself() {
 
 // ---- weights by other names and in several files ----
 
-/// The weights and the recipe's network of a folder.
+/// The weights and the recipe's network that a folder converts to.
 fn weights(folder: &Path) -> (Vec<u8>, Value) {
     let out = tempfile::tempdir().unwrap();
     let model = out.path().join("model");
@@ -324,13 +324,13 @@ fn weights(folder: &Path) -> (Vec<u8>, Value) {
     (std::fs::read(model.join("model.safetensors")).unwrap(), config["network"].clone())
 }
 
-/// The narrow network's tensors in two parts.
+/// The narrow network's tensors, split into two parts.
 fn halves() -> [Tensors; 2] {
     let head = |name: &str| name.starts_with("segmentation_head.");
     [narrow().tensors().only(|name| !head(name)), narrow().tensors().only(head)]
 }
 
-/// A folder with both parts of the weights in files of these names, and their index.
+/// A folder with both parts of the weights in files with this extension, and their index.
 fn sharded(extension: &str, write: impl Fn(&Tensors, &Path) -> PathBuf) -> Folder {
     let folder = Folder::new();
     std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
@@ -362,16 +362,16 @@ fn weights_are_found_under_every_name_that_transformers_gives_them() {
     assert!(weights(sharded("bin", pytorch).dir.path()) == whole);
     let several = sharded("safetensors", |tensors, path| tensors.write(path));
     assert!(weights(several.dir.path()) == whole);
-    // The index may be given itself; then it is as bare as a file.
+    // The index can be given by itself; then the other files of its folder are not read.
     let index = several.dir.path().join("model.safetensors.index.json");
     assert!(weights(&index).0 == whole.0);
-    // Where both are there, safetensors come first, as in transformers.
+    // If both are there, safetensors take precedence, as in transformers.
     let both = Folder::new();
     std::fs::write(both.path().join("pytorch_model.bin"), "not read").unwrap();
     assert!(weights(both.dir.path()) == whole);
 }
 
-/// The error of a folder in several files, when its index was changed.
+/// The error for a folder with several files of weights, after `change` changed the index.
 fn with_index(change: impl Fn(&mut Value)) -> String {
     let folder = sharded("safetensors", |tensors, path| tensors.write(path));
     let path = folder.dir.path().join("model.safetensors.index.json");
@@ -434,7 +434,7 @@ fn a_folder_of_the_published_size_computes_what_transformers_computed() {
     let args = ["verify".as_ref(), model.as_os_str(), "--reference".as_ref(), reference.as_os_str()];
     let verified = run(args.into_iter().chain(["--tolerance".as_ref(), "1e-4".as_ref()]));
     assert!(verified.status.success(), "{verified:?}");
-    // At another output stride it is another network.
+    // With another output stride it is another network.
     merge(&mut config, json!({"output_stride": 32}));
     std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
     convert(dir.path(), &model, &["--force"]);

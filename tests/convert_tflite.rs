@@ -1,4 +1,4 @@
-//! Quantised and half-precision TFLite models, as TensorFlow's converter writes them: `tests/golden/tflite`.
+//! Tests of quantised and half-precision TFLite models from TensorFlow's converter (`tests/golden/tflite`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -12,7 +12,7 @@ use converter::{convert, refused, run};
 use serde_json::Value;
 use support::shared::{kept, shared};
 
-/// Converts a model, compares it with the network that TensorFlow made of its weights, and gives the report.
+/// Converts a model and compares it with the network that TensorFlow made of the same weights. Returns the report.
 fn is_the_same_network(kind: &str) -> Value {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("model");
@@ -29,7 +29,7 @@ fn is_the_same_network(kind: &str) -> Value {
 #[test]
 fn int8_with_a_scale_for_each_channel() {
     let report = is_the_same_network("int8");
-    // Every kernel and every bias.
+    // Every kernel and every bias is dequantised.
     assert_eq!((&report["dequantized"]["count"], &report["used"]["count"]), (&110.into(), &110.into()));
     let decisions = report["decisions"].as_array().unwrap();
     let said = decisions.iter().find(|decision| decision["what"] == "quantised").unwrap();
@@ -47,14 +47,14 @@ fn half_precision_behind_dequantize() {
     assert_eq!((&report["dequantized"]["count"], &report["used"]["count"]), (&0.into(), &110.into()));
 }
 
-/// A decision of a report: its value and the reason.
+/// The value of a decision in a report, and its reason.
 fn decision<'a>(report: &'a Value, what: &str) -> [&'a str; 2] {
     let decisions = report["decisions"].as_array().unwrap();
     let decision = decisions.iter().find(|decision| decision["what"] == what).unwrap();
     ["value", "because"].map(|field| decision[field].as_str().unwrap())
 }
 
-/// The report and the recipe of a model.
+/// The report and the recipe that a model converts to.
 fn converted(file: &Path, flags: &[&str]) -> (Value, Value) {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("model");
@@ -63,8 +63,8 @@ fn converted(file: &Path, flags: &[&str]) -> (Value, Value) {
     (serde_json::from_str(&report).unwrap(), serde_json::from_slice(&config).unwrap())
 }
 
-/// A kept model whose only resize has these options, `align_corners` and `half_pixel_centers`, and makes a map out of
-/// one of this side.
+/// A stored model, after changing the options `align_corners` and `half_pixel_centers` of its only resize and the side
+/// of that resize's input.
 fn resizing(dir: &Path, [align, half]: [bool; 2], side: u8) -> PathBuf {
     let mut model = std::fs::read(kept("tflite/float16.tflite")).unwrap();
     let find = |model: &[u8], wanted: &[u8]| {
@@ -72,11 +72,11 @@ fn resizing(dir: &Path, [align, half]: [bool; 2], side: u8) -> PathBuf {
         assert_eq!(found.len(), 1, "the model is another one");
         found[0]
     };
-    // The shape [1, 1, 1, 16] of what image pooling computes.
+    // The shape [1, 1, 1, 16] of image pooling's result.
     let shape = find(&model, &[[4, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [16, 0, 0, 0]].concat());
     (model[shape + 8], model[shape + 12]) = (side, side);
-    // The options are a table of 8 bytes behind its vtable, which says that align_corners is the last of them. They get a
-    // new vtable, at the end of the file, that says so of both: align_corners at 7, half_pixel_centers at 6.
+    // The options are a table of 8 bytes after its vtable, which has align_corners only, at the last byte. They get a
+    // new vtable at the end of the file, with align_corners at 7 and half_pixel_centers at 6.
     let vtable = [10, 0, 8, 0, 0, 0, 0, 0, 7, 0];
     let options = find(&model, &vtable) + vtable.len();
     (model[options + 7], model[options + 6]) = (align.into(), half.into());

@@ -1,5 +1,5 @@
-//! `weights-convert` on what PyTorch's code bases save: their own wrappers, averaged weights, prefixes, what training
-//! leaves beside the weights.
+//! Tests of files from PyTorch's code bases: their own wrappers, averaged weights, prefixes, and what training leaves
+//! beside the weights.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -37,13 +37,14 @@ fn converted(file: &Path, flags: &[&str]) -> (Vec<u8>, Value, Value) {
     )
 }
 
-/// The decision of a report about something.
+/// A decision of the report.
 fn decision<'a>(report: &'a Value, what: &str) -> &'a Value {
     let decisions = report["decisions"].as_array().unwrap();
     decisions.iter().find(|d| d["what"] == what).unwrap_or_else(|| panic!("no {what}: {report}"))
 }
 
-/// A file has the family's network: the same weights and recipe as a safetensors file with its names.
+/// Checks that a file has the family's network: the same weights and recipe as a safetensors file with these names.
+/// Returns the report.
 fn is_the_same_as(file: &Path, names: &Names, family: &str) -> Value {
     let dir = tempfile::tempdir().unwrap();
     let (weights, config, report) = converted(file, &[]);
@@ -61,7 +62,7 @@ fn place(name: &str) -> (TempDir, PathBuf) {
     (dir, path)
 }
 
-/// `numpy.float64(0.78)`, which VainF and jfzhang95 keep as their best score.
+/// `numpy.float64(0.78)`; VainF and jfzhang95 store their best score as such a value.
 fn score(pickle: Pickle) -> Pickle {
     let dtype =
         pickle.global("numpy.core.multiarray", "scalar").global("numpy", "dtype").str("f8").op(b"\x89\x88\x87R");
@@ -94,7 +95,7 @@ fn jfzhangs_checkpoint_of_the_legacy_format() {
     assert_eq!(report["format"], "PyTorch checkpoint of the legacy format");
 }
 
-/// What mmengine keeps of the training: `{"loss": HistoryBuffer(…), …}` with numpy arrays and names of methods.
+/// What mmengine stores about the training: `{"loss": HistoryBuffer(…), …}` with numpy arrays and method names.
 fn message_hub(pickle: Pickle) -> Pickle {
     let array = |p: Pickle| {
         let empty = p.global("numpy.core.multiarray", "_reconstruct").global("numpy", "ndarray");
@@ -128,7 +129,7 @@ fn mmsegmentations_training_checkpoint() {
 
 // ---- the auxiliary head ----
 
-/// The model that a network's file converts to when its auxiliary head is kept, and the model without it.
+/// The model of a network's file with its auxiliary head, and the model without it.
 fn with_auxiliary(names: &Names) -> [DeepLab; 2] {
     let (dir, path) = place("weights.safetensors");
     let file = names.safetensors(&path);
@@ -154,7 +155,7 @@ fn an_auxiliary_head_is_kept_when_asked_and_the_answer_stays_the_same() {
         assert_eq!(kept.graph().summary(33, 33).unwrap().macs, without.graph().summary(33, 33).unwrap().macs);
 
         let [features, logits] = &kept.taps(&pixels, &["backbone.block3", AUXILIARY]).unwrap()[..] else { panic!() };
-        // At the resolution of the third block, an eighth of 33.
+        // The auxiliary head works at the resolution of the third block, an eighth of 33.
         assert_eq!((features.dims(), logits.dims()), (&[1, 24, 5, 5][..], &[1, 21, 5, 5][..]));
         assert!(matches!(without.taps(&pixels, &[AUXILIARY]), Err(candle_deeplab::Error::NoSuchTap { .. })));
     }
@@ -183,7 +184,7 @@ fn an_auxiliary_head_that_is_not_there_or_not_whole_is_an_error() {
     }
 }
 
-/// The error about a flag, which names no file.
+/// The error about an option, which does not name a file.
 fn refused_flag(file: &Path, flags: &[&str]) -> String {
     let (dir, out) = place("model");
     let said = converter::refused_into(file, &out, flags);
@@ -193,8 +194,8 @@ fn refused_flag(file: &Path, flags: &[&str]) -> String {
 
 // ---- which weights ----
 
-/// A file with plain and averaged weights, as torchvision's training scripts write it: the averages below `module.`
-/// and with a counter.
+/// Writes a file with plain and averaged weights, as torchvision's training scripts do: the averages are below
+/// `module.` and have a counter.
 fn with_averages(path: &Path) -> PathBuf {
     let mut saved = Saved::default();
     let averaged = Names::torchvision().below("module.").and("n_averaged", &[]);
@@ -220,9 +221,9 @@ fn averaged_weights_are_taken_when_asked() {
     assert!(decision(&report, "weights")["because"].as_str().unwrap().starts_with("--state"));
     assert_eq!(decision(&report, "prefix")["value"], "`module.` taken off");
     assert_eq!(report["left_out"]["training state"]["names"], serde_json::json!(["n_averaged"]));
-    // Hash weights are those of their names, so these are other ones.
+    // Hash weights depend on their names, so the averaged ones differ.
     assert!(weights != converted(&with_averages(&path), &[]).0);
-    // `inspect` takes the same flag.
+    // `inspect` has the same option.
     let listed = run(["inspect".as_ref(), path.as_os_str(), "--state".as_ref(), "model_ema".as_ref()]);
     assert!(String::from_utf8(listed.stdout).unwrap().contains("n_averaged"));
 }
@@ -251,7 +252,7 @@ fn lightnings_prefix_is_taken_off_and_its_loss_is_no_part_of_the_network() {
     assert!(weights == converted(&names.safetensors(&path.with_extension("safetensors")), &[]).0);
 }
 
-/// The same tensors under longer names.
+/// The same tensors with a prefix before their names.
 fn with_values_of(tensors: Tensors, prefix: &str) -> Tensors {
     Tensors(tensors.0.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect())
 }

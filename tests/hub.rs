@@ -1,4 +1,4 @@
-//! The Hub's client against a server that speaks as the Hub does, and misbehaves as networks do.
+//! Tests of the Hub's client against a server that imitates the Hub, and networks that fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -71,19 +71,19 @@ impl World {
         self.blob().with_extension("incomplete")
     }
 
-    /// Fetches the weights, which must work.
+    /// Downloads the weights, which must succeed.
     fn fetch(&self) {
         let path = file(&self.hub(), "main", WEIGHTS).unwrap();
         assert_eq!(std::fs::read(path).unwrap(), self.weights);
         assert!(!self.partial().exists());
     }
 
-    /// Fetches the weights, which must fail.
+    /// Downloads the weights, which must fail. Returns the message.
     fn fetch_error(&self) -> String {
         file(&self.hub(), "main", WEIGHTS).unwrap_err().to_string()
     }
 
-    /// The ranges that the CDN was asked for.
+    /// The ranges that were requested from the CDN.
     fn ranges(&self) -> Vec<Option<String>> {
         let requests = self.server.requests().into_iter().filter(|request| request.on_cdn);
         requests.map(|request| request.headers.get("range").cloned()).collect()
@@ -126,7 +126,7 @@ fn files_lie_where_pythons_client_has_them() {
     }
 }
 
-/// A cache as Python's huggingface_hub 2.4 leaves it, made by hand of what that was seen to write.
+/// The cache imitates what Python's huggingface_hub 2.4 was seen to write.
 #[test]
 fn what_python_has_fetched_is_not_fetched_again() {
     let world = World::new();
@@ -161,7 +161,7 @@ fn a_branch_is_asked_about_and_a_commit_is_not() {
     world.server.reset();
     assert_eq!(file(&world.hub(), &commit, "config.json").unwrap(), old);
     assert_eq!(world.server.requests().len(), 0);
-    // The beginning of a commit's hash is a revision as well.
+    // The first digits of a commit's hash are a revision, too.
     let short = &world.server.repo(REPO).unwrap().commit[..7];
     assert_eq!(file(&world.hub(), short, "config.json").unwrap(), new);
 }
@@ -215,7 +215,7 @@ fn a_connection_that_always_breaks_is_given_up() {
     world.server.fault("GET cdn", 100, How::CutAt(100));
     let error = world.fetch_error();
     assert!(error.contains("the connection") && error.contains("try again"), "{error}");
-    // The first attempt and four more.
+    // The first attempt and four retries.
     assert_eq!(world.ranges().len(), 5);
 }
 
@@ -260,7 +260,7 @@ fn a_server_that_is_busy_is_asked_again() {
     world.server.fault("HEAD hub", 1, How::Status(429, Some(0)));
     world.server.fault("GET cdn", 2, How::Status(502, None));
     world.fetch();
-    // It is given time if it asks for that.
+    // It is asked again only after the time that it asks for.
     let world = World::new();
     world.server.fault("HEAD hub", 1, How::Status(429, Some(1)));
     let start = Instant::now();
@@ -332,12 +332,12 @@ fn without_a_network_the_cache_is_what_there_is() {
     world.server.reset();
     assert!(file(&offline, "main", WEIGHTS).is_ok());
     assert_eq!(world.server.requests().len(), 0);
-    // Nobody listens on port 1.
+    // No server listens on port 1.
     let down = world.hub_with(|settings| settings.endpoint = "http://127.0.0.1:1".into());
     assert!(file(&down, "main", WEIGHTS).is_ok());
     let error = file(&down, "main", "config.json").unwrap_err().to_string();
     assert!(error.contains("nobody answers there") && error.contains("HF_ENDPOINT"), "{error}");
-    // The Hub is ill, and the cache has it.
+    // The Hub is ill, but the cache has the file.
     world.server.fault("HEAD hub", 100, How::Status(503, None));
     assert!(file(&world.hub(), "main", WEIGHTS).is_ok());
 }
@@ -358,7 +358,7 @@ fn an_answer_that_makes_no_sense_is_refused() {
         assert!(error.contains(says), "{fault:?}: {error}");
         assert!(!world.blob().exists() && !world.home.path().join("evil").exists());
     }
-    // More than was said.
+    // The server sends more than it announced.
     let world = World::new();
     world.server.fault("HEAD hub", 100, How::Header("X-Linked-Size", Some("1000")));
     let error = world.fetch_error();
@@ -370,7 +370,7 @@ fn an_answer_that_makes_no_sense_is_refused() {
 #[test]
 fn a_cache_that_cannot_be_written_says_so() {
     let world = World::new();
-    // Where the cache should be is a file.
+    // A file is in the place of the cache's folder.
     std::fs::write(world.home.path().join("hub"), "").unwrap();
     let error = world.fetch_error();
     assert!(error.contains("hub/models--org--model"), "{error}");
@@ -422,7 +422,7 @@ fn a_model_is_converted_again_by_a_converter_that_knows_better() {
     assert_eq!([loaded_with_requests(), loaded_with_requests()], [true, false]);
     let (file, made, current) = manifest();
     assert_eq!((made.revision, made.sha256, current), (weights_convert::REVISION, sha256(&graph), true));
-    // As the converter before this one would have left it.
+    // A model of the converter's previous revision.
     let older = std::fs::read_to_string(&file).unwrap();
     let revision = |number: u32| format!("\"revision\": {number}");
     std::fs::write(&file, older.replace(&revision(made.revision), &revision(made.revision - 1))).unwrap();
@@ -451,7 +451,7 @@ fn only_what_was_named_is_removed() {
     zoo.pull("org/foreign:graph.pb").unwrap();
     assert_eq!(zoo.cache_remove("org/foreign").unwrap().len(), 2);
     assert!(!world.home.path().join("hub/models--org--foreign").exists());
-    // An author's repo, which Python's programs may use.
+    // An author's repo, which Python programs may use, is removed by its own name only.
     let source = "Matthijs/deeplabv3_mobilenet_v2_1.0_513";
     let theirs = world.home.path().join("hub/models--Matthijs--deeplabv3_mobilenet_v2_1.0_513");
     std::fs::create_dir_all(theirs.join("blobs")).unwrap();
@@ -468,7 +468,7 @@ fn narrow() -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/xception65_narrow")).to_owned()
 }
 
-/// A model directory, from the small one of the tests' own data.
+/// A model directory made from the small model of the tests' own data.
 fn model_dir(folder: &Path) -> PathBuf {
     let out = folder.join("narrow");
     weights_convert::convert(&narrow().join("frozen_inference_graph.pb"), &out, &Default::default(), false).unwrap();
@@ -491,10 +491,10 @@ fn a_model_is_published_and_loads_from_there() {
     for (path, content) in &there.files {
         assert_eq!(content, &std::fs::read(dir.join(path)).unwrap(), "{path}");
     }
-    // What the store has is not sent again.
+    // Large files that the Hub already has are not sent again.
     let again = hub.publish(&dir, &repo, false, "The same").unwrap();
     assert!(again.sent < weights);
-    // The token stays at the Hub.
+    // The token is sent to the Hub only.
     let leaked = world.server.requests().into_iter().any(|r| r.on_cdn && r.headers.contains_key("authorization"));
     assert!(!leaked);
     let zoo = Zoo::new(hub.settings().clone()).unwrap();

@@ -1,5 +1,5 @@
-//! The tests' server on its own, for other clients to be tried against: it prints its addresses, and serves each folder
-//! `ROOT/org/name` as a repo until it is ended.
+//! Runs the tests' server alone, to try other clients with it. It prints its addresses and serves each folder
+//! `ROOT/org/name` as a repo until it is killed.
 
 #![allow(clippy::unwrap_used)] // a developer's tool
 

@@ -1,8 +1,9 @@
-//! Code reads one way: the modules of a crate use only those that stand before them in its order, and no file uses one
-//! that uses it back, however far round.
+//! Checks the order of modules: a module uses only those before it in its crate's order, and no files use each other in
+//! a circle.
 //!
-//! The sources are read as text: `use` declarations, and paths such as `crate::graph::Value` or `bands::stretches`. A name
-//! that a module only passes on (`pub use`) counts for the file that defines it. Tests may use what they like.
+//! The sources are read as text, in which `use` declarations and paths such as `crate::graph::Value` or
+//! `bands::stretches` count. A name that a module only re-exports (`pub use`) belongs to the file that defines it.
+//! Tests may use anything.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
@@ -11,13 +12,14 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// A crate of the workspace.
+/// A crate of the workspace, with the order of its modules.
 struct Crate {
     folder: &'static str,
-    /// Its modules. Each may use itself and those before it; a part of a module that is named here has a place of its own.
-    /// Where there are none, only circles are faults.
+    /// Its modules. Each may use itself and those before it. A submodule that is listed has its own place. If the list
+    /// is empty, only circles are faults.
     order: &'static [&'static str],
-    /// Faults that are known: which module uses which. They are to be mended one by one, and then struck from here.
+    /// Known faults, as pairs of modules of which the first uses the second. An entry has to be removed when its fault
+    /// is mended.
     known: &'static [(&'static str, &'static str)],
 }
 
@@ -101,17 +103,17 @@ fn modules_use_one_another_in_one_direction() {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
-/// The files of a crate by the paths of their modules, e.g. `exec::cpu`; the root's is empty.
+/// The files of a crate by module path, e.g. `exec::cpu`; the root's path is empty.
 struct Sources(BTreeMap<String, Source>);
 
-/// What a file says about others. Paths are their segments.
+/// What a file uses and declares. A path is the list of its segments.
 #[derive(Default)]
 struct Source {
-    /// The modules that it declares, other than tests.
+    /// The modules that it declares, without tests.
     children: BTreeSet<String>,
     /// The paths that it uses.
     uses: Vec<Vec<String>>,
-    /// The names that it passes on to others, and what they stand for.
+    /// The names that it re-exports, with the paths that they stand for.
     passed_on: BTreeMap<String, Vec<String>>,
 }
 
@@ -137,7 +139,7 @@ impl Sources {
         Self::of(&texts)
     }
 
-    /// From pairs of a module and its text. A library and a program that share a folder share the root.
+    /// Parses pairs of a module and its text. A library and a program in the same folder share the root.
     fn of(texts: &[(String, String)]) -> Self {
         let (mut sources, mut tests) = (BTreeMap::<String, Source>::new(), BTreeSet::new());
         for (module, text) in texts {
@@ -149,7 +151,7 @@ impl Sources {
         Self(sources)
     }
 
-    /// What is wrong with a crate, a line each.
+    /// The faults of a crate, one per line.
     fn faults(&self, of: &Crate) -> Vec<String> {
         let mut faults = Vec::new();
         let mut arrows = self.arrows();
@@ -160,7 +162,7 @@ impl Sources {
             }
         }
         arrows.retain(|arrow| !of.known.iter().any(|pair| known(arrow, pair)));
-        // The longest name that a module is in says where it stands.
+        // The longest listed name that contains a module gives its place.
         let place = |module: &str| {
             let names = of.order.iter().enumerate().filter(|(_, name)| is_in(module, name));
             names.max_by_key(|(_, name)| name.len()).map(|(place, _)| place)
@@ -175,8 +177,8 @@ impl Sources {
         faults.into_iter().map(|fault| format!("{}: {fault}", of.folder)).collect()
     }
 
-    /// Between any two files, but for two kinds that are as they should be: the root passes on what it will, and a part of
-    /// a module knows what the module's own file says to all of its parts.
+    /// The uses between files. Not counted are those of the root, which may re-export anything, and those of a module's
+    /// own file by its submodules.
     fn arrows(&self) -> BTreeSet<Arrow> {
         let mut arrows = BTreeSet::new();
         for (from, source) in self.0.iter().filter(|(module, _)| !module.is_empty()) {
@@ -186,7 +188,7 @@ impl Sources {
         arrows
     }
 
-    /// The module that defines what a path names; `None` outside of the crate.
+    /// The module that defines what a path names; `None` if it is outside the crate.
     fn resolve(&self, from: &str, path: &[String]) -> Option<String> {
         let (mut module, mut rest) = (from.to_owned(), path);
         match rest.first()?.as_str() {
@@ -222,7 +224,7 @@ impl Source {
                 "use" => {
                     let len = tokens[at..].iter().position(|token| *token == ";").unwrap();
                     let paths = use_tree(&tokens[at + 1..at + len]);
-                    // `pub use` and `pub(crate) use` pass names on.
+                    // `pub use` and `pub(crate) use` re-export names.
                     let start = tokens[..at].iter().rposition(|token| [";", "}", "]"].contains(token));
                     match word(start.map_or(0, |start| start + 1)) {
                         "pub" => self.passed_on.extend(paths),
@@ -234,7 +236,7 @@ impl Source {
                     self.children.insert(word(at + 1).to_owned());
                     at += 2;
                 }
-                // Not a path of something that is used: `pub(in super::super)`.
+                // Not a path that is used: `pub(in super::super)`.
                 "in" if at > 1 && (word(at - 2), word(at - 1)) == ("pub", "(") => {
                     at += tokens[at..].iter().position(|token| *token == ")").unwrap();
                 }
@@ -253,13 +255,13 @@ impl Source {
             }
             at += 1;
         }
-        // What a file passes on and names itself, it uses.
+        // A file uses a name that it re-exports only if it also mentions it.
         let used = self.passed_on.iter().filter(|(name, _)| names.contains(name.as_str()));
         self.uses.extend(used.map(|(_, path)| path.clone()));
     }
 }
 
-/// The names that a `use` declaration brings, and their paths.
+/// The names that a `use` declaration introduces, with their paths.
 fn use_tree(tokens: &[&str]) -> Vec<(String, Vec<String>)> {
     let Some(brace) = tokens.iter().position(|token| *token == "{") else {
         let (path, alias) = match tokens.iter().position(|token| *token == "as") {
@@ -267,7 +269,7 @@ fn use_tree(tokens: &[&str]) -> Vec<(String, Vec<String>)> {
             None => (tokens, None),
         };
         let mut path: Vec<String> = path.iter().filter(|token| **token != "::").map(|token| (*token).into()).collect();
-        // `bands::{self}` is `bands`, and `bands::*` could be anything of it.
+        // `bands::{self}` means `bands`; `bands::*` is counted as `bands`.
         path.pop_if(|last| last == "self" || last == "*");
         let name = alias.map(|alias| (*alias).to_owned()).or_else(|| path.last().cloned());
         return name.map(|name| (name, path)).into_iter().collect();
@@ -285,7 +287,7 @@ fn use_tree(tokens: &[&str]) -> Vec<(String, Vec<String>)> {
     branches.into_iter().filter(|branch| !branch.is_empty()).flat_map(whole).collect()
 }
 
-/// The shortest circle through each file that is in one, each circle once.
+/// The shortest circle through each file that is in one, without duplicates.
 fn circles(arrows: &BTreeSet<Arrow>) -> Vec<Vec<String>> {
     let mut circles: Vec<Vec<String>> = Vec::new();
     for start in arrows.iter().map(|arrow| &arrow.from).collect::<BTreeSet<_>>() {
@@ -313,7 +315,7 @@ fn circles(arrows: &BTreeSet<Arrow>) -> Vec<Vec<String>> {
     circles
 }
 
-/// The sources below a folder.
+/// Collects the sources below a folder.
 fn collect(folder: &Path, module: &str, texts: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -328,7 +330,7 @@ fn collect(folder: &Path, module: &str, texts: &mut Vec<(String, String)>) {
     }
 }
 
-/// The code without what is compiled for tests alone, and the modules of tests that have files of their own.
+/// The code that is not compiled for tests only, and the test modules that have their own files.
 fn without_tests<'a>(tokens: &[&'a str]) -> (Vec<&'a str>, Vec<String>) {
     const TESTS: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let (mut code, mut modules, mut at) = (Vec::new(), Vec::new(), 0);
@@ -338,7 +340,7 @@ fn without_tests<'a>(tokens: &[&'a str]) -> (Vec<&'a str>, Vec<String>) {
             at += 1;
             continue;
         }
-        // An item ends with a semicolon, or with its braces.
+        // An item ends with a semicolon or with its closing brace.
         let (start, mut depth) = (at, 0);
         loop {
             depth += i32::from(tokens[at] == "{") - i32::from(tokens[at] == "}");
@@ -354,7 +356,7 @@ fn without_tests<'a>(tokens: &[&'a str]) -> (Vec<&'a str>, Vec<String>) {
     (code, modules)
 }
 
-/// Words and signs, without comments, texts and characters.
+/// Splits code into words and signs, without comments, strings and characters.
 fn tokens(text: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -368,7 +370,7 @@ fn tokens(text: &str) -> Vec<&str> {
         } else if first == '"' {
             text_end(&rest[1..], '"') + 1
         } else if first == '\'' {
-            // A character, or the name of a lifetime.
+            // A character or a lifetime.
             let mut chars = rest[1..].chars();
             match (chars.next(), chars.next()) {
                 (Some('\\'), _) | (_, Some('\'')) => text_end(&rest[1..], '\'') + 1,
@@ -393,7 +395,7 @@ fn tokens(text: &str) -> Vec<&str> {
     tokens
 }
 
-/// The length of a raw string that the text begins with.
+/// The length of the raw string that the text begins with.
 fn raw_text(text: &str) -> Option<usize> {
     let after = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
     let hashes = after.len() - after.trim_start_matches('#').len();
@@ -402,7 +404,7 @@ fn raw_text(text: &str) -> Option<usize> {
     Some(text.len() - inner.len() + inner.find(&end).unwrap() + end.len())
 }
 
-/// Where a text ends, its last sign included.
+/// Where a string ends, including its closing quote.
 fn text_end(text: &str, end: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices() {
@@ -424,12 +426,12 @@ fn join(module: &str, child: &str) -> String {
     if module.is_empty() { child.to_owned() } else { format!("{module}::{child}") }
 }
 
-/// Whether a module is this one, or a part of it. All are parts of the root.
+/// Whether a module is this one or inside it. All modules are inside the root.
 fn is_in(module: &str, whole: &str) -> bool {
     whole.is_empty() || module.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// What would go unnoticed if the sources were misread.
+/// Guards against misread sources, whose faults would go unnoticed.
 #[test]
 fn arrows_are_found_however_they_are_written() {
     let text = |text: &str| text.to_owned();

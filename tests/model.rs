@@ -1,4 +1,4 @@
-//! A loaded model and its clones: what they share, from how many threads it may be called.
+//! Tests of a loaded model and its clones: what they share, and that threads may call them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -14,7 +14,7 @@ use support::shared::kept;
 use tempfile::TempDir;
 use weights_convert::{Options, convert};
 
-/// A directory with the narrow network of the goldens.
+/// A model directory with the narrow network of the goldens.
 fn narrow() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     convert(&kept("xception65_narrow/frozen_inference_graph.pb"), dir.path(), &Options::default(), true).unwrap();
@@ -26,7 +26,8 @@ fn pixels(seed: usize) -> Tensor {
     Tensor::from_vec(values, (1, 3, 33, 41), &Device::Cpu).unwrap()
 }
 
-/// The first calls, which pack the weights, all at once and from inside the pool that the calls work in.
+/// All threads call the model for the first time at once, which packs the weights, from inside the pool that the calls
+/// use.
 #[test]
 fn the_first_calls_may_come_from_all_threads_of_a_pool() {
     let (dir, images) = (narrow(), (0..12).map(pixels).collect::<Vec<_>>());
@@ -56,7 +57,7 @@ fn packed_weights_are_shared_where_nothing_about_them_changes() {
     let first = packed(&model);
     let same = model.with_executor(Executor::Cpu(Isa::detect())).unwrap().with_precision(Precision::F32).unwrap();
     assert!(std::ptr::eq(first, packed(&same)));
-    // What `Auto` chooses is the same by another name, where it is a fused one.
+    // If `Auto` chooses a fused executor, it is the same one.
     if let Some(auto) = model.with_executor(Executor::Auto).unwrap().fused().unwrap() {
         assert!(std::ptr::eq(first, auto));
     }
@@ -65,7 +66,7 @@ fn packed_weights_are_shared_where_nothing_about_them_changes() {
     let rounded = portable.with_precision(Precision::Bf16).unwrap();
     assert_eq!(packed(&rounded).precision(), Precision::Bf16);
     assert!(model.with_executor(Executor::Eager).unwrap().fused().unwrap().is_none());
-    // Another output stride has other weights in Winograd's form, and other rates.
+    // Another output stride has other atrous rates and other weights in Winograd's form.
     assert!(!std::ptr::eq(first, packed(&model.at_output_stride(8).unwrap())));
 }
 
@@ -79,6 +80,6 @@ fn precision_beyond_what_an_executor_computes_is_refused() {
     let error = model.logits(&doubles).unwrap_err();
     assert!(matches!(error, Error::Dtype { expected: DType::F32, actual: DType::F64 }), "{error}");
     assert!(error.to_string().contains("`pixels.to_dtype(DType::F32)`"), "{error}");
-    // The same, by way of candle.
+    // The same error through candle's `Module` trait.
     assert!(matches!(Error::from(model.forward(&doubles).unwrap_err()), Error::Dtype { .. }));
 }

@@ -1,5 +1,6 @@
-//! The networks compute what TensorFlow DeepLab computes: every golden of `reference/tf`, from a checkpoint with
-//! TensorFlow's names through the converter, compared at every end point of the backbone, in the head, and in the logits.
+//! Checks that the networks compute what TensorFlow DeepLab computes. Every golden of `reference/tf` is converted from
+//! a checkpoint with TensorFlow's names, and is compared at every end point of the backbone, in the head, and in the
+//! logits.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -20,7 +21,7 @@ use support::hash;
 use support::shared::{kept, shared};
 use weights_convert::Options;
 
-/// Converts the hash weights of a variant and loads the result.
+/// Converts the hash weights of a variant and loads the model.
 fn model(names: &Path, options: &Options) -> DeepLab {
     let dir = tempfile::tempdir().unwrap();
     let (checkpoint, out) = (dir.path().join("checkpoint.safetensors"), dir.path().join("model"));
@@ -30,7 +31,7 @@ fn model(names: &Path, options: &Options) -> DeepLab {
     DeepLab::load(&out, &Device::Cpu).unwrap()
 }
 
-/// Compares a model with the golden in a folder, end point by end point so that the first error is found where it is.
+/// Compares a model with a folder's golden, end point by end point, so that an error shows where it happens.
 fn check(model: &DeepLab, folder: &Path) {
     let golden = Golden::open(&folder.join("golden.safetensors"));
     let input = golden.nchw("preprocessed_input");
@@ -71,7 +72,7 @@ fn check(model: &DeepLab, folder: &Path) {
     check_image(model, folder);
 }
 
-/// The fused executor with each of the machine's instruction sets, against the golden and against the eager one.
+/// Compares the fused executor with the golden and with the eager executor, for each instruction set of this machine.
 fn check_fused(model: &DeepLab, golden: &Golden, input: &Tensor, whole: &Tensor) {
     for isa in Isa::available() {
         let model = model.with_executor(Executor::Cpu(isa)).unwrap();
@@ -85,7 +86,7 @@ fn check_fused(model: &DeepLab, golden: &Golden, input: &Tensor, whole: &Tensor)
     }
 }
 
-/// The share of two label maps that is the same.
+/// The share of pixels that have the same class in both label maps.
 fn agreement(a: &Tensor, b: &Tensor) -> f64 {
     let ids = |t: &Tensor| t.to_dtype(DType::U32).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap();
     let (a, b) = (ids(a), ids(b));
@@ -102,13 +103,13 @@ fn missing<T>(wanted: &BTreeMap<String, T>, found: &BTreeMap<String, String>) ->
     wanted.keys().filter(|point| !found.contains_key(*point)).cloned().collect()
 }
 
-/// TensorFlow's end points and the taps that must equal them.
+/// TensorFlow's end points, with the taps that must equal them.
 fn backbone_points<'a>(model: &DeepLab, points: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {
     let tap = |point: &'a String| Some((point.clone(), tap_of(point)?));
     points.filter_map(tap).filter(|(_, tap)| model.graph().tap(tap).is_ok()).collect()
 }
 
-/// The tap of an end point, by the names of both.
+/// The name of the tap for a TensorFlow end point.
 fn tap_of(point: &str) -> Option<String> {
     if let Some(layer) = point.strip_prefix("layer_") {
         // MobileNetV2: layer 1 is the stem, layer n the block n − 1.
@@ -125,7 +126,7 @@ fn tap_of(point: &str) -> Option<String> {
     }
     let (_scope, path) = point.split_once('/')?;
     if path == "middle_flow/block1" {
-        // There the whole flow is one block of many units.
+        // TensorFlow's middle flow is one block of many units.
         return Some("backbone.middle_flow".into());
     }
     let path = path
@@ -138,19 +139,19 @@ fn tap_of(point: &str) -> Option<String> {
         .replace("_pointwise", "/pointwise")
         .replace("/bottleneck_v1", "")
         .replace("unit_", "unit");
-    // A stem of several convolutions has no scope there.
+    // TensorFlow has no scope around a stem of several convolutions.
     let path = path.strip_prefix("conv1_").map_or(path.clone(), |conv| format!("conv1/conv{conv}"));
     Some(format!("backbone.{}", path.replace('/', ".")))
 }
 
-/// One golden by itself.
+/// Checks one golden.
 fn variant(name: &str, options: &Options) {
     if let Some(folder) = shared(&format!("reference/tf/{name}")) {
         check(&model(&folder.join("names.json"), options), &folder);
     }
 }
 
-/// From the image to the class of each of its pixels: preprocessing, padding, and the way back.
+/// Compares label maps of an image, which tests preprocessing, padding, and the way back to the image's size.
 fn check_image(model: &DeepLab, folder: &Path) {
     let golden = Golden::open(&folder.join("golden.safetensors"));
     let &[height, width, _] = golden.get("image").dims() else { panic!("an image is [H, W, 3]") };
@@ -169,8 +170,8 @@ fn check_image(model: &DeepLab, folder: &Path) {
     check_mask(found.ids(), &golden.bytes("semantic_predictions"));
 }
 
-/// Rounding may decide where two classes tie: hash weights leave the best two within 1e-3 of a standard deviation in up
-/// to 0.7 % of the pixels.
+/// Compares label maps, of which rounding may change some pixels: with hash weights the best two classes are within
+/// 1e-3 of a standard deviation in up to 0.7 % of the pixels.
 fn check_mask(ours: &[u8], reference: &[u8]) {
     assert_eq!(ours.len(), reference.len());
     let agreeing = ours.iter().zip(reference).filter(|(a, b)| a == b).count();
@@ -201,7 +202,7 @@ fn several_scales_and_their_mirror_images() {
 #[test]
 fn xception_65_at_odd_even_and_padded_sizes_and_both_output_strides() {
     let Some(reference) = shared("reference/tf") else { return };
-    // Their weights are the same.
+    // These three have the same weights.
     let model = model(&reference.join("xception65_voc_os16/names.json"), &Options::default());
     for size in ["os16", "os16_even", "os16_pad"] {
         check(&model, &reference.join(format!("xception65_voc_{size}")));
@@ -214,7 +215,7 @@ fn xception_71() {
     variant("xception71_cityscapes_os16", &Options::default());
 }
 
-/// A real checkpoint that TensorFlow wrote, kept in the repository with its golden.
+/// A real checkpoint that TensorFlow wrote; it is in the repository with its golden.
 #[test]
 fn xception_65_with_narrow_widths() {
     let dir = tempfile::tempdir().unwrap();
@@ -243,7 +244,7 @@ fn resnet_50() {
     variant("resnet50_voc_os16", &Options::default());
 }
 
-/// A trained network and photographs: hash weights leave the best two classes too close to each other for this.
+/// Uses a trained network and photographs, since hash weights leave the best two classes too close to each other.
 #[test]
 fn bf16_hardly_changes_the_classes_of_photographs() {
     let Some(file) = shared("real/deeplabv3_257_mv_gpu.tflite") else { return };

@@ -1,5 +1,6 @@
-//! The networks compute what the PyTorch code bases compute: goldens of `reference/torch`, from a file with their names
-//! through the converter, compared stage by stage and in the logits, by the eager and the fused executors.
+//! Checks that the networks compute what the PyTorch code bases compute. Goldens of `reference/torch` are converted
+//! from a file with the original names, and are compared stage by stage and in the logits, by the eager and the fused
+//! executors.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
@@ -16,7 +17,7 @@ use support::golden::{FUSED_TOLERANCE, Golden, TOLERANCE, distance};
 use support::{hash, shared::shared};
 use weights_convert::{Options, Report};
 
-/// Converts the hash weights of a variant. `None` where the reference is missing.
+/// Converts the hash weights of a variant. `None` if the reference data is missing.
 fn convert(name: &str, family: &str, options: &Options) -> Option<(Golden, Report, DeepLab)> {
     let folder = shared(&format!("reference/torch/{name}"))?;
     let dir = tempfile::tempdir().unwrap();
@@ -28,13 +29,13 @@ fn convert(name: &str, family: &str, options: &Options) -> Option<(Golden, Repor
     Some((golden, report, DeepLab::load(&out, &Device::Cpu).unwrap()))
 }
 
-/// Converts the hash weights of a variant, and compares what the result computes.
+/// Converts the hash weights of a variant, and compares the results of the network.
 fn variant(name: &str, family: &str, options: &Options) {
     let Some((golden, _, model)) = convert(name, family, options) else { return };
     let input = golden.get("input").clone();
     let network = &model.config().network;
     let low_level = network.decoder.iter().map(|d| ("low_level".to_owned(), format!("backbone.{}", d.low_level)));
-    // Kept where the options say so.
+    // The auxiliary head is there if the options keep it.
     let auxiliary = network.auxiliary.iter().map(|_| ("aux_head_logits".to_owned(), AUXILIARY.to_owned()));
     let mut points: Vec<(String, String)> = stages(network).into_iter().chain(low_level).chain(auxiliary).collect();
     points.push(("backbone_out".into(), BACKBONE.into()));
@@ -50,13 +51,13 @@ fn variant(name: &str, family: &str, options: &Options) {
         println!("{name}: fused ({isa}), {off:.1e}");
         assert!(off <= FUSED_TOLERANCE, "logits are {off:.1e} standard deviations off with {isa}");
     }
-    // transformers leaves the last resize to its user.
+    // transformers leaves the last resize to the user.
     if golden.get("logits_final.shape").to_vec1::<i64>().unwrap()[2] == input.dims()[2] as i64 {
         check_values(&golden, "logits_final", &eager.forward(&input).unwrap());
     }
 }
 
-/// The stages that a golden has, by our taps.
+/// The stages of a golden, with the names of our taps.
 fn stages(network: &Network) -> Vec<(String, String)> {
     let stage = |theirs: String, ours: String| (format!("stage.{theirs}"), format!("backbone.{ours}"));
     match &network.backbone {
@@ -75,7 +76,7 @@ fn stages(network: &Network) -> Vec<(String, String)> {
     }
 }
 
-/// Compares taps, where the golden has them; gives how many it has.
+/// Compares the taps that the golden has. Returns their number.
 fn check_taps(golden: &Golden, model: &DeepLab, points: &[(String, String)]) -> usize {
     let points: Vec<_> = points.iter().filter(|(point, _)| golden.0.contains_key(&format!("{point}.idx"))).collect();
     let taps: Vec<&str> = points.iter().map(|(_, tap)| tap.as_str()).collect();
@@ -88,7 +89,7 @@ fn check_taps(golden: &Golden, model: &DeepLab, points: &[(String, String)]) -> 
     points.len()
 }
 
-/// Compares 32 values of a feature map, where the golden has them.
+/// Compares 32 values of a feature map, if the golden has them.
 fn check_values(golden: &Golden, point: &str, value: &Tensor) {
     let indices = golden.get(&format!("{point}.idx"));
     let shape: Vec<i64> = golden.get(&format!("{point}.shape")).to_vec1().unwrap();
@@ -134,7 +135,7 @@ fn torchvision_deeplabv3() {
     variant("tv_v3_resnet101", "torchvision", &with_auxiliary());
 }
 
-/// A full-size network from its names, and what torchvision computes with its hash weights (`golden/mobilenet_v3`).
+/// Checks a full-size network with hash weights against torchvision's results (`golden/mobilenet_v3`).
 #[test]
 fn torchvision_mobilenet_v3() {
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
@@ -168,7 +169,7 @@ fn torchvision_mobilenet_v3() {
     }
 }
 
-/// What the table says is in a network must be in its file, however lenient the user is.
+/// A layer in the table of the network must be in the file, even with lenient options.
 #[test]
 fn a_mobilenet_v3_without_a_squeeze_is_not_taken_for_a_smaller_one() {
     let geometry =
@@ -220,7 +221,7 @@ fn jfzhang_xception() {
     variant("jf_xception_os16_voc", "jfzhang", &Options::default());
 }
 
-/// Converts a backbone, and compares its features.
+/// Converts a backbone and compares its features.
 fn backbone(name: &str, points: &[(&str, &str)]) {
     let Some((golden, report, model)) = convert(name, "timm", &Options::default()) else { return };
     assert_eq!(report.left_out["ImageNet classifier"].count, 2);

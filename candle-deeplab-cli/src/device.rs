@@ -8,17 +8,17 @@ use crate::args::{DeviceName, DtypeName};
 /// The devices that are faster than the CPU, the fastest first.
 const FASTEST_FIRST: [DeviceName; 2] = [DeviceName::Cuda(0), DeviceName::Metal(0)];
 
-/// A device, and what it is called: never `auto`.
+/// A device and its name, which is never `auto`.
 #[derive(Debug, Clone)]
 pub(crate) struct Chosen {
     pub(crate) device: Device,
     pub(crate) name: DeviceName,
 }
 
-/// The device of a name. What `auto` passes over although this program was built for it, `say` is told.
+/// Opens the device of a name. For `auto`, `say` gets a message for each device that was built in but does not work.
 pub(crate) fn choose(name: DeviceName, dtype: DtypeName, say: impl FnMut(&str)) -> Result<Chosen> {
     match name {
-        // Only the CPU computes in anything else.
+        // Other precisions run on the CPU only.
         DeviceName::Auto if dtype != DtypeName::F32 => open(DeviceName::Cpu),
         DeviceName::Auto => first_that_works(FASTEST_FIRST.into_iter().filter(|name| is_built_in(*name)), open, say),
         name => open(name),
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// What is chosen of these names where only some devices work, and what is said.
+    /// The device that is chosen if only the `working` ones can be opened, and the messages.
     fn chosen(names: &[DeviceName], working: &[DeviceName]) -> (DeviceName, Vec<String>) {
         let open = |name| match name {
             DeviceName::Cpu => open(name),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 
-/// The exit codes. 2 is clap's for wrong usage, too.
+/// The exit codes. clap, too, ends with 2 on wrong usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Everything was done.
@@ -24,7 +24,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Tells the user what went wrong and says how to end. A reader that closed our output has what it wanted.
+/// Prints the error and returns the exit code. A reader that closed our output has what it wanted.
 pub(crate) fn report(error: &Error) -> Exit {
     if is_closed_pipe(error) {
         return Exit::Success;
@@ -37,7 +37,7 @@ fn is_remote(error: &Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref()).any(candle_deeplab_hub::Error::is_remote)
 }
 
-/// Says something on standard error. Where that is closed there is nobody left to tell.
+/// Prints a line to standard error; if that is closed, nobody can be told.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
@@ -47,17 +47,16 @@ pub(crate) fn is_closed_pipe(error: &Error) -> bool {
     kinds.into_iter().any(|kind| kind == io::ErrorKind::BrokenPipe)
 }
 
-/// The error and its causes, one a line.
+/// The error and its causes, one on each line.
 pub(crate) fn message(error: &Error) -> String {
     format!("error: {}", causes(error).join("\n  because: "))
 }
 
-/// The error and what caused it, each on one line. Many errors repeat their cause in their own words; it is not said
-/// twice.
+/// The error and its causes, each as one line. A cause that the error's own message repeats is left out.
 pub(crate) fn causes(error: &Error) -> Vec<String> {
     let mut lines: Vec<String> = vec![];
     for cause in error.chain() {
-        // Names in a file may hold anything, and a terminal obeys.
+        // Names from a file may hold control characters, which a terminal would obey.
         let text = cause.to_string().replace(|c: char| c.is_control(), " ");
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         if !lines.last().is_some_and(|line| line.contains(&text)) {

@@ -1,4 +1,4 @@
-//! What there is to segment: from arguments to a list, and from its entries to images.
+//! Finds the inputs that the arguments name, and reads images.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -13,19 +13,19 @@ use walkdir::WalkDir;
 use crate::args::{Format, PictureFormat};
 use crate::ffmpeg::{self, Container};
 
-/// What images in a folder are called.
+/// The extensions of images in a folder.
 const IMAGES: [&str; 12] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "dib", "gif", "avif", "heic", "heif"];
 
-/// What films in a folder are called. A GIF that moves is one, too.
+/// The extensions of videos in a folder. An animated GIF is a video, too.
 const VIDEOS: [&str; 11] = ["mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "wmv", "flv", "ogv"];
 
-/// Lists of the parts of a film, at an address.
+/// The extensions of playlists at an address: they list the parts of a video.
 const PLAYLISTS: [&str; 2] = ["m3u8", "mpd"];
 
-/// How addresses of streams begin.
+/// The schemes of streams.
 const STREAMS: [&str; 8] = ["rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt"];
 
-/// The most that is read of standard input or from an address.
+/// The most bytes that are read from standard input or an address.
 const MAX_BYTES: u64 = 512 << 20;
 
 /// Where an image or a video comes from.
@@ -36,7 +36,7 @@ pub(crate) enum Source {
     Url(String),
     Video(PathBuf),
     Camera(PathBuf),
-    /// The address of a film or of something live.
+    /// The address of a video or of a live stream.
     Stream(String),
 }
 
@@ -44,9 +44,9 @@ pub(crate) enum Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Input {
     pub(crate) source: Source,
-    /// Where it lies below the folder or the pattern that it was found by; its name alone where it was named itself.
+    /// The path below the folder or pattern that found it; the name alone if it was given itself.
     pub(crate) relative: PathBuf,
-    /// It was named itself, and not found in a folder or by a pattern.
+    /// Whether it was given itself, not found in a folder or by a pattern.
     pub(crate) named: bool,
 }
 
@@ -59,7 +59,7 @@ impl Input {
         Self { source: of_file(path), relative, named: false }
     }
 
-    /// What it is called in messages.
+    /// The name in messages.
     pub(crate) fn shown(&self) -> String {
         match &self.source {
             Source::File(path) | Source::Video(path) | Source::Camera(path) => path.display().to_string(),
@@ -68,7 +68,7 @@ impl Input {
         }
     }
 
-    /// The file on this machine, if it is one.
+    /// The local file, if it is one.
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.source {
             Source::File(path) | Source::Video(path) => Some(path),
@@ -80,7 +80,7 @@ impl Input {
         matches!(self.source, Source::Video(_) | Source::Camera(_) | Source::Stream(_))
     }
 
-    /// Whether it is called like a JPEG.
+    /// Whether the name has a JPEG's extension.
     pub(crate) fn is_jpeg(&self) -> bool {
         !self.is_moving() && has_extension(&self.relative, &["jpg", "jpeg"])
     }
@@ -102,10 +102,10 @@ impl Input {
     }
 }
 
-/// Decodes what did not come from a file.
+/// Decodes an image that did not come from a local file.
 fn decode(bytes: &[u8], name: &str) -> Result<DynamicImage> {
     if let Some(kind) = iso_image(bytes) {
-        // ffmpeg wants a file that it can go back in.
+        // ffmpeg needs a file in which it can seek.
         let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
         file.write_all(bytes).context("cannot write a temporary file")?;
         return kind.decode(file.path());
@@ -114,7 +114,7 @@ fn decode(bytes: &[u8], name: &str) -> Result<DynamicImage> {
     Ok(candle_deeplab::pixels::from_bytes(bytes, name)?)
 }
 
-/// Images in the containers of films, whose codecs are films' codecs, too (ISO/IEC 23008-12).
+/// Images in a container of videos, encoded as a video's frame is (ISO/IEC 23008-12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IsoImage {
     Avif,
@@ -125,7 +125,7 @@ impl IsoImage {
     fn decode(self, path: &Path) -> Result<DynamicImage> {
         match self {
             Self::Avif => Ok(ffmpeg::avif(path)?.into()),
-            // A photograph consists of tiles, the first of which most versions of ffmpeg take for the whole.
+            // The image consists of tiles, and most versions of ffmpeg return only the first.
             Self::Heic => bail!(
                 "HEIC images cannot be read: make JPEGs of them, e.g. with `heif-convert photo.heic photo.jpg` (libheif), \
                  `magick photo.heic photo.jpg` (ImageMagick) or `sips -s format jpeg photo.heic --out photo.jpg` (macOS)"
@@ -134,7 +134,7 @@ impl IsoImage {
     }
 }
 
-/// Which of them a file is that begins so: the box `ftyp`, and in it the brands that the file conforms to.
+/// Which of the two a file is, from its first bytes: the box `ftyp` lists the brands that the file conforms to.
 fn iso_image(beginning: &[u8]) -> Option<IsoImage> {
     let (length, rest) = beginning.split_first_chunk::<4>()?;
     let brands = rest.strip_prefix(b"ftyp")?;
@@ -147,14 +147,14 @@ fn iso_image(beginning: &[u8]) -> Option<IsoImage> {
     is_heic.then_some(IsoImage::Heic)
 }
 
-/// The first bytes of a file; none where it cannot be read, which is then said by whoever reads it.
+/// A file's first bytes. They are empty if it cannot be read; reading the image then reports this.
 fn beginning(path: &Path) -> Vec<u8> {
     let mut bytes = vec![];
     let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut bytes));
     if read.is_ok() { bytes } else { vec![] }
 }
 
-/// Whether a GIF has more than one frame.
+/// Whether a GIF has several frames.
 fn moves(gif: impl Read) -> bool {
     let mut options = gif::DecodeOptions::new();
     options.skip_frame_decoding(true);
@@ -163,7 +163,7 @@ fn moves(gif: impl Read) -> bool {
     more() && more()
 }
 
-/// What a file is, by its name.
+/// The kind of a file, from its name.
 fn of_file(path: PathBuf) -> Source {
     let is_video = has_extension(&path, &VIDEOS)
         || has_extension(&path, &["gif"]) && File::open(&path).is_ok_and(|file| moves(BufReader::new(file)));
@@ -177,7 +177,7 @@ fn stdin() -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The content of an address.
+/// Downloads an address.
 pub(crate) fn fetch(url: &str) -> Result<Vec<u8>> {
     let config = ureq::Agent::config_builder()
         .timeout_connect(Some(Duration::from_secs(20)))
@@ -190,18 +190,17 @@ pub(crate) fn fetch(url: &str) -> Result<Vec<u8>> {
     bytes.with_context(|| format!("cannot fetch `{url}`: does it open in a browser?"))
 }
 
-/// What there is to segment, and what was left out of it, to be said.
+/// The inputs, and messages about files that were left out.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) inputs: Vec<Input>,
     pub(crate) left_out: Vec<String>,
 }
 
-/// The inputs that arguments name, in the order of the arguments; within a folder or a pattern by name. What is named
-/// twice is taken once. Nothing is looked for in `except`, the folder for outputs.
+/// Finds the inputs that the arguments name, in the arguments' order; those of a folder or pattern are sorted by name.
+/// An input that is named twice is taken once. `except`, the output folder, is not searched.
 ///
-/// A shell that expands `*.jpg` names this program's own photo.overlay.jpg beside photo.jpg; where both are named, the
-/// former is left out.
+/// A shell expands `*.jpg` to outputs of this program, too: photo.overlay.jpg is left out if photo.jpg is also given.
 pub(crate) fn expand(arguments: &[PathBuf], except: Option<&Path>) -> Result<Inputs> {
     let except = except.and_then(|dir| dir.canonicalize().ok());
     let (mut inputs, mut known) = (vec![], HashSet::new());
@@ -252,7 +251,7 @@ fn expand_one(argument: &Path, except: Option<&Path>) -> Result<Vec<Input>> {
     }
 }
 
-/// What is at an address: an image, or a film or something live, which ffmpeg reads.
+/// The source at an address: an image, or a video or stream that ffmpeg reads.
 fn of_address(text: &str) -> Option<Source> {
     let (scheme, _) = text.split_once("://")?;
     if STREAMS.contains(&scheme) {
@@ -266,7 +265,7 @@ fn of_address(text: &str) -> Option<Source> {
     Some(if is_film { Source::Stream(text.into()) } else { Source::Url(text.into()) })
 }
 
-/// The images and films in a folder and the folders in it, as far as they are not hidden.
+/// The images and videos in a folder and its subfolders, without hidden ones.
 fn walk(dir: &Path, base: &Path, except: Option<&Path>) -> Result<Vec<Input>> {
     let visible = |entry: &walkdir::DirEntry| {
         let hidden = entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.');
@@ -280,7 +279,7 @@ fn walk(dir: &Path, base: &Path, except: Option<&Path>) -> Result<Vec<Input>> {
     for entry in WalkDir::new(dir).follow_links(true).sort_by_file_name().into_iter().filter_entry(visible) {
         let path = match entry {
             Ok(entry) => entry.into_path(),
-            // A link to nowhere or a folder that is not ours to read: an input that fails, and the rest go on.
+            // A broken link or an unreadable folder becomes an input that fails, so that the others go on.
             Err(error) => match error.path().filter(|_| error.depth() > 0) {
                 Some(path) if name_of(path).to_string_lossy().starts_with('.') => continue,
                 Some(path) => {
@@ -300,12 +299,12 @@ fn walk(dir: &Path, base: &Path, except: Option<&Path>) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// What a pattern matches, for shells that leave patterns to programs. Its first part without wildcards is the root of
-/// the tree that outputs mirror.
+/// The files that match a pattern, for shells that do not expand patterns. Outputs mirror the tree below the part of
+/// the pattern before its first wildcard.
 fn expand_pattern(pattern: &str, except: Option<&Path>) -> Result<Vec<Input>> {
     let wild = |part: &Component| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     let base: PathBuf = Path::new(pattern).components().take_while(|part| !wild(part)).collect();
-    // As shells do: a wildcard is no dot at a name's beginning.
+    // As in shells, a wildcard does not match a leading dot.
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
     let paths =
         glob::glob_with(pattern, options).with_context(|| format!("`{pattern}` is neither a file nor a pattern"))?;
@@ -328,8 +327,8 @@ fn has_extension(path: &Path, known: &[&str]) -> bool {
     known.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-/// Where a picture or a film is called like one that this program has written, the name of what it was made of: `photo` of
-/// `photo.overlay.jpg`. Such files are no inputs of the next run.
+/// The name of the original if a file is called like an output of this program: `photo` for `photo.overlay.jpg`. Such
+/// files are not inputs of the next run.
 fn original_of_ours(path: &Path) -> Option<&str> {
     let (rest, extension) = path.file_name()?.to_str()?.rsplit_once('.')?;
     let (original, format) = rest.rsplit_once('.')?;
@@ -346,7 +345,7 @@ fn name_of(path: &Path) -> PathBuf {
     path.file_name().unwrap_or(path.as_os_str()).into()
 }
 
-/// The last part of an address's path, as far as it can be a file's name.
+/// The last part of an address's path, if it can be a file name.
 fn name_of_url(url: &str, otherwise: &str) -> PathBuf {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let (_, path) = path.split_once("://").unwrap_or(("", path));
@@ -355,7 +354,7 @@ fn name_of_url(url: &str, otherwise: &str) -> PathBuf {
     if usable { name.into() } else { otherwise.into() }
 }
 
-/// An address without the password in it.
+/// An address without its password.
 pub(crate) fn shown_url(url: &str) -> String {
     let secret = || {
         let (scheme, rest) = url.split_once("://")?;
@@ -413,7 +412,7 @@ mod tests {
         assert_eq!(relative(&inputs), ["a.PNG", "b.jpg", "film.MP4", "overlay.png", "sub/c.webp", "sub/deep/d.tif"]);
         assert_eq!(inputs.inputs[1].source, Source::File(dir.path().join("b.jpg")));
         assert_eq!(inputs.inputs[2].source, Source::Video(dir.path().join("film.MP4")));
-        // Where outputs lie beside their inputs only their names tell.
+        // If outputs lie beside their inputs, only their names tell them apart.
         let beside = expand(&[dir.path().into()], Some(dir.path())).unwrap();
         assert_eq!(beside.inputs.len(), 7);
     }
@@ -427,7 +426,7 @@ mod tests {
         assert_eq!(found("s*").unwrap(), ["sub/c.webp", "sub/deep/d.tif"]);
         assert!(found("*.jpeg").unwrap_err().to_string().contains("nothing matches"));
         assert!(found("[").unwrap_err().to_string().contains("neither a file nor a pattern"));
-        // A file that is called like a pattern is a file.
+        // An existing file wins over a pattern.
         std::fs::write(dir.path().join("x[1].jpg"), "").unwrap();
         assert_eq!(found("x[1].jpg").unwrap(), ["x[1].jpg"]);
     }
@@ -485,7 +484,7 @@ mod tests {
         assert_eq!(shown_url("http://a.org/b:c@d"), "http://a.org/b:c@d");
     }
 
-    /// What a shell makes of `*.jpg` in a folder where the program has been before.
+    /// What a shell makes of `*.jpg` in a folder with outputs of an earlier run.
     #[test]
     fn what_was_made_of_another_input_is_left_out() {
         let dir = tree();
@@ -493,7 +492,7 @@ mod tests {
         let found = expand(&both, None).unwrap();
         assert_eq!(relative(&found), ["b.jpg"]);
         assert!(found.left_out.len() == 1 && found.left_out[0].contains("b.contours.jpg"), "{:?}", found.left_out);
-        // Alone it is what somebody wants.
+        // Given alone, it is an input.
         assert_eq!(relative(&expand(&both[1..], None).unwrap()), ["b.contours.jpg"]);
         assert_eq!(relative(&expand(&[dir.path().join("b*")], None).unwrap()), ["b.jpg"]);
     }
@@ -534,7 +533,7 @@ mod tests {
         assert_eq!(iso_image(&file("avif\0\0\0\0mif1miaf")), Some(IsoImage::Avif));
         assert_eq!(iso_image(&file("mif1\0\0\0\0avifmiaf")), Some(IsoImage::Avif));
         assert_eq!(iso_image(&file("heic\0\0\0\0mif1heic")), Some(IsoImage::Heic));
-        // What follows the box is no brand.
+        // What follows the box is not a brand.
         assert_eq!(iso_image(&file("isom\0\0\0\0mp42")), None);
         assert_eq!(
             (iso_image(b""), iso_image(b"\0\0\0\x20ftyp"), iso_image(b"\xff\xff\xff\xffftypheic")),

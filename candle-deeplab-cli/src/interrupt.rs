@@ -1,7 +1,7 @@
-//! Ctrl-C at any moment leaves whole files only.
+//! Makes sure that Ctrl-C leaves complete files only.
 //!
-//! Whoever writes a file holds [`writing`] for as long as there is something unfinished beside it; the program ends
-//! between such moments. A video takes too long for that: it is named in [`unfinished`], and removed.
+//! A thread holds [`writing`] while it has an unfinished file, and the program ends only when nobody holds it. A video
+//! takes too long for that: its file is registered with [`unfinished`], and is removed.
 
 use std::path::{Path, PathBuf};
 use std::process;
@@ -10,17 +10,17 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::{Context, Result};
 
-/// What shells call a program that Ctrl-C ended: 128 and the number of the signal.
+/// The exit code of a program that Ctrl-C ended, as shells have it: 128 plus the number of the signal.
 const EXIT_CODE: i32 = 130;
 
 static WRITING: RwLock<()> = RwLock::new(());
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-/// Whether somebody wants to end in his own way, and whether he should.
+/// Whether a recording is running, which Ctrl-C ends first, and whether it has been told to end.
 static RECORDING: AtomicBool = AtomicBool::new(false);
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// From now on Ctrl-C (and a polite kill) ends the program with no half-written file. Where whoever started us has
-/// decided about signals already, as `nohup` does, it stays so.
+/// Installs the handler of Ctrl-C and SIGTERM, which leaves no half-written file. Signals that the parent process has
+/// decided about, as `nohup` does, keep their handlers.
 pub(crate) fn install() -> Result<()> {
     let handler = || {
         if RECORDING.load(Ordering::SeqCst) && !STOPPED.swap(true, Ordering::SeqCst) {
@@ -28,7 +28,7 @@ pub(crate) fn install() -> Result<()> {
         }
         let _nobody_writes = WRITING.write().unwrap_or_else(PoisonError::into_inner);
         for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            // There is nobody left to tell if it cannot be removed.
+            // If the file cannot be removed, nobody can be told.
             let _ = std::fs::remove_file(path);
         }
         process::exit(EXIT_CODE);
@@ -39,16 +39,16 @@ pub(crate) fn install() -> Result<()> {
     }
 }
 
-/// Held while a file is being written.
+/// Returns a guard to hold while a file is being written.
 pub(crate) fn writing() -> RwLockReadGuard<'static, ()> {
     WRITING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A file that is removed when this goes, and by Ctrl-C.
+/// A file that is removed on drop and on Ctrl-C.
 #[derive(Debug)]
 pub(crate) struct Unfinished(PathBuf);
 
-/// Names a file that is worth nothing until it is finished and has been renamed.
+/// Registers a file that is useless until it is complete and renamed.
 pub(crate) fn unfinished(path: PathBuf) -> Unfinished {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
     Unfinished(path)
@@ -63,16 +63,16 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).retain(|path| *path != self.0);
-        // After it has been renamed there is nothing to remove.
+        // Fails if the file has been renamed, which is fine.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// While this is there, the first Ctrl-C only ends a recording, which [`stopped`] then tells; the second ends the program.
+/// While this exists, the first Ctrl-C only ends the recording (see [`stopped`]); the second ends the program.
 #[derive(Debug)]
 pub(crate) struct Recording(());
 
-/// Begins a recording.
+/// Starts a recording.
 pub(crate) fn recording() -> Recording {
     RECORDING.store(true, Ordering::SeqCst);
     Recording(())

@@ -1,7 +1,7 @@
 //! The program `candle-deeplab`: semantic segmentation with DeepLabv3+.
 //!
-//! Arguments become resolved objects become work, in three places: `args` does no I/O, `resolve` checks everything that
-//! can be checked before the expensive part, and `commands` does it.
+//! `args` parses the command line without I/O, `resolve` checks everything that can be checked before the expensive
+//! part, and `commands` does the work.
 
 mod args;
 mod commands;

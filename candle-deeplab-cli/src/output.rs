@@ -1,4 +1,4 @@
-//! What the program prints: each command makes one value, which is shown as text, as JSON or not at all.
+//! What the program prints: each command makes one report, which is shown as text, as JSON or not at all.
 
 use std::io::{self, Write};
 
@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use crate::args::OutputArgs;
 
-/// Something that a command has to say.
+/// The report of a command.
 pub(crate) trait Report: Serialize {
-    /// For people.
+    /// Writes the report for people.
     fn text(&self, to: &mut dyn Write) -> io::Result<()>;
 }
 
-/// How reports are shown.
+/// The form in which reports are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
     Text,
-    /// One object a line, as `jq` and log collectors read it.
+    /// One object per line, for `jq` and log collectors.
     Json,
     Quiet,
 }
@@ -38,7 +38,7 @@ impl Output {
         self.print_to(report, &mut io::stdout().lock())
     }
 
-    /// Where standard output has something else to carry.
+    /// The same elsewhere, if standard output carries an output.
     pub(crate) fn print_to(self, report: &impl Report, to: &mut dyn Write) -> io::Result<()> {
         self.render(report, to)?;
         to.flush()

@@ -1,4 +1,4 @@
-//! Work in three stages that overlap: while one item is computed, the next ones are read and the last ones written.
+//! Three stages that overlap: while one item is computed, the next ones are read and the last ones are written.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,16 +8,16 @@ use std::thread;
 
 use anyhow::Result;
 
-/// How many items wait between two stages. With what the stages hold that is all that is ever in memory.
+/// How many items wait between two stages. Only these and those inside a stage are in memory.
 const WAITING: usize = 1;
 
-/// Takes the items `0..count` through `read`, `compute` and `write`, and hands the results to `done` in their order.
+/// Takes the items `0..count` through `read`, `compute` and `write`, and passes the results to `done` in order.
 ///
-/// `read` and `write` each run on `workers` threads, `compute` on one (which has the machine's cores through rayon).
-/// Where `done` fails the others stop after what they have in hand.
+/// `read` and `write` each run on `workers` threads. `compute` runs on one, and uses all cores through rayon. If `done`
+/// fails, the stages finish their current items and stop.
 ///
 /// # Errors
-/// That of `done`.
+/// The error of `done`.
 pub(crate) fn run<A: Send, B: Send, C: Send>(
     count: usize,
     workers: usize,
@@ -50,7 +50,7 @@ pub(crate) fn run<A: Send, B: Send, C: Send>(
                 }
             }
         });
-        // When the last writer is gone so is this, and the stages before it notice.
+        // The receiver is dropped with the last writer, which ends the stages before it.
         let write_in: Arc<Mutex<Receiver<(usize, B)>>> = Arc::new(Mutex::new(write_in));
         for _ in 0..workers {
             let (from, out) = (write_in.clone(), write_out.clone());
@@ -114,7 +114,7 @@ mod tests {
         run(0, 2, |index| index, |_, item| item, |_, item| item, |_| anyhow::bail!("there was something")).unwrap();
     }
 
-    /// However many there are, few are in memory at once.
+    /// Few items are in memory at once, however many there are.
     #[test]
     fn no_more_than_a_few_are_in_hand() {
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));

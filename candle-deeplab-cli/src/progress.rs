@@ -1,17 +1,17 @@
-//! How far a long run is: a bar on a terminal, and nothing where nobody is looking.
+//! Progress of a long run: a bar on a terminal, and nothing elsewhere.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar on standard error while it is a terminal.
+/// A progress bar on standard error, if that is a terminal.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// For `total` steps of `unit` (`None` where nobody knows how many), unless `hidden`.
+    /// A bar for `total` steps of `unit` (`None` if their number is unknown), unless `hidden`.
     pub(crate) fn new(total: Option<u64>, unit: &str, hidden: bool) -> Result<Self> {
-        // indicatif draws nothing by itself where standard error is no terminal.
+        // indicatif draws nothing if standard error is not a terminal.
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(total, target);
         let template = match total {
@@ -23,12 +23,12 @@ impl Progress {
         Ok(Self(bar))
     }
 
-    /// One step more.
+    /// Advances by one step.
     pub(crate) fn step(&self) {
         self.0.inc(1);
     }
 
-    /// Prints without the bar in the way.
+    /// Hides the bar while `print` runs.
     pub(crate) fn around<R>(&self, print: impl FnOnce() -> R) -> R {
         self.0.suspend(print)
     }

@@ -1,4 +1,4 @@
-//! From arguments to what a command works with. Whatever can be wrong is found here, before any time is spent.
+//! Turns arguments into what commands work with, and reports what is wrong with them before any time is spent.
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
@@ -10,7 +10,7 @@ use candle_deeplab_hub::{BUNDLED, Resolved, Zoo};
 use crate::args::{DtypeName, ExecutorName, ModelArgs, ZooArgs};
 use crate::transfer;
 
-/// The zoo, which converts what is foreign.
+/// The zoo, with the converter for other code bases' weights.
 pub(crate) fn zoo(args: &ZooArgs, show_progress: bool) -> Result<Zoo> {
     let settings = Settings::from_env()?;
     let progress = transfer::progress(show_progress && !settings.no_progress);
@@ -21,7 +21,7 @@ pub(crate) fn zoo(args: &ZooArgs, show_progress: bool) -> Result<Zoo> {
     })
 }
 
-/// The model that was asked for, which is fetched and converted if it is not there yet.
+/// The model that the arguments name. It is downloaded and converted if it is not on this machine.
 pub(crate) fn model(args: &ModelArgs, show_progress: bool) -> Result<Resolved> {
     let found = zoo(&args.zoo, show_progress)?.resolve(args.name());
     found.map_err(|error| match error.is_remote() {
@@ -36,14 +36,14 @@ pub(crate) fn load(found: &Resolved, device: &Device) -> Result<DeepLab> {
     found.files.load(device).with_context(|| format!("cannot load the model in `{}`", found.files))
 }
 
-/// Starts as many threads as were asked for.
+/// Sets the number of threads that the user asked for.
 pub(crate) fn threads(wanted: Option<usize>) -> Result<()> {
     let Some(threads) = wanted else { return Ok(()) };
     let started = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     started.with_context(|| format!("cannot start {threads} threads: choose fewer with `--threads`"))
 }
 
-/// A precision that there are kernels for.
+/// The precision of a name, if it is implemented.
 fn precision(name: DtypeName) -> Result<Precision> {
     match name {
         DtypeName::F32 => Ok(Precision::F32),
@@ -52,7 +52,7 @@ fn precision(name: DtypeName) -> Result<Precision> {
     }
 }
 
-/// The same, where a device is fast with it.
+/// The same, but an error if the device is not fast with it.
 pub(crate) fn fast_precision(name: DtypeName, device: &Device) -> Result<Precision> {
     let precision = precision(name)?;
     ensure!(
@@ -65,7 +65,7 @@ pub(crate) fn fast_precision(name: DtypeName, device: &Device) -> Result<Precisi
     }
 }
 
-/// An executor and a precision, and what they come to on this machine: the instructions of the fused executor, or none.
+/// The executor and precision, and the fused executor's instruction set on this machine (`None` for the eager one).
 pub(crate) fn executor(name: ExecutorName, dtype: DtypeName) -> Result<(Executor, Precision, Option<Isa>)> {
     let precision = precision(dtype)?;
     let executor = match name {

@@ -1,4 +1,4 @@
-//! A file that a command writes where one of its options says.
+//! An output file that an option names.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -7,17 +7,17 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_deeplab::{Error, atomic};
 
-/// A file that can be written.
+/// An output file that can be written.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
     path: &'a Path,
     replace: bool,
-    /// The option that names it.
+    /// The option that names the file, for messages.
     option: &'static str,
 }
 
 impl<'a> Target<'a> {
-    /// Checks what can be wrong with it: this comes before anything that takes time.
+    /// Checks the path, before anything that takes time.
     pub(crate) fn new(path: &'a Path, replace: bool, option: &'static str) -> Result<Self> {
         let (this, shown) = (Self { path, replace, option }, path.display());
         ensure!(!path.is_dir() && path.file_name().is_some(), "`{shown}` is a folder: name a file with `{option}`");
@@ -31,7 +31,8 @@ impl<'a> Target<'a> {
         Ok(this)
     }
 
-    /// Writes all of it or nothing. Another program may have put a file there meanwhile; it is not replaced unasked either.
+    /// Writes all or nothing. A file that another program has created meanwhile is not replaced without `replace`
+    /// either.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<()> {
         let content = |file: &mut BufWriter<&mut File>| file.write_all(bytes);
         match if self.replace { atomic::write(self.path, content) } else { atomic::write_new(self.path, content) } {

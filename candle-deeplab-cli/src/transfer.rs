@@ -1,4 +1,4 @@
-//! What is fetched, as it is seen on a terminal.
+//! Progress bars of downloads and uploads.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_deeplab_hub::hub::{Event, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Draws a bar for each transfer, on a terminal only: nothing of it gets into a pipe or a log.
+/// Draws a bar for each transfer if standard error is a terminal, so that pipes and logs stay clean.
 pub(crate) fn progress(wanted: bool) -> Progress {
     if !wanted || !stderr().is_terminal() {
         return Arc::new(|_| {});
@@ -43,7 +43,7 @@ fn begin(what: &str, done: u64, total: Option<u64>) -> ProgressBar {
         bar.set_style(style);
     }
     let what = plain(what);
-    // The end of an address says more than its beginning.
+    // The last part of an address tells most.
     let name: Vec<char> = what.rsplit('/').next().unwrap_or(&what).chars().take(40).collect();
     bar.set_message(name.into_iter().collect::<String>());
     bar.set_position(done);
@@ -51,7 +51,7 @@ fn begin(what: &str, done: u64, total: Option<u64>) -> ProgressBar {
     bar
 }
 
-/// Names may hold anything, and a terminal obeys.
+/// Replaces control characters, which a terminal would obey.
 fn plain(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ")
 }

@@ -1,4 +1,4 @@
-//! The one file of an archive that is wanted. An archive is read as a stream, and nothing else of it touches the disk.
+//! Extracts one file of an archive. The archive is read as a stream, and no other file of it is written to the disk.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -10,16 +10,16 @@ use tar::{Archive, EntryType};
 use super::hub::unwritable_at;
 use crate::error::{Error, Result};
 
-/// What a `.gz` begins with.
+/// The first bytes of a `.gz` file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// An archive of models has a dozen files.
 const MAX_ENTRIES: usize = 10_000;
 /// The largest published tarball holds less than a tenth of this.
 const MAX_UNPACKED: u64 = 8 << 30;
-/// What a file is taken to be that was to be found in an archive of which nobody said more.
+/// The file to extract if the caller names none.
 pub(super) const USUAL_MEMBER: &str = "frozen_inference_graph.pb";
 
-/// Whether a file is an archive that is read here: a `.tar.gz`.
+/// Whether a file is an archive that can be read here, i.e. a `.tar.gz`.
 pub(super) fn is_archive(path: &Path) -> Result<bool> {
     let mut head = [0; 2];
     let file = File::open(path).map_err(Error::io(path))?;
@@ -27,7 +27,7 @@ pub(super) fn is_archive(path: &Path) -> Result<bool> {
     Ok(read == 2 && head == GZIP)
 }
 
-/// Writes the member whose file name is `wanted` into `folder`, and gives its path there.
+/// Writes the member whose file name is `wanted` into `folder`, and returns its path there.
 pub(super) fn extract(archive: &Path, wanted: &str, folder: &Path) -> Result<PathBuf> {
     let bad = |reason: String| Error::Archive { path: archive.to_owned(), reason };
     let damaged =
@@ -36,7 +36,7 @@ pub(super) fn extract(archive: &Path, wanted: &str, folder: &Path) -> Result<Pat
     let unpacked = Limited { inner: MultiGzDecoder::new(BufReader::new(file)), left: MAX_UNPACKED };
     let mut tar = Archive::new(unpacked);
     let mut seen = vec![];
-    // Raw: names of any length, which an archive can give in entries of their own, are not collected in memory.
+    // Raw entries: long names, which a tar file stores in entries of their own, are not read into memory.
     let entries = tar.entries().map_err(damaged)?.raw(true);
     for (number, entry) in entries.enumerate() {
         let mut entry = entry.map_err(damaged)?;
@@ -81,7 +81,7 @@ fn copy(from: &mut impl Read, to: &mut impl io::Write) -> std::result::Result<()
     }
 }
 
-/// A stream that does not go on for ever, however little it was compressed from.
+/// A stream that ends with an error after a number of bytes: a small archive may unpack to a huge one.
 struct Limited<R> {
     inner: R,
     left: u64,
@@ -115,7 +115,7 @@ mod tests {
 
     fn add(builder: &mut Builder<GzEncoder<File>>, name: &str, content: &[u8]) {
         let mut header = Header::new_gnu();
-        // Written by hand: the crate would not put `..` into an archive.
+        // Written by hand, since the crate refuses names with `..`.
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
@@ -180,7 +180,7 @@ mod tests {
         tar_gz(&archive, |tar| (0..=MAX_ENTRIES).for_each(|_| add(tar, "x", b"")));
         let error = extract(&archive, "graph.pb", dir.path()).unwrap_err().to_string();
         assert!(error.contains("more than 10000 files"), "{error}");
-        // A name of a gigabyte, which would have to be in memory to be known.
+        // A long name, which would have to be read into memory.
         tar_gz(&archive, |tar| {
             let mut header = Header::new_gnu();
             header.set_entry_type(EntryType::GNULongName);

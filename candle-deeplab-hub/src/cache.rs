@@ -1,4 +1,4 @@
-//! What is on this machine: models as the Hub has them, and models that were converted here.
+//! The models on this machine: repos in the Hub's cache, and models that were converted here.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,38 +17,38 @@ use candle_deeplab::config::CONFIG_FILE;
 /// A model, or files of one, on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cached {
-    /// `org/name`, the id of a converted model, or the source of one that has none.
+    /// `org/name` of a repo, the registry's id of a converted model, or the source of one that has no id.
     pub name: String,
     /// Its folder.
     pub path: PathBuf,
-    /// How many bytes it takes.
+    /// Its size in bytes.
     pub bytes: u64,
     /// How it was converted; `None` for a repo of the Hub.
     pub converted: Option<Manifest>,
-    /// The id of the registry's row that it is, or is a source of.
+    /// The id of the registry's row that this is, or is a source of.
     pub model: Option<&'static str>,
-    /// Whether it is used as it is: what another revision of the converter made is made anew when it is needed.
+    /// Whether it is used as it is. A model that another revision of the converter made is converted again when needed.
     pub current: bool,
 }
 
-/// What [`Zoo::cache_verify`] found of one model.
+/// What [`Zoo::cache_verify`] found out about one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verified {
     /// As in [`Cached`].
     pub name: String,
-    /// How many files are what they should be.
+    /// Number of files that match their digests.
     pub good: usize,
-    /// Files that cannot be checked, since the server gave no digest.
+    /// Number of files that cannot be checked, since the server gave no digest.
     pub unknown: usize,
-    /// Interrupted downloads, which the next one of the same file goes on with.
+    /// Number of interrupted downloads, which the next download of the same file resumes.
     pub incomplete: usize,
-    /// Files that are not what they should be, and why.
+    /// Files that do not match their digests or cannot be read, with the reason.
     pub bad: Vec<String>,
 }
 
 impl Zoo {
-    /// The models on this machine: repos in our format, those that the registry or the namespace names, and what was
-    /// converted. Other people's repos in the Hub's cache are none of our business.
+    /// The models on this machine: repos in our format, repos that the registry or the namespace names, and converted
+    /// models. Other repos in the Hub's cache are left out.
     ///
     /// # Errors
     /// [`Error::Library`] where a folder cannot be read.
@@ -72,15 +72,15 @@ impl Zoo {
         Ok(found)
     }
 
-    /// Removes a model from this machine, by the name or the path that [`cache_list`](Self::cache_list) gives it, by any
-    /// name that [`resolve`](Self::resolve) knows, or by the path of the file that it was converted from. Gives what was
-    /// removed.
+    /// Removes a model from this machine, and returns what was removed. It can be named as
+    /// [`cache_list`](Self::cache_list) names it, by its path, by any name that [`resolve`](Self::resolve) knows, or by
+    /// the path of the file that it was converted from.
     ///
-    /// Of a row of the registry that is what was converted and the namespace's repo; its authors' repo, which other
-    /// programs may use, goes by its own name only. A repo goes as a whole.
+    /// The name of a registry's row removes the converted model and the namespace's repo. The authors' repo, which
+    /// other programs may use, is removed by its own name only. A repo is always removed as a whole.
     ///
     /// # Errors
-    /// [`Error::Name`] where there is no such model here, or the name is that of a part of a repo.
+    /// [`Error::Name`] if no such model is here, or if the name means a part of a repo.
     pub fn cache_remove(&self, name: &str) -> Result<Vec<Cached>> {
         let mut names = BTreeSet::from([name.to_owned()]);
         let mut part_of = None;
@@ -98,7 +98,7 @@ impl Zoo {
             Ok(Name::Repo { repo, .. }) => part_of = Some(repo),
             _ => {}
         }
-        // What an interrupted download left goes too.
+        // Also remove what an interrupted download left.
         for url in names.iter().filter(|name| name.contains("://")) {
             let folder = self.store().download(url);
             if folder.exists() {
@@ -129,10 +129,10 @@ impl Zoo {
         Ok(meant)
     }
 
-    /// Reads all models on this machine and compares them with their digests.
+    /// Reads all models on this machine and compares their files with the digests.
     ///
     /// # Errors
-    /// [`Error::Library`] where a folder cannot be read; a file that cannot be is `bad`.
+    /// [`Error::Library`] if a folder cannot be read. A file that cannot be read is listed in `bad`.
     pub fn cache_verify(&self) -> Result<Vec<Verified>> {
         self.cache_list()?.into_iter().map(|cached| verify(&cached)).collect()
     }
@@ -141,7 +141,7 @@ impl Zoo {
         Some(format!("{}/{id}", self.namespace()?))
     }
 
-    /// The repos of the Hub's cache that are DeepLab's, with their folders.
+    /// The repos of DeepLab models in the Hub's cache, with their folders.
     fn repos(&self) -> Result<Vec<(RepoId, PathBuf)>> {
         let cache = &self.hub().settings().cache;
         let entries = match std::fs::read_dir(cache) {
@@ -172,12 +172,12 @@ impl Zoo {
     }
 }
 
-/// A path that somebody typed, where it may be one.
+/// What the user typed, taken as a path.
 struct Typed {
     path: PathBuf,
-    /// Without links, where there is something.
+    /// With links resolved, if something is there.
     canonical: Option<PathBuf>,
-    /// The digest, where it is a file.
+    /// The digest, if it is a file.
     sha256: Option<String>,
 }
 
@@ -188,12 +188,13 @@ impl Typed {
         Ok(Self { canonical: path.canonicalize().ok(), path, sha256 })
     }
 
-    /// Whether it leads to a folder.
+    /// Whether the path leads to this folder.
     fn is(&self, folder: &Path) -> bool {
         self.canonical.is_some() && self.canonical == folder.canonicalize().ok()
     }
 
-    /// Whether a model was converted from this file, as it is or as it was, or from a file of the same name and content.
+    /// Whether a model was converted from this file, whatever its content is now, or from one with the same name and
+    /// content.
     fn became(&self, manifest: &Manifest) -> bool {
         let Some(source) = file_of(&manifest.source) else { return false };
         let same_content = self.sha256.as_ref() == Some(&manifest.sha256);
@@ -206,8 +207,8 @@ fn has_our_recipe(repo: &Path) -> bool {
     snapshots.filter_map(|entry| entry.ok()).any(|entry| is_ours(&entry.path().join(CONFIG_FILE)))
 }
 
-/// Calls `with` for each file of a folder and its folders; links are files. What another process removes meanwhile, be
-/// it the folder, is none.
+/// Calls `with` for each file in a folder and its subfolders; links count as files. Files and folders that another
+/// process removes meanwhile are skipped.
 fn each_file(folder: &Path, with: &mut impl FnMut(&Path) -> Result<()>) -> Result<()> {
     let Some(entries) = unless_gone(std::fs::read_dir(folder).map_err(Error::io(folder)))? else { return Ok(()) };
     for entry in entries {
@@ -290,7 +291,7 @@ mod tests {
             std::fs::write(folder.join("file"), "content").unwrap();
         }
         let mut seen = 0;
-        // Whichever comes first, the others are listed already.
+        // Whichever folder comes first, the others have been listed by then.
         each_file(cache.path(), &mut |path| {
             seen += 1;
             let others = folders.iter().filter(|folder| !path.starts_with(folder));

@@ -1,4 +1,4 @@
-//! How models in other programs' formats get in: `weights-convert` makes model directories of them.
+//! Converts models in other programs' formats to model directories, with `weights-convert`.
 
 use std::path::Path;
 
@@ -7,22 +7,22 @@ use weights_convert::{Checkpoint, Options, convert_checkpoint};
 
 use crate::entry::{Entry, Hints};
 
-/// A file that is to be converted.
+/// A file to convert.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Foreign<'a> {
     /// The file.
     pub(crate) source: &'a Path,
-    /// A folder with the `config.json` of the file's repo, and perhaps its `preprocessor_config.json`. Other files in there do
-    /// not belong to the model.
+    /// A folder with the `config.json` of the file's repo, and perhaps its `preprocessor_config.json`. Other files in
+    /// it do not belong to the model.
     pub(crate) beside: Option<&'a Path>,
-    /// What the file does not tell.
+    /// What is known about the file but not stored in it.
     pub(crate) hints: &'a Hints,
-    /// The published model that it is, where that is known.
+    /// The published model, if it is one of the registry.
     pub(crate) entry: Option<&'static Entry>,
 }
 
 impl Foreign<'_> {
-    /// Makes a model directory of an empty folder.
+    /// Converts the file to a model directory in the empty folder `out`.
     pub(crate) fn convert(&self, out: &Path) -> weights_convert::Result<()> {
         let options = Options {
             output_stride: self.hints.output_stride,
@@ -39,7 +39,7 @@ impl Foreign<'_> {
     }
 }
 
-/// What the registry knows of a published model.
+/// The model card's data from the registry.
 fn card(entry: &Entry) -> Card {
     Card {
         license: Some(entry.licence.to_lowercase()),

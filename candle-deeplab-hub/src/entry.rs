@@ -1,35 +1,35 @@
-//! What the registry says of a published model.
+//! A row of the registry: what is known about a published model.
 
 use serde::Serialize;
 
 /// A published model: a row of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Entry {
-    /// What it is called here.
+    /// Its name in this program.
     pub id: &'static str,
     /// Other names for it, such as its publisher's.
     pub aliases: &'static [&'static str],
     /// What it is for.
     pub kind: Kind,
-    /// A line about it.
+    /// A description of one line.
     pub description: &'static str,
     /// Its feature extractor, e.g. `xception65`.
     pub backbone: &'static str,
-    /// What it was trained for: `voc`, `cityscapes`, `ade20k` or, for a backbone, `imagenet`.
+    /// The data set it was trained for: `voc`, `cityscapes`, `ade20k` or, for a backbone, `imagenet`.
     pub dataset: &'static str,
     /// Number of classes, background included.
     pub classes: usize,
-    /// Input size over feature size as its weights are published; 32 for a backbone.
+    /// Output stride of the published weights (input size over feature size); 32 for a backbone.
     pub output_stride: usize,
-    /// Height and width of the input that [`macs`](Self::macs) is about.
+    /// Height and width of the input that [`macs`](Self::macs) refers to.
     pub input: (usize, usize),
-    /// Number of weights, batch norm's statistics included; `None` where only the file tells.
+    /// Number of weights, batch norm's statistics included; `None` if it depends on the file.
     pub params: Option<u64>,
-    /// Multiply-adds of the convolutions for one input; `None` where only the file tells.
+    /// Multiply-adds of the convolutions for one input; `None` if they depend on the file.
     pub macs: Option<u64>,
     /// Published results; none for a backbone.
     pub evaluations: &'static [Evaluation],
-    /// The licence of the repository that publishes the weights, as that says.
+    /// The licence that the repository which publishes the weights names.
     pub licence: &'static str,
     /// The paper that describes the network.
     pub paper: &'static str,
@@ -56,28 +56,28 @@ pub struct Evaluation {
     pub split: &'static str,
     /// The output stride that the network ran at.
     pub output_stride: usize,
-    /// The scales that each image was looked at.
+    /// The scales at which each image was segmented.
     pub scales: &'static [f64],
-    /// Whether mirror images were looked at too.
+    /// Whether mirrored images were segmented too.
     pub flip: bool,
-    /// Multiply-adds of all looks as published, in 1e9.
+    /// Published multiply-adds of all scales and mirror images together, in 1e9.
     pub gmacs: Option<f64>,
 }
 
-/// Where a model's weights are, and what to know to read them.
+/// Where a model's weights are, and what has to be known to read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Source {
-    /// Where.
+    /// The file's place.
     #[serde(flatten)]
     pub location: Location,
-    /// What the file does not tell.
+    /// What is known about the file but not stored in it.
     pub hints: Hints,
 }
 
-/// What a file does not tell and its publisher does.
+/// What a publisher says about the weights and the file does not contain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Hints {
-    /// Input size over feature size that the network was trained for.
+    /// The output stride that the network was trained for (input size over feature size).
     pub output_stride: Option<usize>,
     /// Dilations of the ASPP's atrous branches at that output stride.
     pub atrous_rates: Option<&'static [usize]>,
@@ -86,7 +86,7 @@ pub struct Hints {
 }
 
 impl Hints {
-    /// None: the file or its family's habits tell everything.
+    /// No hints: the file and the conventions of its code base suffice.
     pub const NONE: Self = Self { output_stride: None, atrous_rates: None, labels: None };
 }
 
@@ -103,13 +103,13 @@ pub enum Location {
         /// The file's path in the repo.
         file: &'static str,
     },
-    /// The author's own file.
+    /// A file on its author's server.
     Url {
         /// Its address.
         url: &'static str,
-        /// Where it is a `.tar.gz`: the name of the file in it that is wanted.
+        /// If it is a `.tar.gz`: the name of the file in it that holds the model.
         member: Option<&'static str>,
-        /// The beginning of the file's SHA-256 in hex, where it is known.
+        /// The first digits of the file's SHA-256 in hex, if it is known.
         sha256: Option<&'static str>,
     },
     /// Part of this crate: [`bundled`](candle_deeplab::bundled()).
@@ -126,5 +126,5 @@ impl std::fmt::Display for Location {
     }
 }
 
-/// The name of the model that is part of this crate. A file or a folder of that name is `./bundled`.
+/// The name of the model that is part of this crate. A file or folder with this name has to be called `./bundled`.
 pub const BUNDLED: &str = "bundled";

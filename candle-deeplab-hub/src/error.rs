@@ -1,15 +1,15 @@
-//! What can go wrong on the way from a model's name to its files.
+//! The errors on the way from a model's name to its files.
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong on the way from a model's name to its files. Every message names the thing and the way out.
+/// An error on the way from a model's name to its files. Every message names the object and a way out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A name that is no model, or that could not be understood.
+    /// A name that no model has, or that cannot be parsed.
     #[error("`{name}`: {reason}")]
     Name {
-        /// What was given.
+        /// The name that was given.
         name: String,
         /// What is wrong with it.
         reason: String,
@@ -17,32 +17,32 @@ pub enum Error {
     /// A setting in the environment that cannot be used.
     #[error("the environment variable {variable}: {reason}")]
     Setting {
-        /// Its name.
+        /// The name of the variable.
         variable: &'static str,
         /// What is wrong with it.
         reason: String,
     },
-    /// The network is not to be used, and what is wanted is not in the cache.
+    /// The network may not be used, and the file is not in the cache.
     #[error(
         "{what} is not in the cache, and HF_HUB_OFFLINE is set: unset it and run the command again, \
          or give the path of a model directory"
     )]
     Offline {
-        /// What is wanted.
+        /// What was looked for.
         what: String,
     },
-    /// No answer, or half of one.
+    /// No answer, or an incomplete one.
     #[error("{url}: {reason}")]
     Network {
-        /// What was asked for.
+        /// The address.
         url: String,
         /// What went wrong, and what to do.
         reason: String,
     },
-    /// The server's answer is a refusal.
+    /// The server refused.
     #[error("{url}: the server answered {status}: {reason}")]
     Status {
-        /// What was asked for.
+        /// The address.
         url: String,
         /// The HTTP status.
         status: u16,
@@ -59,27 +59,27 @@ pub enum Error {
         /// The file.
         file: String,
     },
-    /// The server's answer makes no sense.
+    /// The server's answer cannot be understood.
     #[error("{url}: {reason}")]
     Answer {
-        /// What was asked for.
+        /// The address.
         url: String,
         /// What is wrong with it, and what to do.
         reason: String,
     },
-    /// What arrived is not what was promised.
+    /// A file whose size or digest is wrong.
     #[error(
         "{url}: what arrived is not what was promised: its {digest} is {found}, not {wanted}. It was deleted; \
          try again, and if that does not help, a proxy in between or the file's owner has changed it"
     )]
     Digest {
-        /// What was asked for.
+        /// The address.
         url: String,
         /// The kind of the digest.
         digest: &'static str,
-        /// What arrived.
+        /// The value of the file that arrived.
         found: String,
-        /// What was promised.
+        /// The expected value.
         wanted: String,
     },
     /// A file in the cache cannot be written.
@@ -87,12 +87,12 @@ pub enum Error {
     Cache {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// The reason, and what to do.
         reason: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// An archive without the file that is wanted, or one that is not to be trusted.
+    /// An archive that lacks the wanted file or is not safe to unpack.
     #[error("{}: {reason}", path.display())]
     Archive {
         /// The archive.
@@ -105,7 +105,7 @@ pub enum Error {
     Convert {
         /// The file, as a name or an address.
         file: String,
-        /// What the converter said.
+        /// The converter's error.
         source: weights_convert::Error,
     },
     /// None of a model's sources could be used.
@@ -113,10 +113,10 @@ pub enum Error {
     NoSource {
         /// The model's id.
         model: String,
-        /// What each source said.
+        /// The error of each source.
         tried: Vec<Error>,
     },
-    /// Something in the library: a file, a recipe, weights, the device.
+    /// An error of the library: about a file, a recipe, weights or the device.
     #[error(transparent)]
     Library(#[from] candle_deeplab::Error),
 }
@@ -125,7 +125,7 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 fn listed(errors: &[Error]) -> String {
-    // One line, as every error.
+    // On one line, as every error's message.
     errors.iter().enumerate().map(|(i, error)| format!(" ({}) {error}", i + 1)).collect()
 }
 
@@ -134,7 +134,7 @@ impl Error {
         move |source| Self::Library(candle_deeplab::Error::Io { path: path.to_owned(), source })
     }
 
-    /// Whether a server or the network is to blame, rather than what was asked for.
+    /// Whether the server or the network is to blame, and not the request.
     pub fn is_remote(&self) -> bool {
         match self {
             Self::Offline { .. }

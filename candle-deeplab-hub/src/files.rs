@@ -1,4 +1,4 @@
-//! What a model's name leads to.
+//! The files that a model's name leads to.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub enum Files {
 }
 
 impl Files {
-    /// The model directory, where there is one.
+    /// The model directory; `None` for the bundled model.
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Directory(dir) => Some(dir),
@@ -31,7 +31,7 @@ impl Files {
     /// Loads the model.
     ///
     /// # Errors
-    /// As [`DeepLab::load`].
+    /// Those of [`DeepLab::load`].
     pub fn load(&self, device: &Device) -> Result<DeepLab> {
         match self {
             Self::Directory(dir) => Ok(DeepLab::load(dir, device)?),
@@ -39,10 +39,10 @@ impl Files {
         }
     }
 
-    /// Reads the recipe alone.
+    /// Reads the recipe only.
     ///
     /// # Errors
-    /// As [`Config::from_file`].
+    /// Those of [`Config::from_file`].
     pub fn config(&self) -> Result<Config> {
         match self {
             Self::Directory(dir) => Ok(Config::from_file(&dir.join(CONFIG_FILE))?),

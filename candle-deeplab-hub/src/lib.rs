@@ -25,10 +25,11 @@ pub use registry::{get, list};
 pub use resolve::{Resolved, Zoo};
 pub use store::Manifest;
 
-/// Loads a model by any of its names, as the environment says: see [`Zoo::load`] and [`hub::Settings::from_env`].
+/// Loads a model by any of its names, with the environment's settings: see [`Zoo::load`] and
+/// [`hub::Settings::from_env`].
 ///
 /// # Errors
-/// As [`Zoo::from_env`] and [`Zoo::load`].
+/// Those of [`Zoo::from_env`] and [`Zoo::load`].
 pub fn load(name: &str, device: &Device) -> Result<DeepLab> {
     Zoo::from_env()?.load(name, device)
 }

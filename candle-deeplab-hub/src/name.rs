@@ -1,4 +1,4 @@
-//! What a user may call a model.
+//! The names by which a user can call a model.
 
 use std::path::{Path, PathBuf};
 
@@ -7,32 +7,32 @@ use super::hub::{RepoId, check_file, check_revision};
 use super::registry;
 use crate::error::{Error, Result};
 
-/// What a name means.
+/// The meaning of a model's name.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Name {
     /// A row of the registry.
     Entry(&'static Entry),
-    /// `org/name[@revision][:file]` on the Hub.
+    /// `org/name[@revision][:file]`, a repo on the Hub.
     Repo {
         /// The repo.
         repo: RepoId,
-        /// A branch, tag or commit; `main` unless it is said.
+        /// A branch, tag or commit; `main` by default.
         revision: String,
-        /// A file in a foreign format; without one, the repo is a model directory or has one such file.
+        /// A file in another program's format. Without it, the repo is a model directory or has one such file.
         file: Option<String>,
     },
-    /// An address of a file.
+    /// The address of a file.
     Url(String),
-    /// A path here: a model directory, or a foreign file.
+    /// A local path: a model directory, or a file in another program's format.
     Path(PathBuf),
 }
 
 impl Name {
-    /// Understands a name. What is there on this machine is that, unless it is called [`BUNDLED`]; `endpoint` is the
-    /// Hub's own address.
+    /// Parses a name. An existing file or folder takes precedence, except over [`BUNDLED`]. `endpoint` is the Hub's
+    /// address.
     ///
     /// # Errors
-    /// [`Error::Name`] with what it could have been.
+    /// [`Error::Name`] with names that were perhaps meant.
     pub fn parse(name: &str, endpoint: &str) -> Result<Self> {
         if name == BUNDLED {
             return registry::get(name).map(Self::Entry);
@@ -56,7 +56,7 @@ impl Name {
 }
 
 fn repo(name: &str) -> Result<Name> {
-    // A file's path may hold `@` and a revision `/`, but neither holds `:`.
+    // A file's path may contain `@` and a revision may contain `/`, but neither contains `:`.
     let (place, file) = name.split_once(':').map_or((name, None), |(place, file)| (place, Some(file)));
     let (id, revision) = place.split_once('@').unwrap_or((place, "main"));
     let id = RepoId::new(id).map_err(|_| Error::Name {
@@ -68,7 +68,7 @@ fn repo(name: &str) -> Result<Name> {
     Ok(Name::Repo { repo: id, revision: revision.into(), file: file.map(str::to_owned) })
 }
 
-/// A page of the Hub that somebody copied from a browser: the repo, a folder of it, or a file.
+/// The address of a page of the Hub, copied from a browser: the page of a repo, of a folder in it, or of a file.
 fn on_hub(url: &str, endpoint: &str) -> Option<Name> {
     let path = url.strip_prefix(endpoint)?.strip_prefix('/')?;
     let path = path.split(['?', '#']).next()?.trim_end_matches('/');

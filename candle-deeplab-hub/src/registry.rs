@@ -1,11 +1,11 @@
-//! The models that are known by name.
+//! The registry of published models.
 
 use super::entry::Entry;
 use super::table::MODELS;
 use crate::error::{Error, Result};
 use candle_deeplab::suggest;
 
-/// All models, those for segmentation first.
+/// All models of the registry, those for segmentation first.
 ///
 /// ```
 /// let street: Vec<_> = candle_deeplab_hub::list().iter().filter(|model| model.dataset == "cityscapes").collect();
@@ -15,10 +15,10 @@ pub fn list() -> &'static [Entry] {
     MODELS
 }
 
-/// The model of an id or an alias.
+/// The model with an id or an alias.
 ///
 /// # Errors
-/// [`Error::Name`] with the names that come closest.
+/// [`Error::Name`] with the closest names.
 pub fn get(name: &str) -> Result<&'static Entry> {
     find(name).ok_or_else(|| unknown(name))
 }
@@ -27,9 +27,9 @@ pub(super) fn find(name: &str) -> Option<&'static Entry> {
     MODELS.iter().find(|model| model.id == name || model.aliases.contains(&name))
 }
 
-/// The error for a name that is none, with those that come closest.
+/// The error for an unknown name, with the closest ones.
 pub(super) fn unknown(name: &str) -> Error {
-    // Rows to segment with come first.
+    // Models for segmentation come first.
     let names = |model: &Entry| [&[model.id], model.aliases].concat();
     let hint = suggest::question(&suggest::closest(name, MODELS.iter().map(names)));
     let reason = format!(
@@ -79,7 +79,7 @@ mod tests {
             ("deeplabv3+", &["deeplabv3plus-xception65-voc", "deeplabv3plus-resnet101-cityscapes"]),
             ("DeepLabV3Plus_Xception65_VOC", &["deeplabv3plus-xception65-voc"]),
             ("mobilenet-v2", &["deeplabv3-mobilenetv2-voc"]),
-            // An alias that was misspelt.
+            // A misspelt alias.
             ("xception65_coco_voc_trainagu", &["deeplabv3plus-xception65-voc"]),
         ] {
             let error = get(typed).unwrap_err().to_string();
@@ -93,7 +93,7 @@ mod tests {
         }
     }
 
-    /// torchvision's and mmsegmentation's file names end in the beginning of their digest.
+    /// The file names of torchvision and mmsegmentation end with the first digits of the file's digest.
     #[test]
     fn digests_agree_with_the_names_of_the_files() {
         let mut known = 0;
@@ -115,7 +115,7 @@ mod tests {
     fn every_row_says_where_its_weights_are_and_what_they_reach() {
         for model in MODELS {
             assert!(!model.sources.is_empty(), "{}", model.id);
-            // Nobody published what the bundled one reaches.
+            // No results of the bundled model have been published.
             let unknown = model.kind == Kind::Backbone || model.id == BUNDLED;
             assert_eq!(model.evaluations.is_empty(), unknown, "{}", model.id);
             assert!(model.evaluations.iter().all(|e| (0.0..=100.0).contains(&e.miou) && !e.scales.is_empty()));
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn the_table_in_the_docs_is_in_step() {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/models.md");
-        // A published crate comes without the docs of its repository.
+        // A published crate comes without the repository's docs.
         let Ok(page) = std::fs::read_to_string(page) else { return };
         for model in MODELS.iter().filter(|model| model.kind == Kind::Segmentation) {
             let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", model.id))).unwrap_or_default();
@@ -178,7 +178,7 @@ mod tests {
         })
     }
 
-    /// The network that a row's file holds: what conversion must give.
+    /// The network that a row's file holds, and so the expected result of converting it.
     fn network(model: &Entry) -> Network {
         let xception = |layout: Xception| (layout.low_level_tap(), Backbone::Xception(layout));
         let mobilenet = |width| ("", Backbone::MobilenetV2(MobileNetV2::tensorflow(width)));
@@ -198,13 +198,13 @@ mod tests {
         };
         let (aspp, decoder) = match (model.backbone, model.id.starts_with("deeplabv3plus")) {
             ("mobilenetv2" | "mobilenetv2-0.5", false) => (aspp(&[], Convolution::Separable), None),
-            // torchvision's
+            // torchvision's.
             (_, false) => {
                 let refine = Some(Convolution::Dense);
                 let image_pooling = ImagePooling::Last;
                 (Aspp { refine, image_pooling, ..aspp(&[12, 24, 36], Convolution::Dense) }, None)
             }
-            // mmsegmentation's
+            // mmsegmentation's.
             ("resnet101", true) => {
                 let aspp = Aspp { width: 512, projection_kernel: 3, ..aspp(&[12, 24, 36], Convolution::Separable) };
                 (aspp, Some(Decoder { widths: vec![512, 512], ..decoder(low_level) }))

@@ -1,4 +1,4 @@
-//! From a name to a model directory: first the cache, then the namespace on the Hub, then the sources in order.
+//! Finds a name's model: first in the cache, then in the namespace on the Hub, then at its sources in order.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -16,13 +16,13 @@ use candle_deeplab::DeepLab;
 use candle_deeplab::config::MAX_CONFIG_BYTES;
 use candle_deeplab::config::{CONFIG_FILE, WEIGHTS_FILE};
 
-/// Files of weights that a repo may hold in another's format, the first choice first.
+/// Files of weights that a repo in another program's format may have, the first choice first.
 const FOREIGN_FILES: [&str; 2] = [WEIGHTS_FILE, "pytorch_model.bin"];
 
-/// What such a repo may say of these weights, in files beside them. Without the first, nothing is said.
+/// Files beside these weights that describe the model. Without the first one, the second is not looked for.
 const BESIDE_FILES: [&str; 2] = [CONFIG_FILE, "preprocessor_config.json"];
 
-/// Finds models, and fetches and converts what is not there yet.
+/// Finds models by name, and downloads and converts those that are not on this machine.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -38,26 +38,26 @@ pub struct Zoo {
     store: Store,
 }
 
-/// Where a model is, and how it got there.
+/// Where a model is, and where it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     /// Its files.
     pub files: Files,
-    /// Its row in the registry, if that is what was asked for.
+    /// Its row of the registry, if the name was one of the registry.
     pub model: Option<&'static Entry>,
-    /// Where it comes from: an address, `org/name@revision`, or a path.
+    /// Its origin: an address, `org/name@revision`, or a path.
     pub source: String,
-    /// Whether nothing had to be fetched.
+    /// Whether nothing had to be downloaded or converted.
     pub cached: bool,
 }
 
-/// A place where a model may be.
+/// A place where a model may be found.
 enum Place {
     /// A repo in our format.
     Ours { repo: RepoId, revision: String },
     /// A file that has to be converted.
     Foreign { from: ForeignFile, hints: Hints, name: String },
-    /// This crate.
+    /// The model that is part of this crate.
     Bundled,
 }
 
@@ -69,10 +69,10 @@ enum ForeignFile {
 }
 
 impl Zoo {
-    /// A zoo as the environment says: see [`Settings::from_env`].
+    /// A zoo with the environment's settings: see [`Settings::from_env`].
     ///
     /// # Errors
-    /// [`Error::Setting`] naming a variable that makes no sense.
+    /// [`Error::Setting`] with the variable that is not valid.
     pub fn from_env() -> Result<Self> {
         Self::new(Settings::from_env()?)
     }
@@ -80,18 +80,18 @@ impl Zoo {
     /// A zoo with these settings.
     ///
     /// # Errors
-    /// As [`from_env`](Self::from_env).
+    /// Those of [`from_env`](Self::from_env).
     pub fn new(settings: Settings) -> Result<Self> {
         let (namespace, store) = (settings.namespace.clone(), Store::new(settings.models.clone()));
         Ok(Self { hub: Hub::new(settings)?, namespace, store })
     }
 
-    /// Prefers the repos of our ids of a user or an organisation on the Hub to the authors' files.
+    /// Prefers this user's or organisation's repos on the Hub (`namespace/id`) to the authors' files.
     pub fn with_namespace(self, namespace: impl Into<String>) -> Self {
         Self { namespace: Some(namespace.into()), ..self }
     }
 
-    /// Tells somebody what is going on.
+    /// Reports what is going on to `progress`.
     pub fn with_progress(self, progress: Progress) -> Self {
         Self { hub: self.hub.with_progress(progress), ..self }
     }
@@ -104,7 +104,7 @@ impl Zoo {
     /// Loads a model by any of its names.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve) and [`DeepLab::load`].
+    /// Those of [`resolve`](Self::resolve) and [`DeepLab::load`].
     pub fn load(&self, name: &str, device: &Device) -> Result<DeepLab> {
         self.resolve(name)?.files.load(device)
     }
@@ -112,7 +112,7 @@ impl Zoo {
     /// Loads a model of the registry.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// Those of [`load`](Self::load).
     pub fn load_model(&self, model: &'static Entry, device: &Device) -> Result<DeepLab> {
         let found = match self.find_model(model)? {
             Some(found) => found,
@@ -121,12 +121,13 @@ impl Zoo {
         found.files.load(device)
     }
 
-    /// The model directory of a name, which is fetched and converted where it is not in the cache. The network is not
-    /// asked about what is there.
+    /// The model directory of a name. The model is downloaded and converted if it is not on this machine; if it is, the
+    /// network is not used.
     ///
     /// # Errors
-    /// [`Error::Name`] for what is no name; [`Error::NoSource`] with what each of several sources said; otherwise as
-    /// [`Hub::file`], and [`Error::Archive`] and [`Error::Convert`] on the way of a foreign file.
+    /// [`Error::Name`] for a name that no model can have; [`Error::NoSource`] with the error of each source if there
+    /// are several; otherwise those of [`Hub::file`], and [`Error::Archive`] and [`Error::Convert`] for files in other
+    /// formats.
     pub fn resolve(&self, name: &str) -> Result<Resolved> {
         match self.find(name)? {
             Some(found) => Ok(found),
@@ -134,10 +135,10 @@ impl Zoo {
         }
     }
 
-    /// The model directory of a name, if nothing has to be fetched for it.
+    /// The model directory of a name, if nothing has to be downloaded or converted.
     ///
     /// # Errors
-    /// [`Error::Name`] for what is no name.
+    /// [`Error::Name`] for a name that no model can have.
     pub fn find(&self, name: &str) -> Result<Option<Resolved>> {
         let name = Name::parse(name, &self.hub.settings().endpoint)?;
         match own_directory(&name)? {
@@ -146,10 +147,10 @@ impl Zoo {
         }
     }
 
-    /// A model of the registry, if nothing has to be fetched for it.
+    /// The files of a model of the registry, if nothing has to be downloaded or converted.
     ///
     /// # Errors
-    /// As [`find`](Self::find).
+    /// Those of [`find`](Self::find).
     pub fn find_model(&self, model: &'static Entry) -> Result<Option<Resolved>> {
         self.find_named(&Name::Entry(model))
     }
@@ -163,10 +164,10 @@ impl Zoo {
         Ok(None)
     }
 
-    /// As [`resolve`](Self::resolve), but asks the Hub whether a branch has moved on.
+    /// As [`resolve`](Self::resolve), but asks the Hub whether a branch has changed.
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve).
+    /// Those of [`resolve`](Self::resolve).
     pub fn pull(&self, name: &str) -> Result<Resolved> {
         let name = Name::parse(name, &self.hub.settings().endpoint)?;
         match own_directory(&name)? {
@@ -195,13 +196,13 @@ impl Zoo {
         Err(error)
     }
 
-    /// Where a name's model may be, the first choice first.
+    /// The places where a name's model may be, the first choice first.
     fn places(&self, name: &Name) -> Result<Vec<Place>> {
         let foreign = |from, name: &str| Place::Foreign { from, hints: Hints::NONE, name: name.into() };
         Ok(match name {
             Name::Entry(model) => {
                 let mut places = vec![];
-                // What is at hand needs no other copy.
+                // The bundled model is not looked for in the namespace.
                 let at_hand = model.sources.iter().any(|source| source.location == Location::Bundled);
                 if let (Some(namespace), false) = (&self.namespace, at_hand) {
                     let repo = RepoId::new(&format!("{namespace}/{}", model.id))?;
@@ -287,12 +288,12 @@ impl Zoo {
         let ours = match self.hub.fetch(repo, revision, CONFIG_FILE) {
             Ok(config) if is_ours(&config.path) => Some(config),
             Ok(_) => None,
-            // The repo is there, without a recipe: its weights may still be somebody's.
+            // The repo exists but has no recipe: it may have weights in another format.
             Err(Error::NoSuchFile { .. }) => None,
             Err(error) => return Err(error),
         };
         if let Some(config) = ours {
-            // Of the same commit, whatever happens to the branch meanwhile.
+            // From the same commit, even if the branch moves meanwhile.
             self.hub.fetch(repo, &config.commit, WEIGHTS_FILE)?;
             self.hub.moved(repo, revision, &config.commit)?;
             return Ok(config.path.parent().map(directory).unwrap_or(Files::Directory(PathBuf::new())));
@@ -321,7 +322,7 @@ impl Zoo {
             let foreign = Foreign { source, beside, hints, entry };
             foreign.convert(out).map_err(|error| failed(error, &file, out))
         };
-        // A branch may have moved on, a file here may have changed: the digest says whether it was this one.
+        // The branch or the local file may have changed; the digest tells whether this content was converted.
         let convert_file = |file: &Path, beside: &[PathBuf]| {
             let content = content_of(file, beside)?;
             let about = About { entry, content: Some(&content) };
@@ -343,7 +344,7 @@ impl Zoo {
             ForeignFile::File(path) => convert_file(path, &[]),
             ForeignFile::Url { url, member, digest } => {
                 let downloads = self.store.download(url);
-                // Until it is removed: with other hints another process may convert the same file.
+                // Held until the download is removed: another process may convert the same file with other hints.
                 let _lock = self.store.lock_download(url, progress)?;
                 let about = About { entry, content: None };
                 let dir = self.store.convert(&key, &about, progress, |work, out| {
@@ -356,14 +357,14 @@ impl Zoo {
                     convert(&file, None, out)?;
                     Ok(content)
                 })?;
-                // What was fetched is of no use once it is converted.
+                // The download is not needed after the conversion.
                 super::store::remove_folder(&downloads)?;
                 Ok(dir)
             }
         }
     }
 
-    /// What a commit says beside its weights; nothing where there is no `config.json`.
+    /// The files of a commit that describe the weights; none if there is no `config.json`.
     fn fetch_beside(&self, repo: &RepoId, commit: &str) -> Result<Vec<PathBuf>> {
         let mut found = vec![];
         for file in BESIDE_FILES {
@@ -391,7 +392,7 @@ fn content_of(file: &Path, beside: &[PathBuf]) -> Result<Content> {
     Ok(Content { sha256: sha256_of(file)?, beside })
 }
 
-/// What is on this machine already.
+/// A model directory that the user named.
 fn local(dir: PathBuf) -> Resolved {
     Resolved { source: dir.display().to_string(), files: Files::Directory(dir), model: None, cached: true }
 }
@@ -423,7 +424,7 @@ fn foreign_in(repo: &RepoId, revision: &str, file: &str) -> Place {
     Place::Foreign { from, hints: Hints::NONE, name: repo.as_str().into() }
 }
 
-/// Where a foreign file's model is in the store. A file here is known by its content, and may change.
+/// The key of a file's model in the store. A local file is identified by path and content, since it may change.
 fn key(from: &ForeignFile, hints: &Hints, name: &str) -> Result<Key> {
     let source = match from {
         ForeignFile::File(path) => format!("{} ({})", absolute(path).display(), &sha256_of(path)?[..DIGITS]),
@@ -432,22 +433,22 @@ fn key(from: &ForeignFile, hints: &Hints, name: &str) -> Result<Key> {
     Ok(Key::new(name, source, hints))
 }
 
-/// Digits of a digest that tell a file here from what it was before.
+/// How many digits of a local file's digest identify its content.
 const DIGITS: usize = 16;
 
-/// The path of the file here that such a source is; `None` for an address or a file of the Hub.
+/// The path of the local file that a source names; `None` for an address or a file of the Hub.
 pub(super) fn file_of(source: &str) -> Option<&Path> {
     let (path, digest) = source.strip_suffix(')')?.rsplit_once(" (")?;
     let is_digest = digest.len() == DIGITS && digest.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_digest.then_some(Path::new(path))
 }
 
-/// The same path from whatever folder it is looked at.
+/// The absolute path, which is the same from any working folder.
 pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The model directory that a path means: it, or the folder of one of its files.
+/// The model directory that a path names, either itself or by one of its files.
 fn own_directory(name: &Name) -> Result<Option<PathBuf>> {
     let Name::Path(path) = name else { return Ok(None) };
     let own_file = path.file_name().is_some_and(|name| name == CONFIG_FILE || name == WEIGHTS_FILE);
@@ -468,14 +469,14 @@ fn own_directory(name: &Name) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Whether a `config.json` is a recipe of ours, of whatever version; other programs call theirs the same.
+/// Whether a `config.json` is our recipe, of any version; other programs use the same file name.
 pub(super) fn is_ours(config: &Path) -> bool {
     let text = candle_deeplab::file::read_text(config, MAX_CONFIG_BYTES).ok().flatten().unwrap_or_default();
     let recipe: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     recipe.get("format_version").is_some() && recipe.get("network").is_some()
 }
 
-/// The error of the converter, which may be the disk's.
+/// The error of a conversion; a full disk is reported as such.
 fn failed(source: weights_convert::Error, file: &str, out: &Path) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&source);
     while let Some(error) = cause {

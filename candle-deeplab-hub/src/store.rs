@@ -1,4 +1,4 @@
-//! Models that were converted here, beside the Hub's cache: a folder each, with a manifest.
+//! The store of converted models, beside the Hub's cache: a folder for each, with a manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -11,33 +11,33 @@ use super::hub::{Lock, Progress, make_folder_of, sha256, sha256_of, unwritable_a
 use crate::error::{Error, Result};
 use candle_deeplab::config::{CONFIG_FILE, WEIGHTS_FILE};
 
-/// The name of a converted model's manifest.
+/// The file name of a converted model's manifest.
 const MANIFEST_FILE: &str = "manifest.json";
-/// A manifest is short.
+/// More than the size of any manifest.
 const MAX_MANIFEST_BYTES: u64 = 1 << 16;
 
-/// What a converted model was made of, and by whom.
+/// What a converted model was made from, and by which converter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The model's id in the registry, where it has one.
+    /// The model's id in the registry, if it has one.
     pub model: Option<String>,
-    /// Where its file came from: an address, `org/name@revision:file`, or a path.
+    /// The origin of its file: an address, `org/name@revision:file`, or a path.
     pub source: String,
     /// The SHA-256 of that file.
     pub sha256: String,
-    /// The SHA-256 of each file beside it that tells how it is to be used.
+    /// The SHA-256 of each file beside it that describes the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub beside: BTreeMap<String, String>,
     /// Program and version that converted it.
     pub converter: String,
     /// [`weights_convert::REVISION`] of that program.
     pub revision: u32,
-    /// The SHA-256 of each file that it made.
+    /// The SHA-256 of each file of the converted model.
     pub files: BTreeMap<String, String>,
 }
 
 impl Manifest {
-    /// Whether the converter would make the same today.
+    /// Whether today's converter would give the same result.
     pub(super) fn is_current(&self) -> bool {
         self.revision == weights_convert::REVISION
     }
@@ -49,7 +49,7 @@ pub(super) struct Store {
     root: PathBuf,
 }
 
-/// A source's place in the store.
+/// The place of a source in the store.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
     folder: String,
@@ -57,7 +57,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// `name` is for people; the source and what is known about it make the difference.
+    /// `name` makes the folder readable; the source and the hints make it unique.
     pub(super) fn new(name: &str, source: String, hints: &Hints) -> Self {
         let harmless = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
         let name: String = name.chars().map(harmless).take(80).collect();
@@ -66,17 +66,17 @@ impl Key {
     }
 }
 
-/// What is converted: the digest of the file, and of those beside it.
+/// The content that is converted: the digests of the file and of those beside it.
 #[derive(Debug, Clone)]
 pub(super) struct Content {
     pub(super) sha256: String,
     pub(super) beside: BTreeMap<String, String>,
 }
 
-/// What is known of a conversion before it begins.
+/// What is known about a conversion before it starts.
 pub(super) struct About<'a> {
     pub(super) entry: Option<&'static Entry>,
-    /// What is to be converted, where it is here already.
+    /// The content to convert, if it is on this machine already.
     pub(super) content: Option<&'a Content>,
 }
 
@@ -85,7 +85,7 @@ impl Store {
         Self { root }
     }
 
-    /// Where the file of an address waits to be converted; whoever works in there holds [`Store::lock_download`].
+    /// The folder of a download that is to be converted. Whoever uses it holds [`Store::lock_download`].
     pub(super) fn download(&self, url: &str) -> PathBuf {
         self.root.join("downloads").join(&sha256(url.as_bytes())[..16])
     }
@@ -94,8 +94,8 @@ impl Store {
         Lock::acquire(&with_suffix(&self.download(url), ".lock"), url, progress)
     }
 
-    /// The converted model of a source, if it is there and as the converter would make it, of this content where
-    /// that is known.
+    /// The converted model of a source, if it is there, the converter is still the same, and so is the content if it is
+    /// given.
     pub(super) fn find(&self, key: &Key, content: Option<&Content>) -> Result<Option<PathBuf>> {
         let folder = self.root.join("models").join(&key.folder);
         let current = |manifest: &Manifest| {
@@ -105,9 +105,9 @@ impl Store {
         Ok(manifest(&folder)?.filter(current).map(|_| folder))
     }
 
-    /// Converts a source, or finds it converted by the process that was waited for.
+    /// Converts a source, unless another process did so while this one waited for the lock.
     ///
-    /// `convert` is given a folder to work in and one for the model, and tells what it converted.
+    /// `convert` gets a folder to work in and one for the model, and returns what it converted.
     pub(super) fn convert(
         &self,
         key: &Key,
@@ -122,7 +122,7 @@ impl Store {
         if let Some(there) = self.find(key, content)? {
             return Ok(there);
         }
-        // Under the lock nobody else works in these; what is there was left by somebody who was interrupted.
+        // The lock is ours, so what is in these folders was left by an interrupted process.
         let [work, out] = [".work", ".incomplete"].map(|suffix| with_suffix(&folder, suffix));
         for folder in [&work, &out] {
             remove_folder(folder)?;
@@ -143,7 +143,7 @@ impl Store {
             remove_folder(&folder)?;
             std::fs::rename(&out, &folder).map_err(|error| unwritable_at(&folder)(error))
         });
-        // Whatever came of it; an error in here is not worth hiding the first one.
+        // Clean up in any case, but report the conversion's error first.
         let cleaned = [&work, &out].map(|folder| remove_folder(folder));
         converted?;
         cleaned.into_iter().collect::<Result<()>>()?;
@@ -171,7 +171,7 @@ impl Store {
     }
 }
 
-/// The manifest of a converted model; `None` where there is no whole one.
+/// The manifest of a converted model; `None` if there is none or it is damaged.
 fn manifest(folder: &Path) -> Result<Option<Manifest>> {
     let path = folder.join(MANIFEST_FILE);
     if !path.is_file() {
@@ -183,7 +183,7 @@ fn manifest(folder: &Path) -> Result<Option<Manifest>> {
     Ok(serde_json::from_str(&text).ok())
 }
 
-/// The digests of a model directory's files, which must be one.
+/// The digests of the files in a folder, which must be a model directory.
 fn digests(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut names: BTreeSet<String> = [CONFIG_FILE, WEIGHTS_FILE].map(String::from).into();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
@@ -192,7 +192,7 @@ fn digests(folder: &Path) -> Result<BTreeMap<String, String>> {
     names.into_iter().map(|name| Ok((name.clone(), sha256_of(&folder.join(name))?))).collect()
 }
 
-/// `None` where another process has removed it meanwhile.
+/// `None` if another process has removed the file or folder meanwhile.
 pub(super) fn unless_gone<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Err(Error::Library(candle_deeplab::Error::Io { source, .. }))

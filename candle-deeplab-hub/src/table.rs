@@ -1,4 +1,5 @@
-//! The registry's rows. Every number but parameters and multiply-adds (which are ours, and tested) is the publisher's.
+//! The registry's rows. All numbers are the publishers', except parameters and multiply-adds, which are ours and
+//! tested.
 
 use super::entry::{BUNDLED, Entry, Evaluation, Hints, Kind, Location, Source};
 
@@ -12,12 +13,12 @@ const ONE: &[f64] = &[1.0];
 const VOC_SCALES: &[f64] = &[0.5, 0.75, 1.0, 1.25, 1.5, 1.75];
 const STREET_SCALES: &[f64] = &[0.75, 1.0, 1.25];
 
-/// One look at each image.
+/// A result with one scale and without mirror images.
 const fn single(miou: f64, split: &'static str, output_stride: usize, gmacs: Option<f64>) -> Evaluation {
     Evaluation { miou, split, output_stride, scales: ONE, flip: false, gmacs }
 }
 
-/// Several scales and their mirror images, at output stride 8.
+/// A result with several scales and their mirror images, at output stride 8.
 const fn multi(miou: f64, split: &'static str, scales: &'static [f64], gmacs: Option<f64>) -> Evaluation {
     Evaluation { miou, split, output_stride: 8, scales, flip: true, gmacs }
 }
@@ -30,8 +31,8 @@ const fn url(url: &'static str, sha256: Option<&'static str>) -> Source {
     Source { location: Location::Url { url, member: None, sha256 }, hints: Hints::NONE }
 }
 
-/// A tarball of TensorFlow's model zoo, of which the frozen graph tells everything about the network. The zoo's page has
-/// the addresses with http; its host answers to https as well, and there is no digest to compare.
+/// A tarball of TensorFlow's model zoo, whose frozen graph describes the network completely. The zoo's page has http
+/// addresses, but its host answers to https as well. There is no digest to compare with.
 macro_rules! tensorflow {
     ($tarball:literal) => {
         &[Source {

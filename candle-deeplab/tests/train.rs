@@ -1,4 +1,4 @@
-//! A network from code learns.
+//! A network that is built in code can be trained.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on has failed
 
@@ -16,7 +16,7 @@ fn the_loss_falls_from_a_real_initialisation() {
     let trainable = model.trainable(&vars).unwrap();
     assert!(trainable.len() < vars.all_vars().len(), "moving statistics are not trained");
 
-    // An image whose left, middle and right thirds are the classes, in colours of their own.
+    // An image whose left, middle and right thirds are the three classes, each in its own colour.
     let class = |pixel: usize| (3 * (pixel % side) / side) as u32;
     let colors: Vec<f32> = (0..3)
         .flat_map(|channel| (0..side * side).map(move |p| if class(p) == channel { 1.0 } else { -1.0 }))
@@ -32,7 +32,7 @@ fn the_loss_falls_from_a_real_initialisation() {
         optimizer.backward_step(&loss).unwrap();
         losses.push(loss.to_scalar::<f32>().unwrap());
     }
-    // Nothing is known at first: the logarithm of the classes, or somewhat more.
+    // An untrained network's loss is about the logarithm of the number of classes, or somewhat more.
     assert!((0.5..5.0).contains(&losses[0]), "{losses:?}");
     assert!(losses[19] < 0.5 * losses[0], "{losses:?}");
 }

@@ -1,4 +1,4 @@
-//! The program `weights-convert` as its user meets it, and files to give it. Only for test crates of its package.
+//! Runs the program `weights-convert` and makes files for it. Only for test crates of its package.
 
 #![allow(dead_code)] // each test uses its part
 
@@ -15,7 +15,7 @@ use weights_convert::Checkpoint;
 
 /// Runs the program.
 pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
-    // Far longer than anything here takes: a program that hangs has failed.
+    // Far longer than any test takes, so that a hanging program fails.
     Command::new(env!("CARGO_BIN_EXE_weights-convert")).args(args).timeout(Duration::from_secs(300)).output().unwrap()
 }
 
@@ -24,7 +24,7 @@ fn convert_args<'a>(file: &'a Path, out: &'a Path, flags: &'a [&'a str]) -> Vec<
     fixed.into_iter().chain(flags.iter().map(OsStr::new)).collect()
 }
 
-/// Converts what must convert, and gives what the program says.
+/// Converts a file, which must succeed. Returns the program's output.
 pub(crate) fn convert(file: &Path, out: &Path, flags: &[&str]) -> String {
     let output = run(convert_args(file, out, flags));
     assert!(output.status.success(), "{output:?}");
@@ -32,7 +32,8 @@ pub(crate) fn convert(file: &Path, out: &Path, flags: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs what must fail: exit code 2, one line `error: …`, no panic, nothing on standard output. Gives the line.
+/// Runs a command that must fail: exit code 2, one line `error: …`, no panic, nothing on standard output. Returns the
+/// line.
 pub(crate) fn error<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> String {
     let output = run(args);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -43,8 +44,7 @@ pub(crate) fn error<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Strin
     said.trim_end().to_owned()
 }
 
-/// Converts what must not convert, into a folder that must not come to be. Gives the line that is said, which names
-/// the file.
+/// Runs a conversion that must fail without creating its output folder. Returns the error, which names the file.
 pub(crate) fn refused(file: &Path, flags: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("model");
@@ -54,12 +54,12 @@ pub(crate) fn refused(file: &Path, flags: &[&str]) -> String {
     said
 }
 
-/// As [`refused`], into a place that is already there.
+/// As [`refused`], with an output folder that may exist.
 pub(crate) fn refused_into(file: &Path, out: &Path, flags: &[&str]) -> String {
     error(convert_args(file, out, flags))
 }
 
-/// The names in a folder, in order.
+/// The names in a folder, sorted.
 pub(crate) fn names_in(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -67,7 +67,7 @@ pub(crate) fn names_in(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Copies of the files of a folder, to be damaged.
+/// A copy of a folder's files, which a test can damage.
 pub(crate) fn copy(folder: &Path) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for name in names_in(folder) {
@@ -76,19 +76,19 @@ pub(crate) fn copy(folder: &Path) -> TempDir {
     dir
 }
 
-/// Changes the content of a file.
+/// Changes a file's content.
 pub(crate) fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut content = std::fs::read(file).unwrap();
     change(&mut content);
     std::fs::write(file, content).unwrap();
 }
 
-/// Tensors on their way into a safetensors file: type, shape and bytes by name.
+/// Tensors to write to a safetensors file: type, shape and bytes by name.
 #[derive(Default)]
 pub(crate) struct Tensors(pub(crate) BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>);
 
 impl Tensors {
-    /// The variables of a TensorFlow checkpoint that are weights, under their own names.
+    /// The weights of a TensorFlow checkpoint, with their original names.
     pub(crate) fn of_checkpoint(path: &Path) -> Self {
         let checkpoint = Checkpoint::open(path).unwrap();
         let mut tensors = Self::default();
@@ -101,7 +101,7 @@ impl Tensors {
         tensors
     }
 
-    /// Adds a tensor, or puts it in the place of one of that name.
+    /// Adds or replaces a tensor.
     pub(crate) fn add(self, name: &str, shape: &[usize], values: &[f32]) -> Self {
         self.add_raw(name, Dtype::F32, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())
     }
@@ -116,7 +116,7 @@ impl Tensors {
         self
     }
 
-    /// Only the tensors of which `belongs` is true of the name.
+    /// Keeps only the tensors for whose names `belongs` is true.
     pub(crate) fn only(mut self, belongs: impl Fn(&str) -> bool) -> Self {
         self.0.retain(|name, _| belongs(name));
         self

@@ -1,4 +1,4 @@
-//! Goldens of the original code base, and how close we must come.
+//! Golden results of the original code bases, and the tolerances for ours.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,13 +9,13 @@ use serde_json::Value;
 /// Largest allowed difference of f32 results, in standard deviations of the reference.
 pub(crate) const TOLERANCE: f64 = 1e-4;
 
-/// The same for fused kernels, which fold and sum in another order.
+/// The same for the fused executor, which folds weights and sums in another order.
 pub(crate) const FUSED_TOLERANCE: f64 = 1e-3;
 
 /// The tensors of a golden file.
 pub(crate) struct Golden(pub(crate) BTreeMap<String, Tensor>);
 
-/// What the reference keeps of a tensor that is too large to keep: mean, standard deviation and 32 of its values.
+/// Summary of a tensor that is too large to store: mean, standard deviation and 32 of its values.
 pub(crate) struct Summary {
     pub(crate) shape: Vec<usize>,
     pub(crate) values: Vec<f32>,
@@ -30,7 +30,7 @@ impl Golden {
         &self.0[name]
     }
 
-    /// A whole tensor `[H, W, C]` as `[1, C, H, W]`.
+    /// A stored tensor `[H, W, C]` as `[1, C, H, W]`.
     pub(crate) fn nchw(&self, name: &str) -> Tensor {
         self.get(name).permute((2, 0, 1)).unwrap().unsqueeze(0).unwrap().contiguous().unwrap()
     }
@@ -44,7 +44,7 @@ impl Golden {
     }
 }
 
-/// The summaries of all end points of a network, in `endpoints.json`.
+/// The summaries of a network's end points, from `endpoints.json`.
 pub(crate) fn end_points(path: &Path) -> BTreeMap<String, Summary> {
     let json: BTreeMap<String, Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let summary = |v: Value| Summary {
@@ -54,7 +54,7 @@ pub(crate) fn end_points(path: &Path) -> BTreeMap<String, Summary> {
     json.into_iter().map(|(name, v)| (name, summary(v))).collect()
 }
 
-/// The largest difference of two tensors over the standard deviation of the second.
+/// The largest difference of two tensors, divided by the standard deviation of the second.
 pub(crate) fn distance(ours: &Tensor, reference: &Tensor) -> f64 {
     assert_eq!(ours.dims(), reference.dims());
     let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -62,7 +62,8 @@ pub(crate) fn distance(ours: &Tensor, reference: &Tensor) -> f64 {
     largest_difference(&ours, &reference) / mean_and_std(&reference).1
 }
 
-/// The largest difference of a tensor `[1, C, H, W]` from a summary (in NHWC order), over the summary's standard deviation.
+/// The largest difference of a tensor `[1, C, H, W]` from a summary (in NHWC order), divided by the summary's standard
+/// deviation.
 pub(crate) fn distance_to_summary(ours: &Tensor, summary: &[f32]) -> f64 {
     let values: Vec<f32> =
         ours.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap().flatten_all().unwrap().to_vec1().unwrap();

@@ -1,5 +1,6 @@
-//! Hash weights: tensors made from their names, so that a full-size network can be checked without shipping weights.
-//! The rule is the reference's: a splitmix64 stream seeded by FNV-1a of the name, all arithmetic in f32.
+//! Hash weights: tensors whose values follow from their names, so that a full-size network can be checked without
+//! shipping weights. The rule is the reference's: a splitmix64 stream seeded by FNV-1a of the name, all arithmetic in
+//! f32.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,7 +21,7 @@ fn uniform(name: &str, n: usize) -> impl Iterator<Item = f32> {
     })
 }
 
-/// A TensorFlow variable of the reference's hash weights.
+/// The values of a TensorFlow variable in the reference's hash weights.
 pub(crate) fn tensorflow(name: &str, shape: &[usize], gain_conv: f64, gain_depthwise: f64) -> Vec<f32> {
     let u = uniform(name, shape.iter().product());
     let leaf = name.rsplit('/').next().unwrap();
@@ -36,7 +37,7 @@ pub(crate) fn tensorflow(name: &str, shape: &[usize], gain_conv: f64, gain_depth
     }
 }
 
-/// A PyTorch tensor of the reference's hash weights.
+/// The values of a PyTorch tensor in the reference's hash weights.
 pub(crate) fn torch(name: &str, shape: &[usize], gain_conv: f64, gain_depthwise: f64) -> Vec<f32> {
     let u = uniform(name, shape.iter().product());
     let leaf = name.rsplit('.').next().unwrap();
@@ -61,7 +62,7 @@ pub(crate) fn write_tensorflow(names: &Path, out: &Path) {
     write(&tensors, out, |name, shape| tensorflow(name, shape, gain_conv, gain_depthwise));
 }
 
-/// Writes the floats of a PyTorch variant's `names.json` as a safetensors file.
+/// Writes the float tensors of a PyTorch variant's `names.json` as a safetensors file.
 pub(crate) fn write_torch(names: &Path, out: &Path) {
     let spec: Value = serde_json::from_slice(&std::fs::read(names).unwrap()).unwrap();
     let gain = |kind: &str| spec["meta"][kind].as_f64().unwrap();
@@ -81,7 +82,7 @@ fn tensor(name: &Value, shape: &Value) -> (String, Vec<usize>) {
     (name.as_str().unwrap().to_owned(), serde_json::from_value(shape.clone()).unwrap())
 }
 
-/// A safetensors file of f32 tensors, one in memory at a time.
+/// Writes a safetensors file of f32 tensors, with one of them in memory at a time.
 fn write(tensors: &[(String, Vec<usize>)], out: &Path, values: impl Fn(&str, &[usize]) -> Vec<f32>) {
     let mut header = serde_json::Map::new();
     let mut offset = 0;

@@ -1,5 +1,5 @@
-//! A server that speaks as the Hugging Face Hub does, on two ports: the Hub itself, and the "CDN" that it points to for
-//! large files, which is also where authors have theirs. It can be told to misbehave.
+//! A server that imitates the Hugging Face Hub, on two ports: the Hub itself, and the "CDN" that it redirects to for
+//! large files, which is also the authors' host. It can be told to misbehave.
 
 #![allow(dead_code)] // each test uses its part
 
@@ -23,7 +23,7 @@ pub(crate) const TOKEN: &str = "hf_good";
 pub(crate) struct Server {
     /// The Hub's address.
     pub(crate) hub: String,
-    /// The CDN's, which is another host to a client.
+    /// The CDN's address, which is another host to a client.
     pub(crate) cdn: String,
     state: Arc<Mutex<State>>,
 }
@@ -33,17 +33,17 @@ struct State {
     hub: String,
     cdn: String,
     repos: BTreeMap<String, Repo>,
-    /// Files of the CDN by path.
+    /// The files of the CDN, by path.
     files: HashMap<String, Vec<u8>>,
     faults: Vec<Fault>,
     requests: Vec<Request>,
-    /// Parts of uploads in several parts, by hash.
+    /// The parts of uploads that are sent in several, by hash.
     parts: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
-    /// Files above this are uploaded in parts of this size.
+    /// Uploads larger than this are sent in parts of this size.
     part_size: Option<usize>,
 }
 
-/// A repo: its files at one commit.
+/// A repo, with its files at one commit.
 #[derive(Default, Clone)]
 pub(crate) struct Repo {
     pub(crate) commit: String,
@@ -52,7 +52,7 @@ pub(crate) struct Repo {
     pub(crate) private: bool,
 }
 
-/// What the server was asked.
+/// A request that the server has received.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) on_cdn: bool,
@@ -62,10 +62,10 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
 }
 
-/// A way to misbehave, some number of times.
+/// A way to misbehave for a number of requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
-    /// In answer to requests whose method and address hold this, e.g. `GET http`.
+    /// Applies to requests whose method and address contain this, e.g. `GET http`.
     pub(crate) when: String,
     pub(crate) times: usize,
     pub(crate) how: How,
@@ -73,21 +73,21 @@ pub(crate) struct Fault {
 
 #[derive(Debug, Clone)]
 pub(crate) enum How {
-    /// Answers with a status, perhaps asking to wait for some seconds.
+    /// Answers with a status, and optionally asks to wait for some seconds.
     Status(u16, Option<u64>),
-    /// Closes the connection when so much of the content is sent.
+    /// Closes the connection after this many bytes of the content.
     CutAt(usize),
-    /// Says nothing more when so much of the content is sent.
+    /// Sends nothing more after this many bytes of the content.
     StallAt(usize),
-    /// Sends pieces of so many bytes, with so many milliseconds between them.
+    /// Sends pieces of this many bytes, with this many milliseconds between them.
     Slow(usize, u64),
     /// Sends another content of the same length.
     Damage,
-    /// Sends the whole file whatever range was asked for.
+    /// Sends the whole file, whatever range is requested.
     IgnoreRange,
-    /// Points somewhere else.
+    /// Redirects to another address.
     Redirect(String),
-    /// Leaves a header out, or gives it another value.
+    /// Omits a header, or sends it with another value.
     Header(&'static str, Option<&'static str>),
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn sha256(content: &[u8]) -> String {
     hex(&Sha256::digest(content))
 }
 
-/// git's hash of a file.
+/// The hash of a file as a git blob.
 pub(crate) fn git_hash(content: &[u8]) -> String {
     hex(&Sha1::new().chain_update(format!("blob {}\0", content.len())).chain_update(content).finalize())
 }
@@ -104,12 +104,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether git would keep a file by LFS.
+/// Whether git would store the file by LFS.
 pub(crate) fn is_lfs(path: &str) -> bool {
     [".safetensors", ".bin", ".pth", ".gz"].iter().any(|suffix| path.ends_with(suffix))
 }
 
-/// Bytes that look like nothing in particular, always the same.
+/// Bytes without a pattern, the same in every run.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_u32;
     let byte = |_| {
@@ -131,7 +131,7 @@ impl Server {
             thread::spawn(move || {
                 for stream in listener.incoming().flatten() {
                     let state = state.clone();
-                    // A client that was killed has closed the connection; that is no failure here.
+                    // A client that was killed has closed the connection, which is no failure.
                     thread::spawn(move || serve(stream, on_cdn, &state).ok());
                 }
             });
@@ -143,14 +143,14 @@ impl Server {
         self.state.lock().unwrap()
     }
 
-    /// Makes a repo, or the next commit of one, of these files.
+    /// Creates a repo with these files, or the repo's next commit.
     pub(crate) fn put(&self, repo: &str, files: &[(&str, &[u8])]) {
         self.change(repo, |repo| {
             repo.files = files.iter().map(|(path, content)| ((*path).to_owned(), content.to_vec())).collect();
         });
     }
 
-    /// Changes a repo, which is another commit then.
+    /// Changes a repo, which makes a new commit.
     pub(crate) fn change(&self, repo: &str, change: impl FnOnce(&mut Repo)) {
         let mut state = self.state();
         let entry = state.repos.entry(repo.into()).or_default();
@@ -166,36 +166,36 @@ impl Server {
         self.state().repos.get(repo).cloned()
     }
 
-    /// Makes a file that an author has on a host of their own, and gives its address.
+    /// Adds an author's file, and returns its address.
     pub(crate) fn author(&self, path: &str, content: &[u8]) -> String {
         self.state().files.insert(format!("/{path}"), content.to_vec());
         format!("{}/{path}", self.cdn)
     }
 
-    /// Misbehaves from now on.
+    /// Misbehaves from here on.
     pub(crate) fn fault(&self, when: &str, times: usize, how: How) {
         self.state().faults.push(Fault { when: when.into(), times, how });
     }
 
-    /// Takes uploads of more than this in parts.
+    /// Accepts uploads larger than this only in parts.
     pub(crate) fn set_part_size(&self, size: usize) {
         self.state().part_size = Some(size);
     }
 
-    /// Behaves again, and forgets what was asked.
+    /// Behaves well again, and forgets the requests.
     pub(crate) fn reset(&self) {
         let mut state = self.state();
         state.faults.clear();
         state.requests.clear();
     }
 
-    /// What was asked since the last reset.
+    /// The requests since the last reset.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
     }
 }
 
-/// An answer before anybody misbehaves.
+/// An answer, before any misbehaviour is applied.
 struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
@@ -337,7 +337,7 @@ fn cdn(request: &Request, state: &mut State) -> Answer {
     }
 }
 
-/// Takes a large file, or a part of one.
+/// Receives a large file, or a part of one.
 fn take(path: &str, request: &Request, state: &mut State) -> Answer {
     let mut parts = path.trim_start_matches("/upload/").split('/');
     let hash = parts.next().unwrap().to_owned();

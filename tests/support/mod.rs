@@ -1,4 +1,4 @@
-//! What the process and parity tests share.
+//! Code that the process and parity tests share.
 
 #![allow(dead_code)] // each test uses its part
 

@@ -1,4 +1,4 @@
-//! The program `candle-deeplab`, and a model for it. Only for test crates of its package.
+//! Runs the program `candle-deeplab`, with a model for it. Only for test crates of its package.
 
 #![allow(dead_code)] // each test uses its part
 
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::shared::kept;
 
-/// A whole network of narrow layers that sees images at 513×513, with the classes of VOC, whose weights mean nothing.
+/// A complete network with narrow layers and untrained weights, for images of 513×513 pixels and the classes of VOC.
 pub(crate) fn model() -> &'static str {
     static MODEL: OnceLock<TempDir> = OnceLock::new();
     let convert = || {
@@ -25,29 +25,29 @@ pub(crate) fn model() -> &'static str {
     MODEL.get_or_init(convert).path().to_str().unwrap()
 }
 
-/// Runs the program in a folder, without a network and with a cache of its own.
+/// Runs the program in a folder, without a network and with its own cache.
 pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_candle-deeplab"));
     command.env("HF_HOME", dir.join("cache")).env("HF_HUB_OFFLINE", "1").env_remove("CANDLE_DEEPLAB_NAMESPACE");
-    // Far longer than anything takes: a program that hangs has failed.
+    // Far longer than any test takes, so that a hanging program fails.
     command.current_dir(dir).args(args).timeout(Duration::from_secs(300)).output().unwrap()
 }
 
-/// Runs what must succeed; gives standard output.
+/// Runs a command that must succeed. Returns its standard output.
 pub(crate) fn success(dir: &Path, args: &[&str]) -> String {
     let output = run(dir, args);
     assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs what must succeed and print one line of JSON.
+/// Runs a command that must succeed and print one line of JSON.
 pub(crate) fn json(dir: &Path, args: &[&str]) -> Value {
     let said = success(dir, args);
     assert_eq!(said.lines().count(), 1, "{said}");
     serde_json::from_str(&said).unwrap()
 }
 
-/// Runs what must be refused with exit code 2 and nothing on standard output; gives what it says.
+/// Runs a command that must fail with exit code 2 and nothing on standard output. Returns its message.
 pub(crate) fn refused(dir: &Path, args: &[&str]) -> String {
     let output = run(dir, args);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");

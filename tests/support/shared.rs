@@ -1,4 +1,4 @@
-//! Where the reference data lie: a little in every checkout, the rest in a folder that a checkout may lack.
+//! Finds reference data: a small part is in every checkout, the rest in a folder that may be missing.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -9,8 +9,9 @@ pub(crate) fn kept(path: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden")).join(path)
 }
 
-/// A file or folder of the shared reference data (beside the checkout, or where `DEEPLAB_SHARED` says); where it is
-/// missing, says that the test skips, also in the file that `SKIPPED_TESTS` names: what a test that passes prints is not shown.
+/// A file or folder of the shared reference data (beside the checkout, or in the folder that `DEEPLAB_SHARED` names).
+/// If it is missing, prints that the test skips, and appends the same to the file that `SKIPPED_TESTS` names, since
+/// cargo hides the output of a test that passes.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let root = std::env::var_os("DEEPLAB_SHARED")
         .map_or_else(|| Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")).to_owned(), PathBuf::from);
@@ -20,7 +21,7 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
         println!("{skipped}");
         if let Some(list) = std::env::var_os("SKIPPED_TESTS") {
             let mut list = OpenOptions::new().create(true).append(true).open(list).unwrap();
-            // One write, since several tests may do so at once.
+            // A single write, since several tests may append at once.
             list.write_all(format!("{skipped}\n").as_bytes()).unwrap();
         }
         return None;

@@ -1,4 +1,4 @@
-//! Files as `torch.save` writes them.
+//! Writes files in the format of `torch.save`.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,7 +17,7 @@ pub(crate) fn write(names: &Path, out: &Path) {
     let (gain_conv, gain_depthwise) = (gain("gain_conv"), gain("gain_dw"));
     let mut archive = ZipWriter::new(File::create(out).unwrap());
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    // A dictionary of tensors, opcode by opcode: protocol 2, `}`, then name, tensor and SETITEM each.
+    // A dictionary of tensors, opcode by opcode: protocol 2, `}`, then a name, a tensor and SETITEM for each.
     let mut pickle = b"\x80\x02}".to_vec();
     for (i, key) in spec["keys"].as_array().unwrap().iter().filter(|key| key[2] != "int64").enumerate() {
         let (name, shape): (String, Vec<usize>) =

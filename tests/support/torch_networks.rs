@@ -1,4 +1,4 @@
-//! Narrow networks under the names of PyTorch's code bases, and files of `torch.save` with them.
+//! Narrow networks with the names of PyTorch's code bases, and files of `torch.save` with them.
 
 #![allow(dead_code)] // each test uses its part
 
@@ -10,7 +10,7 @@ use crate::converter::Tensors;
 use crate::hash;
 use crate::read_support::torch::{self, Pickle};
 
-/// Names and shapes of a network's tensors.
+/// The names and shapes of a network's tensors.
 #[derive(Default)]
 pub(crate) struct Names(Vec<(String, Vec<usize>)>);
 
@@ -38,7 +38,7 @@ impl Names {
         self.conv(name, 21, input, 1).tensor(&format!("{name}.bias"), &[21])
     }
 
-    /// A ResNet of one unit a block.
+    /// Adds a ResNet with one unit per block.
     fn resnet(self) -> Self {
         let stem = self.conv_bn("backbone.conv1", "backbone.bn1", 8, 3, 7);
         let blocks = [(1, 8, 16), (2, 16, 16), (3, 16, 24), (4, 24, 32)];
@@ -124,7 +124,7 @@ impl Names {
             .classifier("aux_classifier.4", 6)
     }
 
-    /// transformers' MobileNetV2ForSemanticSegmentation, its widths scaled and rounded as transformers does.
+    /// transformers' MobileNetV2ForSemanticSegmentation; its widths are scaled and rounded as transformers does.
     pub(crate) fn transformers(depth_multiplier: f64, divisible_by: usize, expand_ratio: f64) -> Self {
         let rounded = |value: f64| {
             let new = ((value + divisible_by as f64 / 2.0) as usize / divisible_by * divisible_by).max(divisible_by);
@@ -154,37 +154,37 @@ impl Names {
         names.classifier("segmentation_head.classifier.convolution", 8)
     }
 
-    /// The same names after something.
+    /// The same tensors with a prefix before their names.
     pub(crate) fn below(self, prefix: &str) -> Self {
         Self(self.0.into_iter().map(|(name, shape)| (format!("{prefix}{name}"), shape)).collect())
     }
 
-    /// Another tensor.
+    /// Adds a tensor.
     pub(crate) fn and(self, name: &str, shape: &[usize]) -> Self {
         self.tensor(name, shape)
     }
 
-    /// The tensors with the reference's hash weights.
+    /// The tensors, with the reference's hash weights.
     pub(crate) fn tensors(&self) -> Tensors {
         self.0.iter().fold(Tensors::default(), |tensors, (name, shape)| {
             tensors.add(name, shape, &hash::torch(name, shape, 1.0, 1.0))
         })
     }
 
-    /// A safetensors file of them.
+    /// Writes the tensors to a safetensors file.
     pub(crate) fn safetensors(&self, path: &Path) -> PathBuf {
         self.tensors().write(path)
     }
 }
 
-/// A state dict on its way into a file of `torch.save`: each tensor has its own storage.
+/// A state dict that is being written to a file of `torch.save`; each tensor has its own storage.
 #[derive(Default)]
 pub(crate) struct Saved {
     storages: Vec<(String, Vec<u8>)>,
 }
 
 impl Saved {
-    /// Writes a dictionary of tensors at the end of a pickle.
+    /// Appends a dictionary of tensors to a pickle.
     pub(crate) fn state(&mut self, mut pickle: Pickle, tensors: &Tensors) -> Pickle {
         pickle = pickle.op(b"}(");
         for (name, (dtype, shape, bytes)) in &tensors.0 {
@@ -198,7 +198,7 @@ impl Saved {
         pickle.op(b"u")
     }
 
-    /// The file as a zip archive.
+    /// Writes the file as a zip archive.
     pub(crate) fn zip(&self, pickle: Pickle, path: &Path) -> PathBuf {
         let names: Vec<String> = self.storages.iter().map(|(key, _)| format!("data/{key}")).collect();
         let description = pickle.op(b".").0;
@@ -208,7 +208,7 @@ impl Saved {
         path.to_owned()
     }
 
-    /// The file in the legacy format.
+    /// Writes the file in the legacy format.
     pub(crate) fn legacy(&self, pickle: Pickle, path: &Path) -> PathBuf {
         let storage = |(key, bytes): &'_ (String, Vec<u8>)| (key.clone(), bytes.len() as u64 / 4, bytes.clone());
         let storages: Vec<_> = self.storages.iter().map(storage).collect();

@@ -1,4 +1,4 @@
-//! `weights-convert`: checkpoints of other programs into candle-deeplab's model directories.
+//! `weights-convert` converts checkpoints of other programs to candle-deeplab's model directories.
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use weights_convert::{Card, Checkpoint, Options, WeightType, shown};
 
-/// Exit code for a model that is not the reference's.
+/// Exit code of `verify` for a model that differs from the reference.
 const DIFFERENT: u8 = 1;
-/// Exit code for bad usage and bad input.
+/// Exit code for wrong usage or input.
 const BAD_INPUT: u8 = 2;
-/// Letters of a name that `inspect` shows: all of TensorFlow's variables have fewer, while TFLite names a tensor after all
-/// operations that were fused into it. JSON has every name whole.
+/// The longest name that `inspect` shows, in characters. All of TensorFlow's variables have shorter names, while TFLite
+/// names a tensor after all operations that were fused into it. JSON has every name in full.
 const WIDEST_NAME: usize = 120;
 
 /// Convert DeepLab checkpoints of other programs into a directory that candle-deeplab loads.
@@ -143,7 +143,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Names in a file may hold anything, and a terminal obeys; nowhere is left to report to if this fails.
+            // Control characters in a file's names must not reach the terminal. If printing fails, nobody can be told.
             let text: String =
                 in_flags(&error.to_string()).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             let _ = writeln!(std::io::stderr(), "error: {text}");
@@ -152,7 +152,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The library calls options by the names of their fields; here they are flags.
+/// Replaces the names of option fields in the library's messages by those of the flags.
 fn in_flags(text: &str) -> String {
     let command = Cli::command();
     let convert = command.find_subcommand("convert").into_iter().flat_map(clap::Command::get_arguments);
@@ -163,7 +163,7 @@ fn in_flags(text: &str) -> String {
         .fold(text.to_owned(), |text, (field, flag)| text.replace(&format!("`{field}`"), &format!("--{flag}")))
 }
 
-/// Whoever read our output has seen enough; that is no error.
+/// Whether the reader of our output has closed it, which is no error.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
 }

@@ -1,4 +1,4 @@
-//! What can be said on the command line. Nothing here touches the world outside.
+//! The command line's arguments. Parsing does no input or output.
 
 mod bench;
 mod demo;

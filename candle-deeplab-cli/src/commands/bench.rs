@@ -1,4 +1,4 @@
-//! `candle-deeplab bench`: how long a network takes from preprocessed pixels to the class of each.
+//! `candle-deeplab bench`: how long a network takes from preprocessed pixels to the label map.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<Exit> {
         check_memory(args.batch, size, 0)?;
     }
     resolve::threads(args.threads)?;
-    // Last: it may have to be fetched.
+    // Last, since the model may have to be downloaded.
     let found = resolve::model(&args.model, true)?;
     let report = measure(&args, (executor, precision), &found, mask, start)?;
     output.print(&report).context("cannot print the result")?;
@@ -91,7 +91,7 @@ fn measure(
     })
 }
 
-/// Refuses an input that will not fit into memory, with so many bytes of feature maps for each image.
+/// Refuses an input that does not fit into memory; `maps` is the size of one image's feature maps in bytes.
 fn check_memory(batch: usize, (height, width): (usize, usize), maps: u64) -> Result<()> {
     let pixels = [3, height as u64, width as u64, size_of::<f32>() as u64].iter().product::<u64>();
     let needed = maps.saturating_add(pixels).saturating_mul(batch as u64);
@@ -105,7 +105,7 @@ fn check_memory(batch: usize, (height, width): (usize, usize), maps: u64) -> Res
     Ok(())
 }
 
-/// Pixels in the range of preprocessed ones, with something in them.
+/// An input that is not constant, in the range of preprocessed pixels.
 fn gradient(batch: usize, (height, width): (usize, usize)) -> Result<Tensor> {
     let value = |i: usize| (i % 509) as f32 / 254.0 - 1.0;
     let values: Vec<f32> = (0..batch * 3 * height * width).map(value).collect();
@@ -135,13 +135,13 @@ impl Layer {
     }
 }
 
-/// What was measured.
+/// The result of a benchmark.
 #[derive(Debug, Serialize)]
 struct Measured {
-    /// As it was asked for.
+    /// The model as the user named it.
     model: String,
     output_stride: usize,
-    /// What ran: instructions of the fused one, or `eager`.
+    /// The fused executor's instruction set, or `eager`.
     executor: String,
     dtype: String,
     size: (usize, usize),
@@ -157,10 +157,10 @@ struct Measured {
     peak_rss_mib: Option<f64>,
     /// Multiply-adds of the convolutions.
     gmac: f64,
-    /// Two operations for each of these, at the median. Winograd's and Strassen's algorithms do fewer, so that this may lie
-    /// above the peak.
+    /// Two operations per multiply-add, at the median time. Winograd's and Strassen's algorithms do fewer, so this may
+    /// exceed the peak.
     gflops: f64,
-    /// What the same threads reach with the executor's instructions for these numbers and nothing but registers.
+    /// What the same threads reach on registers alone, with the executor's instructions and precision.
     peak_gflops: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<Vec<Layer>>,
@@ -193,7 +193,7 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The most memory that the process has had, where the system says (Linux).
+/// The process's peak memory in MiB, where the system reports it (Linux).
 fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -201,12 +201,12 @@ fn peak_rss_mib() -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-/// When the process began, where the system says (Linux, to a hundredth of a second).
+/// When the process started, where the system reports it (Linux, to a hundredth of a second).
 fn process_start() -> Option<Instant> {
-    /// Of `/proc/self/stat`, on every Linux.
+    /// The unit of times in `/proc/self/stat`, the same on every Linux.
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name in parentheses may hold anything; the start is the 20th field behind it.
+    // The name in parentheses may hold any character; the start is the 20th field after it.
     let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
     let uptime: f64 = std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
     let age = Duration::try_from_secs_f64(uptime - ticks / TICKS_PER_SECOND).ok()?;

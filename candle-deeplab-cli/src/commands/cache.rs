@@ -53,12 +53,12 @@ fn verify(args: &CacheListArgs) -> Result<Exit> {
     Ok(if bad { Exit::SomeFailed } else { Exit::Success })
 }
 
-/// The models on this machine: what `cache list` and `models --cached` say.
+/// The models on this machine, as `cache list` and `models --cached` print them.
 #[derive(Debug, Serialize)]
 pub(super) struct Listed {
     models: Vec<Here>,
     bytes: u64,
-    /// How many there are that the filter keeps back.
+    /// How many models the filter leaves out.
     #[serde(skip)]
     others: usize,
 }
@@ -70,7 +70,7 @@ struct Here {
     model: Cached,
     #[serde(flatten)]
     published: Option<&'static Entry>,
-    /// As `models` has it for each row of the registry.
+    /// Always true; `models` has this field for each row of the registry.
     cached: bool,
 }
 
@@ -89,7 +89,7 @@ impl Listed {
     }
 }
 
-/// Whether a model passes a filter; the registry knows what it is, or its recipe does.
+/// Whether a model passes a filter, by its row of the registry or, if it has none, by its own recipe.
 fn passes(zoo: &Zoo, filter: &Filter, model: &Cached, published: Option<&Entry>) -> bool {
     if filter.is_empty() {
         return true;

@@ -10,20 +10,20 @@ use super::segment;
 use crate::args::DemoArgs;
 use crate::exit::Exit;
 
-/// Chelsea the cat (CC0): `examples/photos` says where it comes from.
+/// Chelsea the cat (CC0); `examples/photos` has the source.
 const PHOTO: &[u8] = include_bytes!("../../assets/cat.jpg");
 
 pub(crate) fn run(args: &DemoArgs) -> Result<Exit> {
     let shown = args.output.display();
     std::fs::create_dir_all(&args.output).with_context(|| format!("cannot make the folder `{shown}`"))?;
-    // The whole path, so that the picture is found from wherever somebody looks for it.
+    // An absolute path, so that the printed names work from any folder.
     let folder = args.output.canonicalize().with_context(|| format!("cannot use the folder `{shown}`"))?;
     let photo = folder.join("cat.jpg");
     put(&photo, args.force)?;
     segment::run(args.segment(&photo, &folder)?)
 }
 
-/// Writes the photograph, unless it is there already.
+/// Writes the photograph unless the same file is already there.
 fn put(photo: &Path, replace: bool) -> Result<()> {
     let shown = photo.display();
     if std::fs::read(photo).is_ok_and(|there| there == PHOTO) {

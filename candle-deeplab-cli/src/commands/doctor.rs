@@ -85,11 +85,11 @@ enum Network {
 struct Found {
     version: &'static str,
     devices: Vec<DeviceFound>,
-    /// What `--device auto`, the default, chooses.
+    /// The device that `--device auto`, the default, chooses.
     auto: String,
     features: Vec<&'static str>,
     instructions: String,
-    /// The instructions that are fast with it.
+    /// The instruction set that makes bf16 fast, if there is one.
     bf16: Option<String>,
     threads: usize,
     cache: String,
@@ -97,10 +97,10 @@ struct Found {
     models: usize,
     bytes: u64,
     endpoint: String,
-    /// Where the token comes from; never the token.
+    /// Where the token comes from, never the token itself.
     token: Option<String>,
     namespace: Option<String>,
-    /// The variables that name one.
+    /// The environment variables that name a proxy.
     proxies: Vec<&'static str>,
     network: Network,
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(args: ExportArgs) -> Result<Exit> {
 
 fn onnx(args: OnnxArgs) -> Result<Exported> {
     let target = Target::new(&args.output, args.force, "-o")?;
-    // Last: it may have to be fetched.
+    // Last, since the model may have to be downloaded.
     let found = resolve::model(&args.model, !args.json)?;
     let mut model = resolve::load(&found, &Device::Cpu)?;
     if let Some(stride) = args.output_stride {
@@ -44,7 +44,7 @@ fn onnx(args: OnnxArgs) -> Result<Exported> {
 /// What was written.
 #[derive(Debug, Serialize)]
 struct Exported {
-    /// As it was asked for.
+    /// The model as the user named it.
     model: String,
     path: PathBuf,
     bytes: usize,

@@ -1,11 +1,11 @@
-//! Which models `models` and `cache list` say.
+//! The filters of `models` and `cache list`.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 use candle_deeplab_hub::{self as hub, Entry};
 
-/// The models that somebody wants to see, by the beginning of what they are called.
+/// Selects models by the first letters of their data set and backbone.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     pub(super) dataset: Option<String>,
@@ -24,7 +24,7 @@ impl Filter {
         begins(&self.dataset, dataset) && begins(&self.backbone, backbone)
     }
 
-    /// A filter that no model passes is a slip of the hand.
+    /// Refuses a filter that no model of the registry passes: it is a typing mistake.
     pub(super) fn check(&self) -> Result<()> {
         let (datasets, backbones): (Field, Field) = (|model| model.dataset, |model| model.backbone);
         let all = Self::default();
@@ -50,7 +50,7 @@ impl Filter {
         Ok(())
     }
 
-    /// What the models that pass have in a field, each once.
+    /// The different values of a field among the models that pass.
     fn values(&self, field: Field) -> Vec<&'static str> {
         let passing = hub::list().iter().filter(|model| self.passes(model.dataset, model.backbone));
         passing.map(field).collect::<BTreeSet<_>>().into_iter().collect()
@@ -59,7 +59,7 @@ impl Filter {
 
 type Field = fn(&Entry) -> &'static str;
 
-/// A name without what people write in different ways: `mobilenet_v2` is `mobilenetv2`.
+/// A name in lower case and without separators, which people write in different ways: `mobilenetv2` for `MobileNet_v2`.
 fn plain(name: &str) -> String {
     name.to_lowercase().replace(['_', '-', ' '], "")
 }

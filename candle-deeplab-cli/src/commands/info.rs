@@ -39,9 +39,9 @@ fn here(zoo: &Zoo, files: &Files, args: &InfoArgs) -> Result<Here> {
 #[derive(Debug, Serialize)]
 struct Info {
     name: String,
-    /// The registry's row.
+    /// The model's row of the registry.
     published: Option<&'static Entry>,
-    /// What is on this machine.
+    /// The copy on this machine.
     here: Option<Here>,
     #[serde(skip)]
     layers: bool,

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &ManArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The program's page and one for each of its commands, with their files' names.
+/// The manual pages of the program and of each of its commands, with their file names.
 fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut program = Args::command().disable_help_subcommand(true);
     program.build();

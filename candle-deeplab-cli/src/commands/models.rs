@@ -1,4 +1,4 @@
-//! `candle-deeplab models`: what is known by name.
+//! `candle-deeplab models`: the models of the registry.
 
 use std::io::{self, Write};
 

@@ -1,8 +1,8 @@
-//! Rows of text under headings.
+//! Prints tables of text.
 
 use std::io::{self, Write};
 
-/// Writes rows with aligned columns; numbers are aligned by their last digit.
+/// Writes rows under headings in aligned columns; numbers are aligned right.
 pub(crate) fn write(to: &mut dyn Write, headings: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
     let all = || std::iter::once(&headings).chain(rows);
@@ -23,7 +23,7 @@ pub(crate) fn write(to: &mut dyn Write, headings: &[&str], rows: &[Vec<String>])
     Ok(())
 }
 
-/// `123456789` bytes are `123 MB`.
+/// A size for people: 123456789 bytes are `123 MB`.
 pub(crate) fn bytes(count: u64) -> String {
     match count {
         0..1_000 => format!("{count} B"),

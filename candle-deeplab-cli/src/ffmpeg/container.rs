@@ -1,8 +1,8 @@
-//! What films are written as, and with which codecs.
+//! The containers and codecs of videos.
 
 use serde::Serialize;
 
-/// A kind of file that holds a film.
+/// A video container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub(crate) enum Container {
     Mp4,
@@ -13,19 +13,19 @@ pub(crate) enum Container {
     Gif,
 }
 
-/// What the frames of a film are, 8 bits a channel.
+/// The pixels of a video's frames, 8 bits per channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pixels {
-    /// Pictures for people: red, green, blue.
+    /// RGB pictures for people.
     Rgb,
-    /// Pictures with transparency.
+    /// RGB pictures with transparency.
     Rgba,
-    /// Numbers, each of which must come back as it was.
+    /// Class ids, which must survive encoding exactly.
     Gray,
 }
 
 impl Pixels {
-    /// What ffmpeg calls it.
+    /// ffmpeg's name of the pixel format.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rgb => "rgb24",
@@ -43,16 +43,16 @@ impl Pixels {
     }
 }
 
-/// How frames get into a container.
+/// How frames are encoded for a container.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Codec {
     pub(super) filter: &'static str,
     pub(super) arguments: &'static [&'static str],
 }
 
-/// Players want halved colours, which want even sides: an odd one gets a row or column more.
+/// Players expect 4:2:0 chroma, which needs even sides: an odd side is padded by one row or column.
 const EVEN: &str = "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=black@0";
-/// A palette for each frame, so that none waits for the last one. What is half transparent or more becomes so.
+/// A palette per frame, so that no frame waits for the last one. Alpha becomes fully transparent or opaque.
 const PALETTE: &str = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1";
 const VP9: &[&str] =
     &["-c:v", "libvpx-vp9", "-crf", "30", "-b:v", "0", "-row-mt", "1", "-cpu-used", "4", "-pix_fmt", "yuv420p"];
@@ -80,7 +80,7 @@ impl Container {
         Self::ALL.into_iter().find(|container| extension.eq_ignore_ascii_case(container.extension()))
     }
 
-    /// What ffmpeg calls it.
+    /// ffmpeg's name of the container.
     pub(super) fn muxer(self) -> &'static str {
         match self {
             Self::Mp4 | Self::M4v => "mp4",
@@ -91,25 +91,25 @@ impl Container {
         }
     }
 
-    /// Whether such frames can be kept in it.
+    /// Whether the container can hold such frames.
     pub(crate) fn holds(self, pixels: Pixels) -> bool {
         self.codec(pixels).is_some()
     }
 
-    /// How it keeps such frames, if it can.
+    /// How the container stores such frames; `None` if it cannot.
     pub(super) fn codec(self, pixels: Pixels) -> Option<Codec> {
         let (filter, arguments): (_, &[&str]) = match (pixels, self) {
-            // What ffmpeg takes by itself: H.264 where it was built with an encoder for it.
+            // ffmpeg's default codec: H.264 if it was built with an encoder for it.
             (Pixels::Rgb, Self::Mp4 | Self::M4v | Self::Mov | Self::Mkv) => (EVEN, &["-pix_fmt", "yuv420p"]),
             (Pixels::Rgb, Self::Webm) => (EVEN, VP9),
             (Pixels::Rgb | Pixels::Rgba, Self::Gif) => (PALETTE, &[]),
-            // What browsers play.
+            // Browsers play VP9 with alpha.
             (Pixels::Rgba, Self::Webm) => (EVEN, VP9_ALPHA),
-            // What editors take.
+            // Video editors read ProRes 4444.
             (Pixels::Rgba, Self::Mov) => {
                 ("null", &["-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le"])
             }
-            // Each frame stands alone, so that any can be read without those before it.
+            // Each frame is a key frame, so that any can be decoded without those before it.
             (Pixels::Gray, Self::Mkv) => {
                 ("null", &["-c:v", "ffv1", "-level", "3", "-g", "1", "-slicecrc", "1", "-pix_fmt", "gray"])
             }
@@ -118,20 +118,20 @@ impl Container {
         Some(Codec { filter, arguments })
     }
 
-    /// What becomes of a film's sounds, given their codecs: ways to say it to ffmpeg, the best first. Sound is kept as it
-    /// is where players expect it in this container, and is put into a codec that they expect elsewhere.
+    /// ffmpeg's arguments for audio tracks with these codecs, as alternatives from the best down. A track is copied if
+    /// players expect its codec in this container, and is encoded otherwise.
     pub(super) fn sounds(self, codecs: &[String]) -> Vec<Vec<String>> {
         let known: &[&str] = match self {
             Self::Mp4 | Self::M4v => &["aac", "alac", "mp3", "ac3", "eac3", "opus", "flac"],
             Self::Mov => &["aac", "alac", "mp3", "ac3", "eac3", "pcm_s16le", "pcm_s24le", "pcm_s16be", "pcm_s24be"],
-            // It takes everything.
+            // Matroska takes every codec.
             Self::Mkv => &[],
             Self::Webm => &["opus", "vorbis"],
             Self::Gif => return vec![vec![]],
         };
         let encoders: &[&str] = if self == Self::Webm { &["libopus", "libvorbis"] } else { &["aac"] };
         let copied = |codec: &String| self == Self::Mkv || known.contains(&codec.as_str());
-        // ffmpeg may know better what fits together; then everything is encoded.
+        // ffmpeg may refuse to copy a track after all; the second alternative encodes them all.
         let ways = encoders.iter().flat_map(|encoder| [(*encoder, true), (*encoder, false)]);
         let mut said: Vec<Vec<String>> = vec![];
         for (encoder, copies) in ways {
@@ -140,7 +140,7 @@ impl Container {
                 let copy = copies && copied(codec);
                 arguments.extend([format!("-c:a:{index}"), (if copy { "copy" } else { encoder }).into()]);
                 if !copy && encoder == "libopus" {
-                    // It refuses other arrangements of the same loudspeakers, such as 5.1(side).
+                    // libopus refuses other layouts of the same speakers, such as 5.1(side).
                     let filter = "aformat=channel_layouts=7.1|5.1|stereo|mono";
                     arguments.extend([format!("-filter:a:{index}"), filter.into()]);
                 }

@@ -1,4 +1,4 @@
-//! Videos and cameras, through the programs `ffprobe` and `ffmpeg`: frames come and go over pipes as plain samples.
+//! Videos and cameras, through the programs `ffprobe` and `ffmpeg`: raw frames are read and written over pipes.
 
 mod container;
 mod probe;

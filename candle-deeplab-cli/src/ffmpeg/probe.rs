@@ -1,4 +1,4 @@
-//! What there is in a film.
+//! What `ffprobe` says about a video.
 
 use std::process::{Command, Stdio};
 
@@ -9,28 +9,28 @@ use super::process::{last_line, not_started};
 use super::source;
 use crate::input::Source;
 
-/// No film has longer sides.
+/// The longest side that a video may have, in pixels.
 const MAX_SIDE: u32 = 1 << 14;
 
-/// What a video is like.
+/// The properties of a video.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Video {
-    /// As frames come: turned upright.
+    /// Of a frame in pixels, after rotation.
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// Frames a second, as ffmpeg writes it: `30000/1001`.
+    /// Frames per second as ffmpeg writes it: `30000/1001`.
     pub(super) rate: String,
     /// The same as a number.
     pub(crate) frames_per_second: f64,
-    /// The shape of a pixel where it is no square: `16:15`.
+    /// The aspect ratio of a pixel that is not square: `16:15`.
     pub(super) pixel: Option<String>,
-    /// About how many frames it has, where that is known.
+    /// The approximate number of frames, if it is known.
     pub(crate) frames: Option<u64>,
-    /// The codecs of its sounds.
+    /// The codecs of the audio tracks.
     pub(super) sounds: Vec<String>,
-    /// It has an end, and can be read from the beginning once more.
+    /// Whether it has an end, so that it can be read again from the beginning.
     pub(crate) is_finite: bool,
-    /// Its pictures are stored lying, and turned by ffmpeg.
+    /// Whether ffmpeg rotates the stored pictures.
     pub(super) turned: bool,
 }
 
@@ -61,7 +61,7 @@ struct Stream {
 
 #[derive(Deserialize, Default)]
 struct Disposition {
-    /// 1 for the cover of a record.
+    /// 1 for cover art, which is not the video.
     #[serde(default)]
     attached_pic: u8,
 }
@@ -77,7 +77,7 @@ struct Format {
 }
 
 impl Video {
-    /// Asks `ffprobe`.
+    /// Reads the properties with `ffprobe`.
     pub(crate) fn probe(from: &Source, seconds: Option<f64>) -> Result<Self> {
         const ENTRIES: &str = "stream=codec_type,codec_name,width,height,avg_frame_rate,r_frame_rate,\
                                sample_aspect_ratio:stream_disposition=attached_pic:stream_side_data=rotation:\
@@ -127,7 +127,7 @@ impl Video {
     }
 }
 
-/// `30000/1001`, if it is a number above zero.
+/// The value of `30000/1001` and the like, if it is above zero.
 fn fraction(text: &str) -> Option<f64> {
     let (above, below) = text.split_once('/')?;
     let ratio = above.parse::<f64>().ok()? / below.parse::<f64>().ok()?;

@@ -1,4 +1,4 @@
-//! Programs that we start.
+//! The `ffmpeg` process.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -26,18 +26,18 @@ pub(super) fn last_line(text: &str) -> String {
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not say why").to_owned()
 }
 
-/// An `ffmpeg` at work; it ends when this does.
+/// A running `ffmpeg`, which is killed on drop.
 pub(super) struct Ffmpeg {
     pub(super) child: Child,
     complaints: File,
-    /// What it reads, if it reads anything but our frames.
+    /// The input, unless it is our frames.
     source: Option<Source>,
 }
 
 impl Ffmpeg {
     pub(super) fn start(command: &mut Command, source: Option<&Source>) -> Result<Self> {
         let complaints = tempfile::tempfile().context("cannot make a temporary file")?;
-        // On Ctrl-C the film of a camera is finished, so that signal is for us alone.
+        // Ctrl-C must not reach ffmpeg, which still has to finish the video of a camera.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(command, 0);
         let stderr = complaints.try_clone().context("cannot use a temporary file")?;
@@ -45,12 +45,12 @@ impl Ffmpeg {
         Ok(Self { child, complaints, source: source.cloned() })
     }
 
-    /// Waits for its end, and says what it said.
+    /// Waits for the end. The error has the last line that ffmpeg printed.
     pub(super) fn finish(&mut self) -> Result<()> {
         let status = self.child.wait().context("ffmpeg is lost")?;
         let mut said = vec![];
         self.complaints.seek(SeekFrom::Start(0)).context("cannot read what ffmpeg said")?;
-        // It may say a lot; the end of the beginning will do.
+        // The output may be long; its first 64 KiB suffice.
         (&mut self.complaints).take(1 << 16).read_to_end(&mut said).context("cannot read what ffmpeg said")?;
         let said = last_line(&String::from_utf8_lossy(&said));
         let said = self.source.as_ref().map_or(said.clone(), |source| source::without_password(source, &said));
@@ -61,7 +61,7 @@ impl Ffmpeg {
 
 impl Drop for Ffmpeg {
     fn drop(&mut self) {
-        // Where it has ended already neither does anything.
+        // Both do nothing if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Films and AVIF images as frames.
+//! Decodes videos and AVIF images.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::process::Ffmpeg;
 use super::source;
 use crate::input::Source;
 
-/// Frames of a video, one after the other.
+/// The frames of a video, in order.
 pub(crate) struct Reader {
     ffmpeg: Ffmpeg,
     pipe: ChildStdout,
@@ -22,7 +22,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(from: &Source, video: &Video, seconds: Option<f64>) -> Result<Self> {
-        // Where frames come at uneven times, a fixed rate keeps pictures and sound together.
+        // A fixed rate keeps pictures and sound together if frames come at uneven times.
         let mut options = vec!["-r".into(), video.rate.clone()];
         if let Some(seconds) = seconds {
             options.extend(["-t".into(), seconds.to_string()]);
@@ -32,7 +32,7 @@ impl Reader {
 
     fn start(from: &Source, (width, height): (u32, u32), options: &[String]) -> Result<Self> {
         let mut command = Command::new("ffmpeg");
-        // `V` is a film's pictures, and not the cover of its record.
+        // `V` selects video streams without cover art.
         command.args(["-v", "error", "-nostdin"]).args(source::arguments(from)?).args(["-map", "0:V:0"]);
         command.args(options).args(["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
         let mut ffmpeg = Ffmpeg::start(command.stdin(Stdio::null()).stdout(Stdio::piped()), Some(from))?;
@@ -61,10 +61,10 @@ impl Reader {
     }
 }
 
-/// The picture in an AVIF file, upright.
+/// Decodes an AVIF image, and turns it upright.
 ///
-/// A decoder in Rust would cost more than it is worth: rav1d, which is well kept, takes the better part of a minute of
-/// processor time to compile.
+/// It uses ffmpeg because a decoder in Rust is expensive: rav1d, which is well maintained, takes most of a minute of
+/// CPU time to compile.
 pub(crate) fn avif(path: &Path) -> Result<RgbImage> {
     let source = Source::File(path.to_owned());
     let video = Video::probe(&source, None)?;
@@ -77,14 +77,15 @@ pub(crate) fn avif(path: &Path) -> Result<RgbImage> {
     frame.context("there is no picture in it")
 }
 
-/// Whether an AVIF file has the property `irot` or `imir` (ISO/IEC 23008-12, 6.5.10 and 6.5.12), other than "by no angle".
+/// Whether an AVIF file has the property `irot` or `imir` (ISO/IEC 23008-12, 6.5.10 and 6.5.12) and is not just rotated
+/// by 0°.
 fn says_to_turn(path: &Path) -> Result<bool> {
-    /// Properties come at the beginning.
+    /// Properties are near the beginning.
     const SEARCHED: u64 = 1 << 16;
     let mut head = vec![];
     std::fs::File::open(path)?.take(SEARCHED).read_to_end(&mut head)?;
     Ok(head.windows(9).any(|bytes| match bytes.split_at(8) {
-        // A box of nine bytes: its length, its name, and what it says.
+        // A box of nine bytes: length, name and value.
         (b"\0\0\0\x09irot", [angle]) => angle & 3 != 0,
         (b"\0\0\0\x09imir", _) => true,
         _ => false,

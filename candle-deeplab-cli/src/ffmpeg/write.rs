@@ -1,4 +1,4 @@
-//! Frames as films.
+//! Encodes videos.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::source;
 use super::{Container, Pixels, Video};
 use crate::input::Source;
 
-/// A film that can be written: whatever can be wrong with its container and its codecs has been tried out.
+/// The settings of a video, which have been tried out with this ffmpeg, container and codecs.
 pub(crate) struct Recipe<'a> {
     container: Container,
     pixels: Pixels,
@@ -20,15 +20,15 @@ pub(crate) struct Recipe<'a> {
     seconds: Option<f64>,
 }
 
-/// Where sound comes from, and what becomes of it.
+/// The source of the sound, and ffmpeg's arguments for it.
 struct Sound<'a> {
     source: &'a Source,
     arguments: Vec<String>,
 }
 
 impl<'a> Recipe<'a> {
-    /// A film like another, with that one's sound if it comes from `source`. ffmpeg has written one frame in this way when
-    /// this returns.
+    /// A video with the size and rate of `like`, and with the sound of `source` if there is one. When this returns,
+    /// ffmpeg has written one frame with these settings.
     pub(crate) fn new(
         container: Container,
         pixels: Pixels,
@@ -36,7 +36,7 @@ impl<'a> Recipe<'a> {
         source: Option<&'a Source>,
         seconds: Option<f64>,
     ) -> Result<Self> {
-        // Numbers make no sound.
+        // A video of class ids gets no sound.
         let source = source.filter(|_| !like.sounds.is_empty() && pixels != Pixels::Gray);
         let mut refused = None;
         for arguments in container.sounds(&like.sounds) {
@@ -68,7 +68,7 @@ impl<'a> Recipe<'a> {
     }
 
     fn try_out(&self) -> Result<()> {
-        /// Enough to see whether its sound can be decoded.
+        /// Long enough to see whether the sound can be decoded.
         const SECONDS: f64 = 0.2;
         let file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
         let short = Self {
@@ -78,13 +78,13 @@ impl<'a> Recipe<'a> {
         };
         let mut writer = short.start(Some(file.path()))?;
         let bytes = self.pixels.channels() * self.like.width as usize * self.like.height as usize;
-        // Where it ends early, how it ended says more.
+        // If ffmpeg ends early, its own error says more than the broken pipe.
         let written = writer.frame(&vec![0; bytes]);
         writer.finish()?;
         written
     }
 
-    /// Begins the film, in a file or on standard output.
+    /// Starts the video, in a file or on standard output.
     pub(crate) fn start(&self, path: Option<&Path>) -> Result<Writer> {
         let Self { container, pixels, like, .. } = self;
         let codec = container.codec(*pixels).context("such frames do not go into such a container")?;
@@ -117,7 +117,7 @@ impl<'a> Recipe<'a> {
     }
 }
 
-/// A film that is being written.
+/// A video that is being written.
 pub(crate) struct Writer {
     ffmpeg: Ffmpeg,
     pipe: ChildStdin,
@@ -127,7 +127,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn frame(&mut self, frame: &[u8]) -> Result<()> {
         match self.pipe.write_all(frame) {
-            // It has ended before us, and knows why.
+            // ffmpeg ended early; its own error says why.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Self::end(&mut self.ffmpeg, self.to_stdout)?;
                 bail!("ffmpeg ended before the video did")
@@ -136,14 +136,14 @@ impl Writer {
         }
     }
 
-    /// Ends the film.
+    /// Ends the video.
     pub(crate) fn finish(self) -> Result<()> {
         let Self { mut ffmpeg, pipe, to_stdout } = self;
         drop(pipe);
         Self::end(&mut ffmpeg, to_stdout)
     }
 
-    /// That of a reader who has seen enough is its own kind of error.
+    /// Waits for ffmpeg. That the reader closed standard output is reported as a broken pipe.
     fn end(ffmpeg: &mut Ffmpeg, to_stdout: bool) -> Result<()> {
         match ffmpeg.finish() {
             Err(error) if to_stdout && error.to_string().contains("Broken pipe") => {

@@ -1,4 +1,4 @@
-//! Is this the file that was promised?
+//! Digests, which tell whether a file arrived intact.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,17 +9,17 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 
-/// What a file must be.
+/// The expected digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Digest {
-    /// The beginning of its SHA-256, or all of it: what the Hub has for large files (LFS), and what authors put into names.
+    /// SHA-256, or its first digits. The Hub has it for large files (LFS), and authors put it into file names.
     Sha256(String),
-    /// Its hash in git: what the Hub has for all others.
+    /// The hash of git's blob. The Hub has it for all other files.
     Git(String),
 }
 
 impl Digest {
-    /// What the Hub's ETag says, which is also the name in the cache; `None` for a server that counts otherwise.
+    /// The digest in the Hub's ETag, which is also the file's name in the cache; `None` for another kind of ETag.
     pub(crate) fn of_etag(etag: &str) -> Option<Self> {
         let hex = etag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         match etag.len() {
@@ -42,7 +42,7 @@ impl Digest {
         }
     }
 
-    /// The digest that the file has, and whether it is this one.
+    /// The file's digest, and whether it matches this one.
     pub(crate) fn check(&self, path: &Path) -> Result<(String, bool)> {
         let found = match self {
             Self::Sha256(_) => sha256_of(path)?,
@@ -65,7 +65,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// What `git hash-object` says.
+/// The hash that `git hash-object` gives.
 fn git_hash_of(path: &Path) -> Result<String> {
     let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
     let mut hash = Sha1::new();
@@ -111,7 +111,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hello");
         std::fs::write(&path, "hello\n").unwrap();
-        // `sha256sum` and `git hash-object`
+        // From `sha256sum` and `git hash-object`.
         let sha = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
         let git = "ce013625030ba8dba906f756967f9e9ca394464a";
         for wanted in [Digest::Sha256(sha.into()), Digest::Git(git.into()), Digest::Sha256(sha[..8].into())] {

@@ -1,4 +1,4 @@
-//! From an address to a file that is whole and right, whatever happens on the way.
+//! Downloads a file completely and correctly, across interruptions.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,30 +13,30 @@ use super::lock::unwritable;
 use super::progress::{Event, Progress};
 use crate::error::{Error, Result};
 
-/// No model is larger; a server that sends more is not to fill the disk.
+/// More than any model's size. A server that sends more must not fill the disk.
 pub(crate) const MAX_FILE_BYTES: u64 = 8 << 30;
-/// So much must arrive for an interruption not to count as a failed attempt.
+/// An interruption after this many bytes does not count as a failed attempt.
 const ENOUGH_PROGRESS: u64 = 1 << 16;
 const BUFFER: usize = 1 << 16;
 
-/// A file to be fetched. The caller holds the lock of its target.
+/// A file to download. The caller holds the lock of its target.
 pub(super) struct Download<'a> {
     pub(super) http: &'a Http,
     pub(super) url: &'a str,
-    /// What it is called in front of people.
+    /// Its name in messages.
     pub(super) what: &'a str,
-    /// How many bytes it has, where that is known.
+    /// Its size in bytes, if it is known.
     pub(super) size: Option<u64>,
-    /// What it must be, where that is known.
+    /// Its digest, if it is known.
     pub(super) digest: Option<&'a Digest>,
-    /// What makes a server continue this file only, where nothing else tells (`If-Range`).
+    /// The version of the file: the server continues the download (`If-Range`) only if it still has this one.
     pub(super) validator: Option<&'a str>,
     pub(super) progress: &'a Progress,
 }
 
 impl Download<'_> {
-    /// Fetches the file to `target`. What arrives is kept in `target`.incomplete, where the next attempt goes on, be it
-    /// of this process or, after whatever ended it, of another.
+    /// Downloads the file to `target`. What has arrived is kept in `target`.incomplete, where the next attempt
+    /// continues, be it in this process or in a later one.
     pub(super) fn run(&self, target: &Path) -> Result<()> {
         if self.size.is_some_and(|size| size > MAX_FILE_BYTES) {
             return Err(self.too_large());
@@ -48,7 +48,7 @@ impl Download<'_> {
                 Ok(()) => break,
                 Err(error) => {
                     std::fs::remove_file(&partial).map_err(unwritable_at(&partial))?;
-                    // The beginning was there before, and may be what is wrong.
+                    // The part that was there before may be the wrong one: start over.
                     if !resumed {
                         return Err(error);
                     }
@@ -58,7 +58,7 @@ impl Download<'_> {
         std::fs::rename(&partial, target).map_err(|error| unwritable_at(target)(error))
     }
 
-    /// Gets all bytes. Says whether some were there already.
+    /// Downloads all bytes. Returns whether some were there already.
     fn transfer(&self, partial: &Path) -> Result<bool> {
         let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(partial);
         let file = &mut open.map_err(unwritable_at(partial))?;
@@ -68,7 +68,7 @@ impl Download<'_> {
         }
         let resumed = done > 0;
         (self.progress)(Event::Begin { what: self.what, done, total: self.size });
-        // A server that makes us start over must not be taken to make progress again and again.
+        // Counts new bytes only: starting over again and again is not progress.
         let mut furthest = done;
         let mut tries = self.http.tries();
         let result = loop {
@@ -92,7 +92,7 @@ impl Download<'_> {
         result.map(|()| resumed)
     }
 
-    /// One request for what is missing, up to the end of the file.
+    /// Requests what is missing, up to the end of the file.
     fn attempt(&self, file: &mut File, done: &mut u64, partial: &Path) -> std::result::Result<(), Failure> {
         let range = format!("bytes={done}-");
         let mut headers = vec![];

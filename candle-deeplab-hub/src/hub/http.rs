@@ -1,4 +1,4 @@
-//! One request at a time: proxies, redirects, retries, and whom the token is for.
+//! HTTP requests: proxies, redirects, retries, and which hosts get the token.
 
 use std::env;
 use std::io;
@@ -12,18 +12,18 @@ use super::settings::Settings;
 use super::url::Origin;
 use crate::error::{Error, Result};
 
-/// More redirects than this are a circle.
+/// With more redirects than this, they are taken for a loop.
 const MAX_REDIRECTS: usize = 10;
-/// How often something is tried.
+/// How often a request is tried.
 const ATTEMPTS: u32 = 5;
-/// No server's wish to wait longer is heard.
+/// The longest wait that a server can ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Why something did not work, and whether it is worth trying again.
+/// Why a request failed, and whether to try again.
 pub(super) enum Failure {
-    /// It will not work better the next time.
+    /// Another attempt will not help.
     Final(crate::Error),
-    /// It may, perhaps after the time that the server asked for.
+    /// Another attempt may help, perhaps after the time that the server asked for.
     Again(crate::Error, Option<Duration>),
 }
 
@@ -48,7 +48,7 @@ impl Http {
     pub(super) fn new(settings: &Settings) -> Result<Self> {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
-            // Followed here, where it is known whom the token is for.
+            // Redirects are followed below, where each host's right to the token is checked.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
@@ -67,12 +67,12 @@ impl Http {
         })
     }
 
-    /// Whether the token is for this address.
+    /// Whether the token may be sent to this address.
     pub(super) fn is_ours(&self, url: &str) -> bool {
         Origin::of(url).is_ok_and(|origin| origin == self.endpoint)
     }
 
-    /// One exchange, without following where it points. The Hub, and nobody else, is told who we are.
+    /// Sends one request without following redirects. Only the Hub's own host gets the token.
     pub(super) fn send(
         &self,
         method: &str,
@@ -87,14 +87,14 @@ impl Http {
         if let Some(authorization) = self.authorization.as_ref().filter(|_| self.is_ours(url)) {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        // Digests and ranges are about the file as it is.
+        // Digests and ranges refer to the uncompressed file.
         let request = request.header(header::ACCEPT_ENCODING, "identity").body(body);
         let request = request.map_err(|_| Error::Name { name: url.into(), reason: "it is not an address".into() })?;
         let request = self.agent.configure_request(request).proxy(proxy_for(url)?).build();
         self.agent.run(request).map_err(|error| no_answer(url, &error))
     }
 
-    /// A GET that follows redirects. Gives the last answer, whatever it says.
+    /// Sends a GET and follows redirects. Returns the last answer, whatever its status.
     pub(super) fn get(&self, url: &str, headers: &[(&str, &str)]) -> std::result::Result<Response<Body>, Failure> {
         let mut at = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
@@ -107,8 +107,8 @@ impl Http {
         Err(too_many(url).into())
     }
 
-    /// The headers of the Hub's answer about a file: of the last address on its own host, which may point elsewhere for
-    /// the content. Mirrors point to the Hub itself first.
+    /// The headers of the Hub's answer about a file, and the address of its content. Redirects are followed until one
+    /// leaves the host that names the commit: mirrors redirect to the Hub first.
     pub(super) fn head(&self, url: &str) -> std::result::Result<(String, Response<Body>), Failure> {
         let mut at = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
@@ -122,7 +122,7 @@ impl Http {
         Err(too_many(url).into())
     }
 
-    /// Tries until it works, it is clear that it will not, or it has been tried often enough.
+    /// Repeats `attempt` until it succeeds, fails for good, or has used up its tries.
     pub(super) fn retry<T>(&self, mut attempt: impl FnMut() -> std::result::Result<T, Failure>) -> Result<T> {
         let mut tries = Tries::new(self.backoff);
         loop {
@@ -138,7 +138,7 @@ impl Http {
     }
 }
 
-/// How often something has been tried.
+/// Counts attempts.
 pub(super) struct Tries {
     left: u32,
     pause: Duration,
@@ -150,7 +150,7 @@ impl Tries {
         Self { left: ATTEMPTS - 1, pause: first_pause, first_pause }
     }
 
-    /// There was progress: what went wrong before does not count.
+    /// Forgets earlier failures, since there was progress.
     pub(super) fn reset(&mut self) {
         *self = Self::new(self.first_pause);
     }
@@ -158,7 +158,7 @@ impl Tries {
     /// Waits until it is time for the next attempt.
     ///
     /// # Errors
-    /// The failure, where there is to be none.
+    /// The failure, if there is to be no further attempt.
     pub(super) fn wait(&mut self, failure: Failure) -> Result<()> {
         match failure {
             Failure::Again(_, asked) if self.left > 0 => {
@@ -172,7 +172,7 @@ impl Tries {
     }
 }
 
-/// Where an answer points.
+/// The address that an answer redirects to.
 fn redirect(from: &str, response: &Response<Body>) -> Result<Option<String>> {
     let follow = [301, 302, 303, 307, 308].contains(&response.status().as_u16());
     let Some(location) = text(response.headers(), "location").filter(|_| follow) else { return Ok(None) };
@@ -187,11 +187,11 @@ fn redirect(from: &str, response: &Response<Body>) -> Result<Option<String>> {
     Ok(Some(next))
 }
 
-/// An address as it stands on a page of another.
+/// Resolves a link relative to the address of its page.
 fn join(base: &str, location: &str) -> Option<String> {
     let uri: Uri = base.parse().ok()?;
     let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
-    // A scheme ends before any slash; an address in a query makes nothing absolute.
+    // A scheme comes before any slash; an address inside a query does not make the link absolute.
     let absolute = location.split(['/', '?', '#']).next().is_some_and(|head| head.ends_with(':'));
     let joined = if absolute {
         location.to_owned()
@@ -214,19 +214,19 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty())
 }
 
-/// A server that is busy or ill, and how long it asks us to wait.
+/// Whether the server is busy or ill, and then how long it asks us to wait.
 pub(super) fn worth_another_try(response: &Response<Body>) -> Option<Option<Duration>> {
     let transient = matches!(response.status().as_u16(), 408 | 429 | 500 | 502 | 503 | 504);
     let asked = text(response.headers(), "retry-after").and_then(|value| value.parse().ok()).map(Duration::from_secs);
     transient.then_some(asked)
 }
 
-/// The error for a status that is no success.
+/// The error for a status other than success.
 pub(super) fn refusal(url: &str, status: StatusCode, reason: impl Into<String>) -> Error {
     Error::Status { url: url.into(), status: status.as_u16(), reason: reason.into() }
 }
 
-/// What to say when no answer came.
+/// The error for a request without an answer.
 fn no_answer(url: &str, error: &ureq::Error) -> Failure {
     let reason = match error {
         ureq::Error::HostNotFound => {
@@ -238,7 +238,7 @@ fn no_answer(url: &str, error: &ureq::Error) -> Failure {
         ureq::Error::Io(source) if source.kind() == io::ErrorKind::ConnectionRefused => {
             "nobody answers there: check the address, HF_ENDPOINT and the proxy".into()
         }
-        // rustls's own errors come in an `io::Error`.
+        // rustls reports its errors inside an `io::Error`.
         ureq::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => format!(
             "the connection is not safe ({source}): where a company's proxy signs connections itself, set \
              SSL_CERT_FILE to its certificates"
@@ -250,7 +250,7 @@ fn no_answer(url: &str, error: &ureq::Error) -> Failure {
     if wrong_address { Failure::Final(error) } else { Failure::Again(error, None) }
 }
 
-/// The proxy that the environment names for this scheme, as curl and Python read it.
+/// The proxy that the environment names for this scheme, by the rules of curl and Python.
 fn proxy_for(url: &str) -> Result<Option<Proxy>> {
     let names: &[&str] = if url.starts_with("https:") {
         &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
@@ -268,7 +268,7 @@ fn proxy_for(url: &str) -> Result<Option<Proxy>> {
     Ok(Some(Proxy::new(&address).map_err(wrong)?))
 }
 
-/// `no_proxy`: hosts and domains, separated by commas; `*` is all.
+/// Whether `no_proxy` covers the host. It lists hosts and domains, separated by commas; `*` covers all.
 fn is_exception(host: &str, exceptions: &str) -> bool {
     exceptions.split(',').map(|entry| entry.trim().trim_start_matches("*.").trim_start_matches('.')).any(|entry| {
         let entry = entry.to_ascii_lowercase();
@@ -277,7 +277,7 @@ fn is_exception(host: &str, exceptions: &str) -> bool {
     })
 }
 
-/// Mozilla's certificates, or those of a file that the environment names.
+/// Mozilla's root certificates, or those in a file that the environment names.
 fn root_certs() -> Result<RootCerts> {
     const VARIABLES: [&str; 3] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"];
     let named = |variable| env::var_os(variable).filter(|path| !path.is_empty()).map(|path| (variable, path));

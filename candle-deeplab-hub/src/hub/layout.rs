@@ -1,4 +1,4 @@
-//! Where huggingface_hub keeps files, so that both find what the other has downloaded.
+//! The file layout of huggingface_hub's cache, so that both programs find what the other has downloaded.
 //!
 //! ```text
 //! hub/models--org--name/blobs/<etag>                      the content, once
@@ -41,17 +41,17 @@ impl RepoId {
         }
     }
 
-    /// `organisation/name`.
+    /// The name, `organisation/name`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name of its folder.
+    /// The name of its folder in the cache.
     pub(crate) fn folder(&self) -> String {
         format!("models--{}", self.0.replace('/', "--"))
     }
 
-    /// The repo of a folder's name.
+    /// The repo that a folder of the cache belongs to.
     pub(crate) fn of_folder(name: &str) -> Option<Self> {
         let (owner, repo) = name.strip_prefix("models--")?.split_once("--")?;
         Self::new(&format!("{owner}/{repo}")).ok()
@@ -64,7 +64,7 @@ impl fmt::Display for RepoId {
     }
 }
 
-/// A branch, tag or commit, as it may stand in an address and in a path.
+/// Checks that a branch, tag or commit is safe in an address and in a path.
 pub(crate) fn check_revision(revision: &str) -> Result<()> {
     let letters = revision.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
     let parts = revision.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock"));
@@ -74,7 +74,7 @@ pub(crate) fn check_revision(revision: &str) -> Result<()> {
     Err(Error::Name { name: revision.into(), reason: "it is not a branch, a tag or a commit".into() })
 }
 
-/// The path of a file in a repo, which must stay in it.
+/// Checks that a file's path stays inside its repo.
 pub(crate) fn check_file(file: &str) -> Result<()> {
     let inside = Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
     let plain = file.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
@@ -84,7 +84,7 @@ pub(crate) fn check_file(file: &str) -> Result<()> {
     Err(Error::Name { name: file.into(), reason: "it is not the path of a file in a repo".into() })
 }
 
-/// The hash of a commit, written out.
+/// Whether a revision is a commit's full hash.
 pub(crate) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -113,7 +113,7 @@ impl Layout {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// The commit that a revision was at when last seen.
+    /// The commit that a revision pointed to when the Hub was last asked.
     pub(crate) fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.into());
@@ -128,7 +128,7 @@ impl Layout {
         path.is_file().then_some(path)
     }
 
-    /// Remembers where a branch or tag is.
+    /// Records the commit that a branch or tag points to.
     pub(crate) fn set_commit(&self, revision: &str, commit: &str) -> Result<()> {
         if revision == commit || self.commit(revision).is_some_and(|known| known == commit) {
             return Ok(());
@@ -138,13 +138,13 @@ impl Layout {
         Ok(candle_deeplab::atomic::write(&path, |file| io::Write::write_all(file, commit.as_bytes()))?)
     }
 
-    /// Puts a blob into a commit's folder under its name: by a link or, where there are none, by a copy.
+    /// Adds a blob to a commit's folder as `file`: as a link or, where links are not possible, as a copy.
     pub(crate) fn link(&self, etag: &str, commit: &str, file: &str) -> Result<PathBuf> {
         let path = self.snapshot(commit).join(file);
         make_folder_of(&path)?;
-        // From the file's folder up to the commit's, and from there to the repo's.
+        // Up from the file's folder to the commit's, and from there to the repo's.
         let target = format!("{}../../blobs/{etag}", "../".repeat(file.split('/').count() - 1));
-        // What is there is of no use: a broken link, or a link to another blob of a damaged cache.
+        // Something useless is there: a broken link, or a link to another blob in a damaged cache.
         if path.symlink_metadata().is_ok() && !path.is_file() {
             std::fs::remove_file(&path).map_err(Error::io(&path))?;
         }

@@ -1,4 +1,4 @@
-//! One process at a time.
+//! Lock files, by which processes wait for each other.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -7,13 +7,13 @@ use std::path::Path;
 use super::progress::{Event, Progress};
 use crate::error::{Error, Result};
 
-/// A lock file that is ours until this is dropped, or the process ends in whatever way. It is the kind of lock
-/// (`flock`) that Python's huggingface_hub takes.
+/// A lock on a file, held until it is dropped or the process ends. Python's huggingface_hub takes the same kind of lock
+/// (`flock`).
 #[derive(Debug)]
 pub(crate) struct Lock(#[allow(dead_code)] File);
 
 impl Lock {
-    /// Waits until the file is ours; `what` is told to whoever watches the progress, if there is a wait.
+    /// Waits for the lock. If it has to wait, `progress` gets an event with `what`.
     pub(crate) fn acquire(path: &Path, what: &str, progress: &Progress) -> Result<Self> {
         let wrong = |source: io::Error| {
             let reason = match source.kind() {
@@ -44,7 +44,7 @@ impl Lock {
     }
 }
 
-/// Whether the locked file is the one of that name: Python's client removes lock files now and then.
+/// Whether the locked file still has its name: Python's client removes lock files now and then.
 #[cfg(unix)]
 fn is_still(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -52,13 +52,13 @@ fn is_still(file: &File, path: &Path) -> bool {
     matches!((file.metadata().map(id), std::fs::metadata(path).map(id)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// An open file cannot be removed here.
+/// An open file cannot be removed on this system.
 #[cfg(not(unix))]
 fn is_still(_: &File, _: &Path) -> bool {
     true
 }
 
-/// Why something could not be written into the cache, and what to do.
+/// Why a file cannot be written into the cache, and what to do.
 pub(crate) fn unwritable(source: &io::Error) -> String {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

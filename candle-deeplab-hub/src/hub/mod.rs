@@ -1,15 +1,15 @@
-//! A client of the Hugging Face Hub, in its Python client's cache.
+//! A client of the Hugging Face Hub, which shares the cache of the Python client.
 //!
-//! It asks little of the Hub (a file of a revision; a commit of new files) and much of itself: every file is verified
-//! (the Hub's SHA-256 for large files, git's hash for small ones), an interrupted transfer goes on where it stopped,
-//! two processes wait for each other by the lock that huggingface_hub takes, the token goes to the Hub's own host only,
-//! and `HF_HUB_OFFLINE` is obeyed.
+//! It downloads files of a revision and publishes commits of new files. Every file is verified (by the Hub's SHA-256
+//! for large files, by git's hash for small ones), an interrupted transfer is resumed, two processes wait for each
+//! other by the lock that huggingface_hub takes, the token is sent to the Hub's own host only, and `HF_HUB_OFFLINE` is
+//! obeyed.
 //!
-//! The crate `hf-hub` is not used, since what it lacks cannot be added around it. 0.5.0 sends the token on to whatever host the
-//! Hub's answer points to, takes the server's ETag as the name of a file without looking at it (`../../x` is written outside
-//! of the cache), panics at a redirect without a location, and gives up after five seconds where another process holds the
-//! lock; all of that happens within one call. 1.0 starts an interrupted transfer over and brings 182 crates, where `ureq` and
-//! the digests are 32. Neither compares digests or knows `HF_HUB_OFFLINE`.
+//! The crate `hf-hub` is not used, since what it lacks cannot be added around it. Version 0.5.0 sends the token to
+//! whatever host the Hub redirects to, uses the server's ETag as a file name without checking it (`../../x` is written
+//! outside of the cache), panics at a redirect without a location, and gives up after five seconds if another process
+//! holds the lock; all of that happens within one call. Version 1.0 starts an interrupted transfer over and brings 182
+//! crates, where `ureq` and the digests are 32. Neither compares digests or knows `HF_HUB_OFFLINE`.
 
 mod digest;
 mod download;
@@ -40,7 +40,7 @@ pub use settings::{Settings, Token};
 
 use crate::error::{Error, Result};
 
-/// A client of the Hub, or of something that speaks as it does.
+/// A client of the Hub, or of a server with the same interface.
 #[derive(Clone)]
 pub struct Hub {
     settings: Settings,
@@ -54,21 +54,21 @@ impl std::fmt::Debug for Hub {
     }
 }
 
-/// A file of a repo, and the commit that it is of.
+/// A file of a repo, and its commit.
 pub(crate) struct Fetched {
     pub(crate) path: PathBuf,
     pub(crate) commit: String,
 }
 
-/// What the Hub says of a file.
+/// What the Hub says about a file.
 struct Metadata {
-    /// The commit that the revision is.
+    /// The commit that the revision points to.
     commit: String,
-    /// Its name in the cache.
+    /// The file's name in the cache.
     etag: String,
     digest: Option<Digest>,
     size: Option<u64>,
-    /// Where its content is.
+    /// The address of the content.
     url: String,
 }
 
@@ -76,13 +76,13 @@ impl Hub {
     /// A client with these settings.
     ///
     /// # Errors
-    /// [`Error::Setting`] where one of them cannot be used.
+    /// [`Error::Setting`] if one of them cannot be used.
     pub fn new(settings: Settings) -> Result<Self> {
         let http = Http::new(&settings)?;
         Ok(Self { settings, http, progress: silent() })
     }
 
-    /// Tells somebody what is going on.
+    /// Reports what is going on to `progress`.
     pub fn with_progress(self, progress: Progress) -> Self {
         Self { progress, ..self }
     }
@@ -100,41 +100,41 @@ impl Hub {
         Layout::new(&self.settings.cache, repo)
     }
 
-    /// A file of a repo as it is in the cache: of a branch, as it was when somebody last asked the Hub.
+    /// A file of a repo, if the cache has it. A branch means its state when the Hub was last asked.
     ///
     /// # Errors
-    /// [`Error::Name`] where revision or file cannot be one.
+    /// [`Error::Name`] if `revision` or `file` is not valid.
     pub fn cached(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Option<PathBuf>> {
         check_revision(revision)?;
         check_file(file)?;
         Ok(self.layout(repo).find(revision, file))
     }
 
-    /// A file of a repo as it is on the Hub, fetched where the cache has not this one. Where the Hub cannot be reached
-    /// and the cache has the file as it was when somebody last asked, it is that one.
+    /// A file of a repo as it is on the Hub, downloaded unless the cache has this version. If the Hub cannot be
+    /// reached, the version that the cache has for this revision is returned.
     ///
     /// # Errors
-    /// [`Error::NoSuchFile`]; [`Error::Status`] with the reason where the Hub refuses; [`Error::Network`], [`Error::Answer`],
-    /// [`Error::Digest`] and [`Error::Cache`] for all that can go wrong on the way; [`Error::Offline`].
+    /// [`Error::NoSuchFile`]; [`Error::Status`] with the reason if the Hub refuses; [`Error::Network`],
+    /// [`Error::Answer`], [`Error::Digest`] and [`Error::Cache`] for failures of the download; [`Error::Offline`].
     pub fn file(&self, repo: &RepoId, revision: &str, file: &str) -> Result<PathBuf> {
         let Fetched { path, commit } = self.fetch(repo, revision, file)?;
         self.moved(repo, revision, &commit)?;
         Ok(path)
     }
 
-    /// From now on a branch is known to be at this commit. That is for last: a model that is not whole yet would hide the
-    /// one of the commit before.
+    /// Records that a branch points to this commit. Call it when all files are there: otherwise an incomplete model
+    /// would hide that of the commit before.
     pub(crate) fn moved(&self, repo: &RepoId, revision: &str, commit: &str) -> Result<()> {
         self.layout(repo).set_commit(revision, commit)
     }
 
-    /// As [`file`](Self::file), but leaves the branch where it was known to be.
+    /// As [`file`](Self::file), but does not record where the branch points to.
     pub(crate) fn fetch(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Fetched> {
         let layout = self.layout(repo);
         let known = |path| Fetched { path, commit: layout.commit(revision).unwrap_or_else(|| revision.into()) };
         let cached = self.cached(repo, revision, file)?;
         match cached {
-            // A commit never changes.
+            // A commit's files never change.
             Some(path) if layout::is_commit(revision) => return Ok(known(path)),
             Some(path) if self.settings.offline => return Ok(known(path)),
             None if self.settings.offline => {
@@ -182,13 +182,13 @@ impl Hub {
         })
     }
 
-    /// Where a file's content is.
+    /// The address of a file.
     fn address(&self, repo: &RepoId, revision: &str, file: &str) -> String {
         let revision = url::escape(revision, "");
         format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, url::escape(file, "/"))
     }
 
-    /// Why the Hub does not let us have a file, and what to do.
+    /// The error for a refused request, with the reason and what to do.
     fn refused(&self, url: &str, repo: &RepoId, revision: &str, file: &str, response: &Response<Body>) -> Error {
         let endpoint = &self.settings.endpoint;
         let token = match &self.settings.token {
@@ -228,7 +228,7 @@ fn metadata(asked: &str, location: String, response: &Response<Body>) -> Result<
     let commit = commit.ok_or_else(|| wrong("commit (X-Repo-Commit)"))?.to_owned();
     let etag = text(headers, "x-linked-etag").or_else(|| text(headers, "etag"));
     let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_owned());
-    // It becomes a file's name.
+    // The ETag becomes a file name.
     let plain = |etag: &String| {
         (1..=128).contains(&etag.len()) && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
@@ -239,14 +239,14 @@ fn metadata(asked: &str, location: String, response: &Response<Body>) -> Result<
 }
 
 impl Hub {
-    /// The author's own file at an address, kept in `folder` until it has been converted. Gives its path there. The
-    /// folder's lock is the caller's, who goes on to use the file.
+    /// Downloads an author's file into `folder`, where it stays until it has been converted, and returns its path. The
+    /// caller holds the folder's lock, also while using the file.
     pub(crate) fn download(&self, url: &str, digest: Option<&Digest>, folder: &Path) -> Result<PathBuf> {
         if self.settings.offline {
             return Err(Error::Offline { what: url.into() });
         }
         let (size, validator) = self.http.retry(|| self.version(url))?;
-        // A partial file goes on only where the server still has the same one.
+        // A partial file is resumed only if the server still has the same version.
         let version = digest.map(Digest::wanted).or(validator.as_deref());
         let target = folder.join(&sha256(version.unwrap_or("").as_bytes())[..16]).join(url::file_name(url));
         make_folder_of(&target)?;
@@ -264,7 +264,7 @@ impl Hub {
         Ok(target)
     }
 
-    /// The size of a file at an address, and what tells this version of it from another.
+    /// The size of a file at an address, and what identifies this version of it.
     fn version(&self, url: &str) -> std::result::Result<(Option<u64>, Option<String>), Failure> {
         let response = self.http.get(url, &[("range", "bytes=0-0")])?;
         if let Some(asked) = worth_another_try(&response) {
@@ -285,10 +285,10 @@ impl Hub {
         Ok((size.filter(|size| *size <= MAX_FILE_BYTES), validator.map(str::to_owned)))
     }
 
-    /// Whether the Hub answers: what `doctor` asks.
+    /// Whether the Hub answers.
     ///
     /// # Errors
-    /// As [`file`](Self::file).
+    /// Those of [`file`](Self::file).
     pub fn ping(&self) -> Result<()> {
         if self.settings.offline {
             return Err(Error::Offline { what: "the Hub".into() });

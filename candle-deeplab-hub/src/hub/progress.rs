@@ -1,31 +1,31 @@
-//! What is going on, for whoever watches.
+//! Events that report progress.
 
 use std::sync::Arc;
 
-/// Something that happened on the way to a model.
+/// An event on the way to a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// Another process is at it.
+    /// Another process holds the lock.
     Waiting {
-        /// At what.
+        /// What both want to fetch or convert.
         what: &'a str,
     },
-    /// A transfer begins, with `done` bytes left over from an earlier one.
+    /// A transfer begins; `done` bytes are there from an earlier one.
     Begin {
         /// The file.
         what: &'a str,
         /// Bytes that are there already.
         done: u64,
-        /// Bytes in all, where the server says.
+        /// Bytes in total, if the server says.
         total: Option<u64>,
     },
-    /// Some of it has arrived.
+    /// More bytes of the transfer have arrived or been sent.
     Advance {
         /// Bytes that are there now.
         done: u64,
     },
-    /// A transfer ended, well or not.
+    /// A transfer ended, with success or without.
     End,
     /// A foreign file is being converted.
     Converting {
@@ -34,10 +34,10 @@ pub enum Event<'a> {
     },
 }
 
-/// Who is told.
+/// The function that receives events.
 pub type Progress = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
-/// Nobody is told.
+/// Ignores all events.
 pub(crate) fn silent() -> Progress {
     Arc::new(|_| {})
 }

@@ -1,4 +1,4 @@
-//! A model directory onto the Hub: one commit of its files, the large ones by git's LFS protocol.
+//! Publishes a model directory on the Hub: one commit of its files, with large ones sent by git's LFS protocol.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -21,31 +21,31 @@ use crate::error::{Error, Result};
 use candle_deeplab::DeepLab;
 use candle_deeplab::config::{CONFIG_FILE, WEIGHTS_FILE};
 
-/// What a repo of ours may hold; the first two it must.
+/// The files that are published; the first two are required.
 const FILES: [&str; 5] = [CONFIG_FILE, WEIGHTS_FILE, "README.md", "preprocessor_config.json", "LICENSE"];
-/// Answers are short.
+/// More than any answer's size in bytes.
 const MAX_ANSWER_BYTES: u64 = 8 << 20;
-/// What the Hub wants to see of a file to decide where it goes.
+/// The Hub wants this many bytes of a file to decide how it is stored.
 const SAMPLE: usize = 512;
-/// A part of a large file is not smaller, so the Hub asks for at most so many.
+/// The most parts of a large file that a server may ask for.
 const MAX_PARTS: u64 = 10_000;
 
-/// What was published.
+/// The result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Published {
     /// The repo.
     pub repo: String,
-    /// Where people see it.
+    /// The address of its page.
     pub url: String,
     /// The commit that holds the files.
     pub commit: String,
-    /// The files.
+    /// The names of the files.
     pub files: Vec<String>,
-    /// How many bytes were sent; large files that the Hub had already are not sent again.
+    /// How many bytes were sent. Large files that the Hub already had are not sent again.
     pub sent: u64,
 }
 
-/// A file to be published.
+/// A file to publish.
 struct Upload {
     name: &'static str,
     path: PathBuf,
@@ -102,10 +102,10 @@ struct Committed {
 }
 
 impl Hub {
-    /// Puts a model directory into a repo, which is made where it is missing.
+    /// Publishes a model directory in a repo, which is created if it does not exist.
     ///
     /// # Errors
-    /// What loading the model says where it is none; [`Error::Setting`] without a token; otherwise as
+    /// That of loading the model if it cannot be loaded; [`Error::Setting`] without a token; otherwise those of
     /// [`file`](Self::file).
     pub fn publish(&self, dir: &Path, repo: &RepoId, private: bool, message: &str) -> Result<Published> {
         if self.settings.offline {
@@ -116,7 +116,7 @@ impl Hub {
                 format!("it is not set: make a token that may write at {}/settings/tokens", self.settings.endpoint);
             return Err(Error::Setting { variable: "HF_TOKEN", reason });
         }
-        // What would not load is of no use to anybody.
+        // Refuses a directory that does not load.
         DeepLab::load(dir, &candle_core::Device::Cpu)?;
         let files = files(dir)?;
         self.create(repo, private)?;
@@ -136,20 +136,20 @@ impl Hub {
     fn create(&self, repo: &RepoId, private: bool) -> Result<()> {
         let (owner, name) = repo.as_str().split_once('/').unwrap_or_default();
         let (owner, user) = (json!(owner), self.user()?);
-        // The Hub takes no organisation where the owner is the user.
+        // The Hub refuses an organisation that is the user.
         let organization = if owner == user { Value::Null } else { owner };
         let body = json!({ "name": name, "organization": organization, "type": "model", "private": private });
         let url = format!("{}/api/repos/create", self.settings.endpoint);
         let response = self.post(&url, "application/json", body.to_string().as_bytes())?;
         match response.status().as_u16() {
             409 if private => self.must_be_private(repo),
-            // It is there already.
+            // The repo exists already.
             409 => Ok(()),
             _ => self.accepted(&url, repo, response).map(drop),
         }
     }
 
-    /// A repo that is there already and is public would show what its owner wants to keep.
+    /// Refuses an existing public repo: it would show what its owner wants to keep private.
     fn must_be_private(&self, repo: &RepoId) -> Result<()> {
         let url = format!("{}/api/models/{repo}", self.settings.endpoint);
         let response = self.http.retry(|| {
@@ -182,7 +182,7 @@ impl Hub {
         Ok(user["name"].clone())
     }
 
-    /// Which of the files the Hub wants by LFS.
+    /// The files that the Hub wants by LFS.
     fn large<'a>(&self, repo: &RepoId, files: &'a [Upload]) -> Result<Vec<&'a Upload>> {
         let mut described = vec![];
         for file in files {
@@ -199,7 +199,7 @@ impl Hub {
         Ok(files.iter().filter(|file| by_lfs(file.name) && file.size > 0).collect())
     }
 
-    /// Sends what the Hub has not. Gives the number of bytes.
+    /// Sends the large files that the Hub does not have. Returns the number of bytes.
     fn upload(&self, repo: &RepoId, files: &[&Upload]) -> Result<u64> {
         if files.is_empty() {
             return Ok(0);
@@ -238,7 +238,7 @@ impl Hub {
         Ok(sent)
     }
 
-    /// Sends a part of a file, and gives the answer's ETag.
+    /// Sends a part of a file, and returns the answer's ETag.
     fn put(&self, file: &Upload, to: &str, start: u64, length: u64) -> Result<Option<String>> {
         let result = self.http.retry(|| {
             let mut source = File::open(&file.path).map_err(Error::io(&file.path))?;
@@ -270,7 +270,7 @@ impl Hub {
         let mut done = vec![];
         for part in 0..parts {
             let number = part + 1;
-            // Part numbers are decimal, with leading zeros on the Hub.
+            // The keys are part numbers in decimal; the Hub's have leading zeros.
             let named = |key: &String| key.parse() == Ok(number);
             let to = action.header.iter().find(|(key, _)| named(key)).and_then(|(_, to)| to.as_str());
             let to = to.ok_or_else(|| wrong("it names no place for a part of a large file"))?;
@@ -288,7 +288,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Makes the commit. Gives its hash and the number of bytes in it.
+    /// Makes the commit. Returns its hash and the number of bytes in it.
     fn commit(&self, repo: &RepoId, files: &[Upload], large: &[&Upload], message: &str) -> Result<(String, u64)> {
         let mut lines = vec![json!({ "key": "header", "value": { "summary": message, "description": "" } })];
         let mut sent = 0;
@@ -306,7 +306,7 @@ impl Hub {
         }
         let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let url = format!("{}/api/models/{repo}/commit/{}", self.settings.endpoint, url::escape("main", ""));
-        // Not tried again: it may have worked, and only the answer been lost.
+        // Not retried: it may have succeeded although the answer was lost.
         let headers = [("content-type", "application/x-ndjson")];
         let response = self.http.send("POST", &url, &headers, body.as_bytes()).map_err(|failure| match failure {
             Failure::Final(error) | Failure::Again(error, _) => error,
@@ -376,7 +376,7 @@ fn files(dir: &Path) -> Result<Vec<Upload>> {
     Ok(files)
 }
 
-/// A body that says how far it has got.
+/// A request's body that reports how much of it was sent.
 struct Watched<'a, R> {
     inner: R,
     done: u64,

@@ -1,4 +1,4 @@
-//! Where things are, as huggingface_hub's environment variables say.
+//! Settings, from huggingface_hub's environment variables.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use super::url::Origin;
 use crate::error::{Error, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
-/// A token is a line.
+/// A token is one line, shorter than this.
 const MAX_TOKEN_BYTES: u64 = 4096;
 
-/// Where the Hub, its cache and its token are.
+/// Settings of the Hub's client: addresses, folders, token and time limits.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The Hub's address, without a slash at the end.
@@ -20,25 +20,25 @@ pub struct Settings {
     pub cache: PathBuf,
     /// Where converted models are kept.
     pub models: PathBuf,
-    /// Who we are to the Hub.
+    /// The token that identifies the user to the Hub.
     pub token: Option<Token>,
-    /// Nothing may be asked of the network.
+    /// Whether the network may not be used.
     pub offline: bool,
-    /// Nobody wants to see progress bars.
+    /// Whether progress bars are unwanted.
     pub no_progress: bool,
-    /// The user or organisation on the Hub whose repos of our ids are preferred to the authors' files.
+    /// The user or organisation on the Hub whose repos (`namespace/id`) are preferred to the authors' files.
     pub namespace: Option<String>,
     /// How long to wait for a connection, or for the next bytes of an answer.
     pub timeout: Duration,
-    /// How long to wait before the first retry; each further one waits twice as long.
+    /// How long to wait before the first retry; the wait doubles with each further one.
     pub backoff: Duration,
 }
 
-/// A secret, and where it comes from. It shows the latter only.
+/// A secret and its origin. `Debug` prints the origin only.
 #[derive(Clone)]
 pub struct Token {
     pub(super) secret: String,
-    /// The variable or the file.
+    /// The environment variable or the file that it came from.
     pub from: String,
 }
 
@@ -49,10 +49,10 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// A token from somewhere.
+    /// A token and its origin.
     ///
     /// # Errors
-    /// [`Error::Setting`] where it could not stand in a header.
+    /// [`Error::Setting`] if it cannot be part of an HTTP header.
     pub fn new(secret: &str, from: impl Into<String>) -> Result<Self> {
         let secret = secret.trim().to_owned();
         if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -64,12 +64,12 @@ impl Token {
 }
 
 impl Settings {
-    /// What the environment says: `HF_HOME`, `HF_HUB_CACHE`, `HF_ASSETS_CACHE`, `HF_TOKEN` before `HF_TOKEN_PATH`,
-    /// `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT` and `HF_HUB_DISABLE_PROGRESS_BARS` as in Python's
-    /// huggingface_hub, and `CANDLE_DEEPLAB_NAMESPACE`.
+    /// The settings of the environment: `HF_HOME`, `HF_HUB_CACHE`, `HF_ASSETS_CACHE`, `HF_TOKEN` before
+    /// `HF_TOKEN_PATH`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT` and `HF_HUB_DISABLE_PROGRESS_BARS`
+    /// as in Python's huggingface_hub, and `CANDLE_DEEPLAB_NAMESPACE`.
     ///
     /// # Errors
-    /// [`Error::Setting`] naming a variable that makes no sense.
+    /// [`Error::Setting`] with the variable that is not valid.
     pub fn from_env() -> Result<Self> {
         Self::from(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -109,12 +109,12 @@ impl Settings {
     }
 }
 
-/// huggingface_hub's idea of yes.
+/// The values that huggingface_hub takes for true.
 fn is_true(value: &str) -> bool {
     ["1", "ON", "YES", "TRUE"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
 }
 
-/// `~` is the user's home.
+/// Replaces a leading `~` by the user's home folder.
 fn expand(value: &str, user: Option<&Path>) -> PathBuf {
     match (value.strip_prefix('~'), user) {
         (Some(""), Some(user)) => user.to_owned(),

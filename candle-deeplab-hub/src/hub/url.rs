@@ -1,10 +1,10 @@
-//! Addresses and what they are made of.
+//! Addresses and their parts.
 
 use ureq::http::Uri;
 
 use crate::error::{Error, Result};
 
-/// Scheme, host and port: whom a secret is for.
+/// Scheme, host and port, which decide whether a server may see the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
     https: bool,
@@ -14,7 +14,7 @@ pub(super) struct Origin {
 
 impl Origin {
     /// # Errors
-    /// [`Error::Name`] for what is no http or https address.
+    /// [`Error::Name`] if it is not an http or https address.
     pub(super) fn of(url: &str) -> Result<Self> {
         let bad = || Error::Name { name: url.into(), reason: "it is not an http or https address".into() };
         let uri: Uri = url.parse().map_err(|_| bad())?;
@@ -28,7 +28,7 @@ impl Origin {
     }
 }
 
-/// Everything but letters, digits, `-_.~` and what is `kept`, as `%XX`.
+/// Escapes everything as `%XX` but letters, digits, `-_.~` and the characters in `kept`.
 pub(super) fn escape(text: &str, kept: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -41,7 +41,7 @@ pub(super) fn escape(text: &str, kept: &str) -> String {
     escaped
 }
 
-/// A name for the file at an address: the last part of its path, made harmless.
+/// A safe file name for an address: the last part of its path.
 pub(super) fn file_name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or(url);
     let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or("");

@@ -1,4 +1,4 @@
-//! From a segmentation to files.
+//! Writes a segmentation to files.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -18,17 +18,17 @@ use super::target::{Destination, Encoding, Target};
 use crate::args::{Format, PictureFormat};
 use crate::interrupt;
 
-/// What files are made of.
+/// What the outputs of one image are made from.
 pub(super) struct Subject<'a> {
     pub(super) segmentation: &'a Segmentation,
     pub(super) scores: Option<&'a Scores>,
-    /// What the image is called in documents.
+    /// The image's name in JSON documents.
     pub(super) shown: String,
-    /// The number that COCO's results call it by.
+    /// The image's number in COCO results.
     pub(super) image_id: u64,
 }
 
-/// Writes an output: a file whole or not at all. A reader of standard output that has enough is no error.
+/// Writes an output; a file is written whole or not at all. It is no error if a reader closes standard output early.
 pub(super) fn write(target: &Target, subject: &Subject, style: &Style) -> Result<()> {
     let path = match &target.to {
         Destination::File(path) => path,
@@ -37,7 +37,7 @@ pub(super) fn write(target: &Target, subject: &Subject, style: &Style) -> Result
             let mut stdout = Noting { to: io::stdout().lock(), is_closed: false };
             let mut buffered = BufWriter::new(&mut stdout);
             let written = content(target, subject, style, &mut buffered).and_then(|()| buffered.flush());
-            // What it still holds nobody wants.
+            // Drops the buffer without another write: nobody reads it.
             drop(buffered.into_parts());
             return if stdout.is_closed { Ok(()) } else { written.context("cannot write to standard output") };
         }
@@ -49,7 +49,7 @@ pub(super) fn write(target: &Target, subject: &Subject, style: &Style) -> Result
     finished(written, path)
 }
 
-/// Notes that a reader has gone; encoders put errors into words of their own.
+/// Remembers that the reader closed the pipe, since encoders replace the error by their own.
 struct Noting<W> {
     to: W,
     is_closed: bool,
@@ -69,7 +69,7 @@ impl<W: Write> Write for Noting<W> {
     }
 }
 
-/// Makes the folder of a file where it is not there yet.
+/// Creates the folder of a file if it is missing.
 pub(super) fn make_folder_of(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     folder.map_or(Ok(()), |folder| {
@@ -77,7 +77,7 @@ pub(super) fn make_folder_of(path: &Path) -> Result<()> {
     })
 }
 
-/// Says so where a file was not there when we began.
+/// Explains the error where another program created the file during the run.
 fn finished(written: Result<(), Error>, path: &Path) -> Result<()> {
     match written {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
@@ -123,7 +123,7 @@ fn encode(
     (format, jpeg_quality): (PictureFormat, u8),
     to: &mut dyn Write,
 ) -> io::Result<()> {
-    /// The most that a side of a WebP picture can have.
+    /// The longest side of a WebP picture, in pixels.
     const WEBP: u32 = 1 << 14;
     let too_large = |most: u32| {
         let extension = format.extension();
@@ -133,7 +133,7 @@ fn encode(
         io::Error::new(io::ErrorKind::InvalidInput, reason)
     };
     let encoded = match format {
-        // Trying five filters on each row takes longer than all else, and makes photographs no smaller.
+        // Trying all five filters on each row would take most of the time, and does not make photographs smaller.
         PictureFormat::Png => PngEncoder::new_with_quality(to, CompressionType::Fast, FilterType::Paeth)
             .write_image(samples, width, height, color),
         PictureFormat::Webp if width.max(height) > WEBP => return Err(too_large(WEBP)),
@@ -142,7 +142,7 @@ fn encode(
             let most = |_| too_large(u16::MAX.into());
             let (width, height) = (u16::try_from(width).map_err(most)?, u16::try_from(height).map_err(most)?);
             let mut encoder = jpeg_encoder::Encoder::new(to, jpeg_quality);
-            // Names and outlines are coloured and sharp.
+            // Full colour resolution: names and outlines have sharp coloured edges.
             encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
             let encoded = encoder.encode(samples, width, height, jpeg_encoder::ColorType::Rgb);
             return encoded.map_err(|error| match error {

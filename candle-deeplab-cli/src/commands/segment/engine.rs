@@ -1,4 +1,4 @@
-//! The network, ready to look at images as the arguments say.
+//! The network with the options for segmenting that the arguments give.
 
 use anyhow::Result;
 use candle_deeplab::segment::{Options, Segmented, Segmenter, Tiles, Wanted, free_memory};
@@ -8,15 +8,15 @@ use image::RgbImage;
 use super::style;
 use crate::args::SegmentArgs;
 
-/// What is said where cutouts have to do without probabilities.
+/// The warning for cutouts that are made without probabilities.
 pub(super) const HARD_EDGES: &str = "the cutout has hard edges, since the probabilities would not fit into memory";
 
 pub(super) struct Engine {
     segmenter: Segmenter,
     wanted: Wanted,
-    /// The colours that the labels get, if others than their own.
+    /// The colours of the labels, if not the model's own.
     palette: Option<Vec<[u8; 3]>>,
-    /// The classes that are kept, if not all.
+    /// The classes to keep, if not all.
     keep: Option<Vec<u8>>,
 }
 
@@ -30,7 +30,7 @@ impl Engine {
             scales: args.scales.clone(),
             flip: args.flip,
             tiles: tiles(args)?,
-            // On a GPU another memory counts, of which nobody knows anything here.
+            // The limit of a GPU's memory is not known here.
             memory_limit: if model.device().is_cpu() { free_memory() } else { None },
             overlap: args.overlap,
         };
@@ -38,7 +38,7 @@ impl Engine {
         let palette = style::palette(args.style.palette.as_ref(), segmenter.labels())?;
         let wanted = match (args.probs, args.cutout.is_empty()) {
             (true, _) => Wanted::Scores,
-            // For soft edges.
+            // Cutouts with soft edges need the scores.
             (false, false) => Wanted::ScoresIfTheyFit,
             (false, true) => Wanted::LabelMap,
         };
@@ -49,7 +49,7 @@ impl Engine {
         self.segmenter.labels()
     }
 
-    /// Whether cutouts have to do without the probabilities, for want of memory.
+    /// Whether cutouts get hard edges because the probabilities did not fit into memory.
     pub(super) fn has_hard_edges(&self, segmented: &Segmented) -> bool {
         self.wanted == Wanted::ScoresIfTheyFit && segmented.scores.is_none()
     }
@@ -71,7 +71,7 @@ impl Engine {
     }
 }
 
-/// The tiles that were asked for.
+/// The tiles that the arguments ask for.
 pub(super) fn tiles(args: &SegmentArgs) -> Result<Option<Tiles>> {
     Ok(args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?)
 }

@@ -1,4 +1,4 @@
-//! The numbers that COCO's results call images by.
+//! The numbers of images in COCO results.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::plan::Job;
 use crate::input::Input;
 
-/// What the table of numbers is called.
+/// The file name of the table of numbers.
 const FILE: &str = "image_ids.json";
 
 /// Larger than a table of a million images.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Which image has which number: an array `images` as COCO's files of annotations have it, with `categories`, so that
+/// The number of each image: an array `images` as in COCO's annotation files, with `categories`, so that
 /// `pycocotools.coco.COCO` reads the table.
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct Table {
@@ -40,9 +40,9 @@ struct Category {
     name: String,
 }
 
-/// Numbers the images. Where each is called by a number of its own, as COCO's are, that is it. Otherwise they are counted
-/// from 1, and a table in `folder` keeps the numbers: an image that it knows already has its old one. Without a folder
-/// the images are counted, and no table is written.
+/// Numbers the images. If each file name is a different number, as COCO's are, the images get these. Otherwise they are
+/// counted from 1, and a table in `folder` keeps the numbers, so that an image has the same one in the next run.
+/// Without a folder the images are counted and no table is written.
 pub(super) fn assign(jobs: &mut [Job], folder: Option<&Path>, labels: &Labels) -> Result<()> {
     let numbers: Vec<Option<u64>> = jobs.iter().map(|job| number_in_name(&job.input)).collect();
     let different: HashSet<u64> = numbers.iter().flatten().copied().collect();
@@ -67,11 +67,11 @@ pub(super) fn assign(jobs: &mut [Job], folder: Option<&Path>, labels: &Labels) -
     path.map_or(Ok(()), |path| write(&path, &table))
 }
 
-/// The number that an image is called by: 397133 of `000000397133.jpg`, and of `COCO_val2014_000000397133.jpg`.
+/// The number in an image's name: 397133 in `000000397133.jpg` and in `COCO_val2014_000000397133.jpg`.
 fn number_in_name(input: &Input) -> Option<u64> {
     let name = input.relative.file_stem()?.to_str()?;
     let digits = name.strip_prefix("COCO_").and_then(|rest| rest.rsplit_once('_')).map_or(name, |(_, digits)| digits);
-    // numpy's integers have a sign.
+    // numpy reads ids as signed 64-bit integers.
     let number = |digits: &str| digits.parse().ok().filter(|number| *number <= i64::MAX as u64);
     if digits.bytes().all(|byte| byte.is_ascii_digit()) { number(digits) } else { None }
 }
@@ -142,14 +142,14 @@ mod tests {
     fn other_images_are_counted_and_the_table_remembers_them() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Some(dir.path());
-        // One that is no number, or two that are the same, are enough.
+        // One name without a number, or two names with the same one, suffice.
         assert_eq!(ids(&["cat.jpg", "000000397133.jpg"], folder).unwrap(), [1, 2]);
         assert_eq!(ids(&["a/7.jpg", "b/7.jpg", "cat.jpg"], folder).unwrap(), [3, 4, 1]);
         let table: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join(FILE)).unwrap()).unwrap();
         assert_eq!(table["images"][3], serde_json::json!({"id": 4, "file_name": "b/7.jpg"}));
         assert_eq!(table["categories"][15], serde_json::json!({"id": 15, "name": "person"}));
         assert_eq!(table["annotations"], serde_json::json!([]));
-        // Standard output has nothing beside it.
+        // Outputs on standard output have no folder for the table.
         assert_eq!(ids(&["cat.jpg"], None).unwrap(), [1]);
     }
 

@@ -1,4 +1,4 @@
-//! `candle-deeplab segment`: images in, pictures and files of their classes out.
+//! `candle-deeplab segment`: images in, pictures and data of their classes out.
 
 mod encode;
 mod engine;
@@ -35,10 +35,10 @@ use report::{Batch, Failure, Seconds, Summary};
 use style::Style;
 use target::Target;
 
-/// Reading and writing are each done by no more threads than this, so that few images are in memory at once.
+/// The most threads for reading and for writing each, so that few images are in memory at once.
 const MOST_WORKERS: usize = 4;
 
-/// The most accurate model of the registry for photographs.
+/// The registry's most accurate model for photographs.
 const BEST: &str = "deeplabv3plus-xception65-voc";
 
 pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
@@ -66,7 +66,7 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     if !args.quiet {
         left_out.iter().for_each(|said| exit::say(said));
     }
-    // Last: it may have to be fetched.
+    // Last, since the model may have to be downloaded.
     let model = resolve::model(&args.model, !args.quiet)?;
     let output = Output::new(args.json, args.quiet);
     if args.model.model.is_none() && output == Output::Text {
@@ -91,7 +91,7 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     Ok(if failed == 0 { Exit::Success } else { Exit::SomeFailed })
 }
 
-/// What to make of each input.
+/// The output formats that the arguments ask for.
 fn formats(args: &SegmentArgs) -> Result<Vec<Format>> {
     let mut formats: Vec<Format> = vec![];
     args.format.iter().for_each(|format| {
@@ -114,10 +114,10 @@ fn formats(args: &SegmentArgs) -> Result<Vec<Format>> {
     Ok(formats)
 }
 
-/// A class that was asked for: its ids, of which some data sets give it several, and its name.
+/// A class that the user asked for: its ids (some data sets have several classes of one name) and its name.
 type Wanted = (Vec<u8>, String);
 
-/// The classes that were asked for, each once.
+/// The classes that the user asked for, each once.
 fn wanted(labels: &Labels, asked: &[String]) -> Result<Vec<Wanted>> {
     let mut wanted: Vec<Wanted> = vec![];
     for class in asked {
@@ -130,27 +130,27 @@ fn wanted(labels: &Labels, asked: &[String]) -> Result<Vec<Wanted>> {
     Ok(wanted)
 }
 
-/// Everything that inputs have in common.
+/// What all inputs of a run have in common.
 struct Run<'a> {
     args: &'a SegmentArgs,
     engine: &'a Engine,
     style: &'a Style,
     wanted: Vec<Wanted>,
-    /// What the device is called that the network runs on.
+    /// The name of the device that the network runs on.
     device: String,
     output: Output,
-    /// Standard output carries an output, and reports go to standard error.
+    /// Whether standard output carries an output, so that reports go to standard error.
     to_stdout: bool,
     /// How long it took to load the model.
     loaded: Duration,
 }
 
-/// An image on its way, or why it is not.
+/// An image that has been read, with the time this took, or why it could not be.
 type Read = Result<(RgbImage, Duration)>;
 type Seen = Result<(Segmented, Seconds)>;
 
 impl Run<'_> {
-    /// The number of images that failed.
+    /// Segments images, and returns how many failed.
     fn images(&self, jobs: &[Job]) -> Result<usize> {
         let many = jobs.len() > 1;
         let progress = Progress::new(Some(jobs.len() as u64), "images", !many || self.output == Output::Quiet)?;
@@ -217,7 +217,7 @@ impl Run<'_> {
             let there = |classes: &[u8]| found.iter().any(|found| classes.contains(&found.class));
             let absent: Vec<String> =
                 self.wanted.iter().filter(|(ids, _)| !there(ids)).map(|(_, name)| name.clone()).collect();
-            // A cutout of nothing would be a picture of nothing.
+            // Without the wanted classes the cutout would be an empty picture.
             let nothing = !self.args.cutout.is_empty() && !there(&self.style.cutout);
             let (skipped, targets): (Vec<&Target>, Vec<&Target>) =
                 job.targets.iter().partition(|target| nothing && target.format == Format::Cutout);
@@ -242,14 +242,14 @@ impl Run<'_> {
         write().map_err(|error| failure(job, error))
     }
 
-    /// The number of videos that failed.
+    /// Segments videos, and returns how many failed.
     fn videos(&self, jobs: &[Job]) -> Result<usize> {
         let mut failed = 0;
         for job in jobs {
             let (device, quiet) = (self.device.clone(), self.output == Output::Quiet);
             match video::segment(job, self.engine, self.style, self.args.seconds, device, quiet) {
                 Ok(film) => self.print(&film)?,
-                // Whoever reads our output has seen enough.
+                // The reader of our output has closed it: end the run.
                 Err(error) if exit::is_closed_pipe(&error) => return Err(error),
                 Err(error) => {
                     failed += 1;
@@ -285,11 +285,11 @@ fn nothing_to_cut_out(image: &str, asked: &[String]) -> String {
 
 fn read(job: &Job) -> Read {
     let start = Instant::now();
-    // Segmentation wants red, green and blue; that much of the work is done here.
+    // Segmentation needs RGB; converting belongs to the time for reading.
     Ok((job.input.image()?.into_rgb8(), start.elapsed()))
 }
 
-/// Says which input it is about; most errors name the file by themselves.
+/// The failure of an input. It is not named again in front of an error that names the file.
 fn failure(job: &Job, error: anyhow::Error) -> Failure {
     let image = job.input.shown();
     let named = exit::causes(&error).iter().any(|cause| cause.contains(&image));

@@ -1,23 +1,23 @@
-//! What outputs are called after their inputs, before the format.
+//! The names of outputs, which come from their inputs' names.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use crate::input::{Input, Source};
 
-/// What an input is called below the folder of the outputs.
+/// An input's name below the output folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Name {
-    /// `sub/photo.jpg` of `photos/sub/photo.jpg` where the folder `photos` was asked for.
+    /// With the extension: `sub/photo.jpg` for `photos/sub/photo.jpg` if the folder `photos` was given.
     pub(super) file: PathBuf,
-    /// The beginning of its outputs' names: `sub/photo`.
+    /// What its outputs' names begin with: `sub/photo`.
     pub(super) stem: PathBuf,
 }
 
-/// A name for each input, all of them different as far as the inputs are.
+/// A name for each input; different inputs get different names.
 ///
-/// Two inputs that would have one name keep their extensions. Where that is not enough, since inputs from different
-/// folders are called the same, all inputs are named by where they lie below the folder that holds them all.
+/// Inputs whose names differ only in the extension keep it. If inputs from different folders still have the same name,
+/// all inputs are named by their path below their common parent folder.
 pub(super) fn names(inputs: &[Input]) -> Vec<Name> {
     let relative: Vec<PathBuf> = inputs.iter().map(|input| input.relative.clone()).collect();
     let mut known = HashSet::new();
@@ -27,10 +27,10 @@ pub(super) fn names(inputs: &[Input]) -> Vec<Name> {
     files.into_iter().zip(stems).map(|(file, stem)| Name { file, stem }).collect()
 }
 
-/// Takes the extensions away wherever names stay different.
+/// Removes the extensions of all names that stay different without them.
 fn without_extensions(paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut names: Vec<PathBuf> = paths.iter().map(|path| path.with_extension("")).collect();
-    // Whoever gets its extension back may then be called like another: a.jpg, a.png and a.jpg.bmp.
+    // A name that gets its extension back may then collide with another: a.jpg, a.png and a.jpg.bmp.
     loop {
         let mut times: HashMap<&Path, usize> = HashMap::new();
         names.iter().for_each(|name| *times.entry(name).or_default() += 1);
@@ -55,7 +55,7 @@ fn below_one_folder(inputs: &[Input]) -> Vec<PathBuf> {
     paths.iter().zip(inputs).map(below).collect()
 }
 
-/// The folders that an input lies in, from the root on, and its name.
+/// The folders from the root down to an input, then its name.
 fn whereabouts(input: &Input) -> Vec<String> {
     match &input.source {
         Source::File(path) | Source::Video(path) | Source::Camera(path) => {
@@ -70,7 +70,7 @@ fn whereabouts(input: &Input) -> Vec<String> {
             }
             parts
         }
-        // A host is the folder of what it serves.
+        // An address's host counts as its outermost folder.
         Source::Url(url) | Source::Stream(url) => {
             let address = url.split_once("://").map_or(url.as_str(), |(_, address)| address);
             let address = address.split(['?', '#']).next().unwrap_or_default();
@@ -93,7 +93,7 @@ fn whereabouts(input: &Input) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// Names of files that were found in a folder `in`.
+    /// The names of files that were found in a folder `in`.
     fn found(relative: &[&str]) -> Vec<String> {
         let input = |name: &&str| Input {
             source: Source::File(Path::new("in").join(name)),
@@ -107,7 +107,7 @@ mod tests {
         names(inputs).iter().map(|name| name.stem.to_str().unwrap().replace('\\', "/")).collect()
     }
 
-    /// Names of files and addresses that were named themselves.
+    /// The names of files and addresses that were given themselves.
     fn named(paths: &[&str]) -> Vec<String> {
         let input = |path: &&str| {
             let relative = Path::new(path).file_name().unwrap().into();
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn inputs_that_would_have_one_name_keep_their_extensions() {
         assert_eq!(found(&["a.jpg", "a.png", "b.jpg", "sub/a.jpg"]), ["a.jpg", "a.png", "b", "sub/a"]);
-        // And so do those that are called like an input with its extension.
+        // A file that is called like another input with its extension keeps its own, too.
         assert_eq!(found(&["a.jpg", "a.png", "a.jpg.bmp"]), ["a.jpg", "a.png", "a.jpg.bmp"]);
         assert_eq!(found(&["a.jpg.bmp", "a.jpg.bmp.tif", "a.png", "a.gif"]), ["a.jpg", "a.jpg.bmp", "a.png", "a.gif"]);
         let all = ["a", "a.jpg", "a.jpg.png", "a.jpg.png.bmp", "a.png"];

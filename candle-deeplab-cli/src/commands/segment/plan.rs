@@ -1,4 +1,4 @@
-//! Which files a run will write. Whatever can be wrong with them is found before any time is spent.
+//! Decides which files a run will write, and finds what can be wrong with them before any time is spent.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use crate::input::{Input, Source};
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) input: Input,
-    /// What the input is called below the folder of the outputs.
+    /// The input's name below the output folder.
     pub(super) name: PathBuf,
     pub(super) targets: Vec<Target>,
-    /// The number that COCO's results call it by.
+    /// The image's number in COCO results.
     pub(super) image_id: u64,
 }
 
-/// What is to be written, and how.
+/// What the user wants written, and how.
 #[derive(Debug)]
 pub(super) struct Wishes<'a> {
     pub(super) formats: &'a [Format],
@@ -35,9 +35,9 @@ pub(super) struct Wishes<'a> {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) jobs: Vec<Job>,
-    /// The folder of the outputs; `None` where they go to standard output.
+    /// The output folder; `None` if outputs go to standard output.
     pub(super) folder: Option<PathBuf>,
-    /// What is left out of what was asked for, to be said.
+    /// Messages about requested outputs that will not be made.
     pub(super) left_out: Vec<String>,
 }
 
@@ -45,11 +45,11 @@ pub(super) struct Plan {
 enum Place<'a> {
     Stdout,
     File(&'a Path),
-    /// It is made when something is written.
+    /// A folder that is created with the first output.
     Folder(&'a Path),
 }
 
-/// Decides on every output. Those that exist are an error without `force`, and one that would replace an input always.
+/// Plans every output. An existing output is an error without `force`; one that would replace an input always is.
 pub(super) fn plan(inputs: Vec<Input>, wishes: &Wishes) -> Result<Plan> {
     let (mut left_out, mut wanted) = (vec![], vec![]);
     for input in inputs {
@@ -60,7 +60,7 @@ pub(super) fn plan(inputs: Vec<Input>, wishes: &Wishes) -> Result<Plan> {
                 input.shown(),
                 unfit.join(", ")
             );
-            // Somebody who names a folder need not know of the film in it.
+            // An error only for a video given by name: one found in a folder may be there by chance.
             ensure!(!input.named, "{said}");
             left_out.push(format!("left out: {said}"));
         }
@@ -89,7 +89,7 @@ pub(super) fn plan(inputs: Vec<Input>, wishes: &Wishes) -> Result<Plan> {
     Ok(Plan { jobs, folder, left_out })
 }
 
-/// The formats that can be made of an input, and the names of those that cannot.
+/// The formats that an input can have, and the names of the requested ones that it cannot.
 fn possible(input: &Input, wishes: &Wishes) -> (Vec<Format>, Vec<&'static str>) {
     let is_possible = |format: &Format| {
         !input.is_moving() || wishes.encoding.frames || pixels(*format).is_some() || *format == Format::Json
@@ -144,7 +144,7 @@ fn target(input: &Input, name: &Name, format: Format, place: &Place, wishes: &Wi
     let usual = if is_film { film(input, format) } else { image(input, format, wishes.encoding.picture_format) };
     let (encoding, to) = match place {
         Place::Stdout => {
-            // Containers that need not go back to their beginning.
+            // A pipe needs a container that is written without seeking.
             let streamed = match usual {
                 Encoding::Film(Container::Mp4 | Container::M4v | Container::Mov) => {
                     let is_transparent = pixels(format) == Some(Pixels::Rgba);
@@ -163,9 +163,9 @@ fn target(input: &Input, name: &Name, format: Format, place: &Place, wishes: &Wi
     Ok(Target { format, encoding, to })
 }
 
-/// How an output of an image or of a frame is written where its name does not say it.
+/// The encoding of an image's or frame's output if its name does not choose one.
 fn image(input: &Input, format: Format, wanted: Option<PictureFormat>) -> Encoding {
-    // Colours that end at sharp edges are no photograph.
+    // Flat colours with sharp edges do not suit JPEG.
     let is_photograph = matches!(format, Format::Overlay | Format::Contours);
     let usual = if is_photograph && input.is_jpeg() { PictureFormat::Jpeg } else { PictureFormat::Png };
     match pictures(format) {
@@ -174,7 +174,7 @@ fn image(input: &Input, format: Format, wanted: Option<PictureFormat>) -> Encodi
     }
 }
 
-/// How an output of a film is written where its name does not say it.
+/// The encoding of a video's output if its name does not choose one.
 fn film(input: &Input, format: Format) -> Encoding {
     let Some(pixels) = pixels(format) else { return Encoding::Lines };
     let same = match &input.source {
@@ -183,13 +183,13 @@ fn film(input: &Input, format: Format) -> Encoding {
     };
     let usual = match pixels {
         Pixels::Rgba => Container::Webm,
-        // It takes every kind of sound.
+        // Matroska takes every audio codec.
         Pixels::Rgb | Pixels::Gray => Container::Mkv,
     };
     Encoding::Film(same.filter(|same| same.holds(pixels)).unwrap_or(usual))
 }
 
-/// How an output is written whose name somebody gave.
+/// The encoding of an output that the user named.
 fn named(path: &Path, usual: Encoding, format: Format, args: &EncodingArgs) -> Result<Encoding> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let (encoding, expected): (Option<Encoding>, Vec<&str>) = match usual {
@@ -228,7 +228,7 @@ fn named(path: &Path, usual: Encoding, format: Format, args: &EncodingArgs) -> R
     Ok(encoding)
 }
 
-/// A wish about pictures that none fulfils is a mistake.
+/// Refuses options about pictures that no output uses.
 fn check_pictures(jobs: &[Job], args: &EncodingArgs) -> Result<()> {
     let pictures = || {
         let targets = jobs.iter().flat_map(|job| &job.targets);
@@ -292,7 +292,7 @@ fn has_frames(target: &Target) -> bool {
     target.of_frame(1).path().is_some_and(|first| first.symlink_metadata().is_ok())
 }
 
-/// Nothing is replaced unasked.
+/// The message for an output that exists and may not be replaced.
 pub(super) fn already_there(path: &Path, others: &str) -> String {
     format!("`{}` exists{others}: replace it with `--force`, or choose another output with `-o`", path.display())
 }
@@ -446,7 +446,7 @@ mod tests {
         let all = [Format::Overlay, Format::Geojson];
         assert_eq!(encoded(&["a.mp4"], &all, Some("out"), &frames()).unwrap(), ["out/a.frames", "out/a.frames"]);
         assert!(encoded(&["a.mp4"], OVERLAY, Some("x.png"), &frames()).unwrap_err().contains("several"));
-        // Without them a film that somebody names is refused, and one in a folder is left out.
+        // Without `--frames` a video given by name is refused, and one found in a folder is left out.
         assert!(paths(&["a.mp4"], &all, None).unwrap_err().contains("`--frames`"));
         let mut found = inputs(&["a.mp4", "b.jpg"]);
         found[0].named = false;

@@ -1,4 +1,4 @@
-//! What `segment` has to say.
+//! The reports of `segment`.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::target::Target;
 use crate::args::Format;
 use crate::output::Report;
 
-/// What there is to say about a segmented image.
+/// The report on a segmented image.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     pub(super) image: String,
@@ -22,13 +22,13 @@ pub(super) struct Summary {
     #[serde(serialize_with = "tiles", skip_serializing_if = "Option::is_none")]
     pub(super) tiled: Option<(Tiles, usize)>,
     pub(super) found: Vec<Found>,
-    /// Classes that were asked for and are not in the image.
+    /// Classes that were asked for but are not in the image.
     pub(super) absent: Vec<String>,
-    /// Why the input counts as one that failed, although it was segmented. Standard error has it as text.
+    /// Why the input counts as failed although it was segmented. Standard error has the same as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
     pub(super) seconds: Seconds,
-    /// It is one of many: a line will do.
+    /// Whether to print one line only, since it is one of many images.
     #[serde(skip)]
     pub(super) brief: bool,
 }
@@ -46,7 +46,7 @@ impl From<&Target> for Written {
     }
 }
 
-/// How long the parts took. Parts of several images overlap.
+/// The time of each part. The parts of several images overlap.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Seconds {
     pub(super) load: f64,
@@ -56,7 +56,7 @@ pub(super) struct Seconds {
 }
 
 impl Seconds {
-    /// What the image took, from its file to the last output.
+    /// The time of one image, from reading to the last output.
     fn total(&self) -> f64 {
         self.read + self.segment + self.write
     }
@@ -114,7 +114,7 @@ impl Report for Summary {
     }
 }
 
-/// The largest classes on a line.
+/// The largest classes, on one line.
 fn brief(found: &[Found]) -> String {
     const SHOWN: usize = 4;
     let shown = |found: &Found| format!("{} {}", found.name, percent(found.share));
@@ -125,7 +125,7 @@ fn brief(found: &[Found]) -> String {
     words.join(", ")
 }
 
-/// A share with one decimal; what would round to nothing is still shown to be something.
+/// A percentage with one decimal; a small share is not rounded to zero.
 fn percent(share: f64) -> String {
     match 100.0 * share {
         percent if percent < 0.05 => "<0.1 %".into(),
@@ -133,12 +133,12 @@ fn percent(share: f64) -> String {
     }
 }
 
-/// An input that could not be segmented. Standard error has it as text.
+/// An input that could not be segmented. Standard error has the same as text.
 #[derive(Debug, Serialize)]
 pub(super) struct Failure {
     pub(super) image: String,
     pub(super) error: String,
-    /// The same for people.
+    /// The message for people.
     #[serde(skip)]
     pub(super) message: String,
 }
@@ -149,7 +149,7 @@ impl Report for Failure {
     }
 }
 
-/// The end of a run over several images.
+/// The summary of a run over several images.
 pub(super) struct Batch {
     pub(super) images: usize,
     pub(super) failed: usize,
@@ -168,7 +168,7 @@ impl Batch {
     }
 }
 
-/// What there is to say about a segmented video.
+/// The report on a segmented video.
 #[derive(Debug, Serialize)]
 pub(super) struct Film {
     pub(super) video: String,

@@ -1,4 +1,4 @@
-//! Where the frames of a video go: a film, lines of JSON, or a file for each.
+//! Where the frames of a video go: another video, lines of JSON, or a file for each.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -22,7 +22,7 @@ use crate::interrupt::{self, Unfinished};
 pub(super) struct Sink<'a> {
     target: &'a Target,
     kind: Kind,
-    /// The file that it will be; `None` where there is none, or one for each frame.
+    /// The file that is being written; `None` for standard output and for one file per frame.
     file: Option<Pending>,
 }
 
@@ -32,13 +32,13 @@ enum Kind {
     Frames,
 }
 
-/// What is in a frame, as a line of JSON.
+/// The classes of a frame, as a line of JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     video: &'a str,
     /// Counted from 1.
     frame: u64,
-    /// From the beginning.
+    /// Time from the beginning of the video.
     seconds: f64,
     width: u32,
     height: u32,
@@ -47,7 +47,7 @@ struct Line<'a> {
 }
 
 impl<'a> Sink<'a> {
-    /// Begins an output. Whether ffmpeg can write a film of this kind has been seen when this returns.
+    /// Begins an output. When this returns, ffmpeg has shown that it can write a video of this kind.
     pub(super) fn new(
         target: &'a Target,
         job: &Job,
@@ -79,7 +79,7 @@ impl<'a> Sink<'a> {
         Ok(Self { target, kind, file })
     }
 
-    /// Takes a frame, the `number`th.
+    /// Writes a frame; `number` counts from 1.
     pub(super) fn frame(
         &mut self,
         job: &Job,
@@ -108,7 +108,7 @@ impl<'a> Sink<'a> {
                 };
                 let written = serde_json::to_string(&line).map_err(io::Error::from);
                 let written = written.and_then(|line| writeln!(to, "{line}"));
-                // Whoever reads a stream waits for it.
+                // The reader of a pipe should get each line at once.
                 let written = if self.file.is_none() { written.and_then(|()| to.flush()) } else { written };
                 written.context("cannot write the lines")
             }
@@ -124,7 +124,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Ends the output, after so many frames.
+    /// Ends the output after `frames` frames.
     pub(super) fn finish(self, frames: u64, style: &Style) -> Result<()> {
         match self.kind {
             Kind::Film(writer) => writer.finish()?,
@@ -135,7 +135,7 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// Where a longer film has been before, what is left of it is no part of this one.
+/// Removes the remaining frames of a longer video that was written to the same folder before.
 fn remove_frames_after(frames: u64, target: &Target, style: &Style) -> Result<()> {
     let left = (frames + 1..).map(|frame| target.of_frame(frame));
     for file in left.map_while(|target| target.path().filter(|path| path.is_file()).map(Path::to_owned)) {
@@ -147,7 +147,7 @@ fn remove_frames_after(frames: u64, target: &Target, style: &Style) -> Result<()
     Ok(())
 }
 
-/// A file that is written beside its target, and takes its place when it is whole.
+/// A file that is written beside its target and renamed when it is complete.
 struct Pending {
     unfinished: Unfinished,
     target: PathBuf,
@@ -157,7 +157,7 @@ impl Pending {
     fn new(target: &Path) -> Result<Self> {
         encode::make_folder_of(target)?;
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        // Nothing of this name is there: the process's own number is in it.
+        // The process's id in the name makes it unique.
         let path = target.with_file_name(format!(".{name}.{}.incomplete", process::id()));
         Ok(Self { unfinished: interrupt::unfinished(path), target: target.to_owned() })
     }

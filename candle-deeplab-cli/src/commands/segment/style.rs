@@ -1,4 +1,4 @@
-//! From arguments to what pictures look like.
+//! The appearance of pictures, from the arguments.
 
 use anyhow::{Context, Error, Result, anyhow};
 use candle_deeplab::Labels;
@@ -9,16 +9,16 @@ use image::{RgbImage, RgbaImage};
 
 use crate::args::{Format, PaletteName, SegmentArgs};
 
-/// Rows of a film's legend, where frames cannot be as high as what is in them asks for.
+/// Rows of the legend in a video: all frames have the same height, however many classes they show.
 const FILM_ROWS: u32 = 2;
 
-/// What pictures are to look like, and what is to be kept.
+/// The appearance of pictures, and options of other outputs.
 #[derive(Debug, Clone)]
 pub(super) struct Style {
     look: mask::Style,
     /// The classes that the cutout shows.
     pub(super) cutout: Vec<u8>,
-    /// Whether arrays have probabilities.
+    /// Whether arrays hold probabilities.
     pub(super) probs: bool,
     pub(super) jpeg_quality: u8,
     pub(super) replace: bool,
@@ -28,7 +28,7 @@ impl Style {
     pub(super) fn new(args: &SegmentArgs, labels: &Labels) -> Result<Self> {
         let style = &args.style;
         let look = mask::Style {
-            // The labels have the palette that was asked for.
+            // With `--palette` the labels already have its colours.
             palette: if style.palette.is_some() { Palette::Labels } else { Palette::Vivid },
             opacity: style.opacity,
             outlines: !style.no_outlines,
@@ -45,18 +45,18 @@ impl Style {
         })
     }
 
-    /// The same for a film, whose frames are all of one size.
+    /// The same for a video, whose frames all have one size.
     pub(super) fn for_film(&self) -> Self {
         let legend = if self.look.legend == Legend::None { Legend::None } else { Legend::Rows(FILM_ROWS) };
         Self { look: mask::Style { legend, ..self.look.clone() }, ..self.clone() }
     }
 
-    /// How high a film's pictures are, with the legend.
+    /// The height of a video's pictures in pixels, with the legend.
     pub(super) fn film_height(&self, width: u32, height: u32) -> u32 {
         height + self.look.legend.height(width, height)
     }
 
-    /// A format that is a picture of red, green and blue.
+    /// Draws a format that is an RGB picture.
     pub(super) fn picture(&self, segmentation: &Segmentation, format: Format) -> RgbImage {
         match format {
             Format::Color => segmentation.colors(&self.look),
@@ -65,19 +65,19 @@ impl Style {
         }
     }
 
-    /// The wanted classes before a transparent background; without scores their edge is hard.
+    /// The wanted classes on a transparent background; without scores their edge is hard.
     pub(super) fn cutout(&self, segmentation: &Segmentation, scores: Option<&Scores>) -> Result<RgbaImage> {
         Ok(segmentation.cutout(&self.cutout, scores)?)
     }
 }
 
-/// The colours that were asked for, if any, for a model with these labels.
+/// The colours that `--palette` asks for, for a model with these labels.
 pub(super) fn palette(name: Option<&PaletteName>, labels: &Labels) -> Result<Option<Vec<[u8; 3]>>> {
     let Some(name) = name else { return Ok(None) };
     let classes = labels.names.len();
     let colors = match name {
         PaletteName::Vivid => labels.vivid()[..classes].to_vec(),
-        // VOC's map goes on for as many as there may be.
+        // VOC's colour map continues for any number of classes.
         PaletteName::Voc => Labels::numbered(classes).palette,
         PaletteName::Cityscapes => Labels::cityscapes().palette,
         PaletteName::Ade20k if labels.background.is_some() => Labels::ade20k().palette,
@@ -89,7 +89,7 @@ pub(super) fn palette(name: Option<&PaletteName>, labels: &Labels) -> Result<Opt
     Ok(Some(labels.palette))
 }
 
-/// The ids of classes that were asked for by name or by id.
+/// The ids of classes that are given by name or by id.
 pub(super) fn classes(labels: &Labels, asked: &[String]) -> Result<Vec<u8>> {
     let found = asked.iter().map(|class| labels.find(class).map_err(Error::msg)).collect::<Result<Vec<_>>>()?;
     Ok(found.concat())

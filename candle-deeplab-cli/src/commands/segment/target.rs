@@ -1,11 +1,11 @@
-//! A file that a run will write, and what it is.
+//! A file that a run will write, with its format and encoding.
 
 use std::path::{Path, PathBuf};
 
 use crate::args::{Format, PictureFormat};
 use crate::ffmpeg::{Container, Pixels};
 
-/// An output of an input.
+/// One output of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) format: Format,
@@ -13,14 +13,14 @@ pub(super) struct Target {
     pub(super) to: Destination,
 }
 
-/// How an output is written.
+/// How an output is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Picture(PictureFormat),
-    /// What is no picture is written in one way, which its format knows.
+    /// Not a picture: the format has only one encoding.
     Data,
     Film(Container),
-    /// A line for each frame.
+    /// One line for each frame.
     Lines,
 }
 
@@ -28,13 +28,13 @@ pub(super) enum Encoding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Destination {
     File(PathBuf),
-    /// A folder with a file for each frame.
+    /// A folder with one file for each frame.
     Frames(PathBuf),
     Stdout,
 }
 
 impl Target {
-    /// What it is called in reports.
+    /// The output's name in reports.
     pub(super) fn shown(&self) -> String {
         match &self.to {
             Destination::File(path) | Destination::Frames(path) => path.display().to_string(),
@@ -42,7 +42,7 @@ impl Target {
         }
     }
 
-    /// The file or the folder, if it is one.
+    /// The file or folder; `None` for standard output.
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.to {
             Destination::File(path) | Destination::Frames(path) => Some(path),
@@ -50,7 +50,7 @@ impl Target {
         }
     }
 
-    /// The file for a frame, which are counted from 1.
+    /// The file for a frame; `frame` counts from 1.
     pub(super) fn of_frame(&self, frame: u64) -> Self {
         let file = |folder: &PathBuf| folder.join(format!("{frame:06}.{}", suffix(self.format, self.encoding)));
         let to = match &self.to {
@@ -60,13 +60,13 @@ impl Target {
         Self { to, ..*self }
     }
 
-    /// Bytes that a terminal should not be sent.
+    /// Whether the output is binary data, which should not go to a terminal.
     pub(super) fn is_binary(&self) -> bool {
         !matches!(self.format, Format::Json | Format::Rle | Format::Geojson)
     }
 }
 
-/// What an output is called after its input's name.
+/// What follows the input's name in the output's name.
 pub(super) fn suffix(format: Format, encoding: Encoding) -> String {
     let extension = match (encoding, format) {
         (Encoding::Picture(picture), _) => picture.extension(),
@@ -78,19 +78,19 @@ pub(super) fn suffix(format: Format, encoding: Encoding) -> String {
     format!("{}.{extension}", format.name())
 }
 
-/// The picture formats that an output can have.
+/// The picture formats that an output may have.
 pub(super) fn pictures(format: Format) -> &'static [PictureFormat] {
     match format {
         Format::Overlay | Format::Color | Format::Contours => &PictureFormat::ALL,
-        // It is transparent, which JPEG cannot keep.
+        // JPEG has no transparency.
         Format::Cutout => &[PictureFormat::Png, PictureFormat::Webp],
-        // Its palette and its numbers are for programs, all of which read PNG.
+        // Its palette and ids are read by programs, all of which read PNG.
         Format::Mask | Format::Ids => &[PictureFormat::Png],
         Format::Json | Format::Rle | Format::Geojson | Format::Npy => &[],
     }
 }
 
-/// What the frames of a film of an output are; `None` where it is no film.
+/// The kind of frames in a video of an output; `None` if it cannot be a video.
 pub(super) fn pixels(format: Format) -> Option<Pixels> {
     match format {
         Format::Overlay | Format::Color | Format::Contours => Some(Pixels::Rgb),

@@ -1,4 +1,4 @@
-//! Videos, streams and cameras, frame by frame.
+//! Segments videos, streams and cameras frame by frame.
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -17,10 +17,10 @@ use crate::ffmpeg::{Reader, Video};
 use crate::interrupt;
 use crate::progress::Progress;
 
-/// Frames that wait between reading, segmenting and writing.
+/// How many frames may wait between two of reading, segmenting and writing.
 const WAITING: usize = 2;
 
-/// Segments a video. Reading, segmenting and writing overlap; the outputs appear when they are whole.
+/// Segments a video. Reading, segmenting and writing overlap; the outputs appear when they are complete.
 pub(super) fn segment(
     job: &Job,
     engine: &Engine,
@@ -32,7 +32,7 @@ pub(super) fn segment(
     let source = &job.input.source;
     let video = Video::probe(source, seconds)?;
     let style = &style.for_film();
-    // What has no end of its own ends when somebody says so, and is kept.
+    // A camera or stream runs until Ctrl-C, and what was recorded is kept.
     let _recording = (!video.is_finite).then(interrupt::recording);
     let sinks = job.targets.iter().map(|target| Sink::new(target, job, &video, style, seconds));
     let mut sinks = sinks.collect::<Result<Vec<_>>>()?;
@@ -73,10 +73,10 @@ pub(super) fn segment(
             }
             anyhow::Ok(())
         })();
-        // The writer waits for more until this is gone.
+        // Closes the channel, which ends the writer.
         drop(segmented);
         let crashed = |_| anyhow!("a thread crashed");
-        // What went wrong last in the chain stopped the others.
+        // An error late in the chain ends the earlier stages, so the last stage's error is the cause.
         writing.join().map_err(crashed)??;
         segmenting?;
         reading.join().map_err(crashed)?
