@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::graph::Size;
 use crate::npy;
 
-/// The class of each pixel, row by row. It needs neither an image nor names: a ground-truth mask is one, too.
+/// The class of each pixel, row by row. Neither an image nor class names are needed: a ground-truth mask is one, too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Parts")]
 pub struct LabelMap {
@@ -16,7 +16,7 @@ pub struct LabelMap {
     size: Size,
 }
 
-/// What is read of a file, before it is known to fit together.
+/// A label map as deserialized, before its size is checked.
 #[derive(Deserialize)]
 struct Parts {
     ids: Vec<u8>,
@@ -32,7 +32,7 @@ impl TryFrom<Parts> for LabelMap {
 }
 
 impl LabelMap {
-    /// A label map from its ids, row by row.
+    /// Makes a label map from class ids, row by row.
     ///
     /// # Errors
     /// [`Error::Mask`] unless there is one id for each pixel.
