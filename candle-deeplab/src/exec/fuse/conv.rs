@@ -11,7 +11,8 @@ pub(crate) struct FusedConv {
     pub(crate) group_inputs: usize,
     /// The node of the convolution, which has its kernel and bias.
     pub(crate) node: Value,
-    /// A batch norm without a convolution is a depthwise 1×1 convolution by one: `node` is the norm, and has no kernel.
+    /// A batch norm without a convolution is a depthwise 1×1 convolution whose weights are 1: `node` is the norm, and
+    /// has no kernel.
     pub(crate) has_kernel: bool,
     /// The nodes of the batch norms, in order, and the epsilon that each adds to the variance.
     pub(crate) norms: Vec<(Value, f64)>,
