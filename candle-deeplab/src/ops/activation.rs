@@ -1,4 +1,4 @@
-//! Piecewise stand-ins for the sigmoid and for `x · sigmoid(x)` (Howard et al. 2019, section 5.2), as PyTorch has them.
+//! Piecewise approximations of the sigmoid and of `x · sigmoid(x)` (Howard et al. 2019, section 5.2), as in PyTorch.
 
 use candle_core::{Result, Tensor};
 
@@ -37,7 +37,7 @@ mod tests {
         close(hard_swish(&x).unwrap(), [0.0, 0.0, -0.375, 0.0, 2.0 / 3.0, 3.0, 4.0]);
     }
 
-    /// On all three pieces.
+    /// The inputs cover all three pieces.
     #[test]
     fn they_have_gradients() {
         let x = (hashed("x", &[2, 3, 3, 3]) * 6.0).unwrap();
@@ -45,7 +45,7 @@ mod tests {
         check_gradient(&x, hard_swish, "hard-swish");
     }
 
-    /// Both ways: to what is weighed, and to the weight of each channel.
+    /// Gradients of both factors: the values, and the weight of each channel.
     #[test]
     fn a_product_with_a_weight_a_channel_has_gradients() {
         let (x, gate) = (hashed("x", &[2, 3, 3, 2]), hashed("gate", &[2, 3, 1, 1]));
