@@ -76,7 +76,7 @@ pub enum Error {
         "output stride {requested} is not possible: choose 8, 16 or 32 such that the atrous rates {rates:?} (at output stride {at}) stay whole numbers"
     )]
     OutputStride {
-        /// What was asked for.
+        /// The requested output stride.
         requested: usize,
         /// The configured atrous rates.
         rates: Vec<usize>,
@@ -94,7 +94,7 @@ pub enum Error {
     /// Scales at which an image cannot be segmented.
     #[error("scales {scales:?}: give one or more, each above 0 and at most 8")]
     Scales {
-        /// What was asked for.
+        /// The requested scales.
         scales: Vec<f64>,
     },
     /// Tiles that cannot cover an image.

@@ -257,7 +257,7 @@ impl DeepLab {
     }
 
     /// Intermediate values `[N, C, h, w]` by their [taps](Graph::taps), e.g. `backbone` or `backbone.entry_flow.block2`.
-    /// Nothing behind the last of them is computed.
+    /// Nothing after the last of them is computed.
     ///
     /// The fused executor has only the results of its steps, such as the backbone and its blocks, the ASPP and the
     /// decoder. If one of `taps` is inside a step, the eager executor computes all of them.

@@ -1,4 +1,4 @@
-//! What runs a model: the choice of an executor, an instruction set and a precision, as far as the machine has them.
+//! The choice of an executor, an instruction set and a precision, as far as the machine has them.
 
 use std::fmt;
 

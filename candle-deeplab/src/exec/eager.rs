@@ -1,5 +1,5 @@
 //! Runs a graph node by node with candle tensors: on any device, with gradients. This executor defines what every node
-//! computes, and the tests hold the others to it.
+//! computes; the tests compare the others with it.
 
 use candle_core::{Result, Tensor};
 

@@ -1,4 +1,4 @@
-//! How much memory a network's feature maps need.
+//! The memory that a network's feature maps need.
 
 use super::Graph;
 use crate::error::Result;

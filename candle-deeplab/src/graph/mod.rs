@@ -69,7 +69,7 @@ impl Node {
 pub enum Op {
     /// The preprocessed image.
     Input,
-    /// Convolution, with a bias where [`Conv::bias`] says so.
+    /// Convolution, with a bias if [`Conv::bias`] is set.
     Conv(Conv),
     /// Batch normalisation.
     BatchNorm {

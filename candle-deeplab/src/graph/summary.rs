@@ -1,4 +1,4 @@
-//! What a network costs: shapes, parameters and multiply-adds, layer by layer and in total.
+//! The cost of a network: shapes, parameters and multiply-adds, layer by layer and in total.
 
 use std::fmt;
 

@@ -22,7 +22,7 @@ struct Object {
 }
 
 impl Labels {
-    /// Reads labels from a file in one of three forms: one name a line, a JSON array of names, or a JSON object with
+    /// Reads labels from a file in one of three forms: one name per line, a JSON array of names, or a JSON object with
     /// `names` and optionally `dataset`, `palette`, `ignore` and `background` (the form inside `config.json`).
     ///
     /// Missing fields are filled in: the file's stem names the data set, VOC's colour map gives the colours, and a

@@ -74,7 +74,7 @@ impl Outlines {
 }
 
 impl Ink {
-    /// Draws on a pixel of a region that has a colour, or none.
+    /// Draws the layers over a pixel; the band has the colour of the pixel's region, if it has one.
     pub(super) fn draw(&self, pixel: &mut [u8; 3], color: Option<[u8; 3]>) {
         if let (Some(color), true) = (color, self.band > 0) {
             mix(pixel, color, self.band);
@@ -149,7 +149,7 @@ mod tests {
 
     const GROUND: [u8; 3] = [120, 130, 140];
 
-    /// Outlines alone, on an image of one color.
+    /// Only outlines, on an image of one colour.
     fn outlined(ids: Vec<u8>, width: usize) -> RgbImage {
         let photo = RgbImage::from_pixel(width as u32, (ids.len() / width) as u32, Rgb(GROUND));
         let style = Style { opacity: 0.0, names: false, min_share: 0.0, ..Style::default() };

@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// What `pycocotools.mask.encode(numpy.asfortranarray(mask))` says of these masks (pycocotools 2.0.11).
+    /// What `pycocotools.mask.encode(numpy.asfortranarray(mask))` gives for these masks (pycocotools 2.0.11).
     #[test]
     fn counts_are_those_of_pycocotools() {
         let counts = |width, ids: Vec<u8>| map(width, ids).rle().pop().unwrap().1.counts;

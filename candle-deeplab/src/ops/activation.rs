@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 /// `min(max(x + 3, 0), 6) / 6`. TensorFlow multiplies by 0.16667 instead in MobileNetV3, and Keras' has the slope 0.2.
 ///
 /// # Errors
-/// Where candle has no such numbers.
+/// Where candle does not support the tensor's type.
 pub fn hard_sigmoid(x: &Tensor) -> Result<Tensor> {
     (x + 3.0)?.clamp(0f32, 6f32)? / 6.0
 }
@@ -13,7 +13,7 @@ pub fn hard_sigmoid(x: &Tensor) -> Result<Tensor> {
 /// `x · min(max(x + 3, 0), 6) / 6`.
 ///
 /// # Errors
-/// Where candle has no such numbers.
+/// Where candle does not support the tensor's type.
 pub fn hard_swish(x: &Tensor) -> Result<Tensor> {
     (x * (x + 3.0)?.clamp(0f32, 6f32)?)? / 6.0
 }

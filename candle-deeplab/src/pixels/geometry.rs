@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(geometry(rule, 1026, 1026), ([513, 513], [513, 513]));
         assert_eq!(geometry(rule, 720, 1280), ([289, 513], [513, 513])); // 288.6
         assert_eq!(geometry(rule, 1280, 720), ([513, 289], [513, 513]));
-        assert_eq!(geometry(rule, 100, 200), ([257, 513], [513, 513])); // 256.5, and upwards
+        assert_eq!(geometry(rule, 100, 200), ([257, 513], [513, 513])); // 256.5, rounded up
         assert_eq!(geometry(rule, 513, 400), ([513, 400], [513, 513]));
         // However thin the image is, at least one pixel remains.
         assert_eq!(geometry(rule, 1, 65_536), ([1, 513], [513, 513]));

@@ -65,7 +65,7 @@ impl LabelMap {
         (x < self.size.width && y < self.size.height).then(|| self.ids[y * self.size.width + x])
     }
 
-    /// Writes a numpy array: u8 `[height, width]`, one class id a pixel.
+    /// Writes a numpy array: u8 `[height, width]`, one class id per pixel.
     ///
     /// # Errors
     /// Those of `to`.
@@ -98,7 +98,7 @@ mod tests {
         );
     }
 
-    /// Byte for byte what `numpy.save` writes of `numpy.array([[0, 15, 255], [1, 2, 3]], numpy.uint8)` (numpy 2.4).
+    /// Byte for byte what `numpy.save` writes for `numpy.array([[0, 15, 255], [1, 2, 3]], numpy.uint8)` (numpy 2.4).
     #[test]
     fn a_label_map_is_what_numpy_saves() {
         let map = LabelMap::new(vec![0, 15, 255, 1, 2, 3], Size::new(2, 3)).unwrap();

@@ -36,7 +36,7 @@ mod tests {
     use crate::labels::Labels;
     use crate::segment::{Predictor, Segmenter, Wanted};
 
-    /// A network that calls the strongest colour the class, and says that it takes 100 bytes for each pixel.
+    /// A network whose class is the strongest colour, and which says that it takes 100 bytes for each pixel.
     struct Hungry;
 
     impl Predictor for Hungry {
@@ -85,7 +85,7 @@ mod tests {
         assert!(error.to_string().contains("1300×1000"), "{error}");
     }
 
-    /// A config may ask for a size that takes more than there is.
+    /// A config may require an input size that does not fit into memory.
     #[test]
     fn what_the_size_rule_makes_of_an_image_is_cut_too() {
         let size = SizeRule::Stretch { height: 800, width: 1200 };

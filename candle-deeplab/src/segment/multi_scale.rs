@@ -12,7 +12,7 @@ use crate::ops::resize_bilinear;
 /// slower, and about one to two points of mIoU better (TensorFlow's `predict_labels_multi_scale` in
 /// `deeplab/model.py`).
 ///
-/// As a [`Module`] it takes preprocessed pixels `[N, 3, H, W]` to probabilities `[N, classes, H, W]`.
+/// As a [`Module`], it maps preprocessed pixels `[N, 3, H, W]` to probabilities `[N, classes, H, W]`.
 ///
 /// ```no_run
 /// use candle_core::Device;

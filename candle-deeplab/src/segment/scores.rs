@@ -115,9 +115,9 @@ impl Scores {
         self.image
     }
 
-    /// How likely one of `classes` is against the likeliest other class, at each pixel of an image of the size `to`: p
-    /// / (p + q), where p is the sum of their probabilities and q the greatest probability of another class. Where one
-    /// of `classes` wins, it is at least a half.
+    /// How likely one of `classes` is against the likeliest other class, at each pixel of an image of the size `to`:
+    /// `p / (p + q)`, where `p` is the sum of their probabilities and `q` the greatest probability of another class.
+    /// Where one of `classes` wins, it is at least a half.
     ///
     /// Log-odds are resized (bilinear, half-pixel), so that edges fall between the network's pixels where the logits
     /// put them.

@@ -30,7 +30,7 @@ pub struct Segmentation {
 }
 
 impl Segmentation {
-    /// Joins a label map (row by row, one id a pixel) to the image that it describes.
+    /// Joins a label map (row by row, one id per pixel) to the image that it describes.
     ///
     /// # Errors
     /// [`Error::Mask`] where the image has no pixels or another number of them, the labels are not valid, or an id is

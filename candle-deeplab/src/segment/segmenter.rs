@@ -1,4 +1,4 @@
-//! A network with everything around it: image in, label map out.
+//! A network with its pre- and postprocessing: from an image to its label map.
 
 use std::fmt;
 use std::sync::Arc;
@@ -403,7 +403,7 @@ mod tests {
         Labels { background: Some(0), ..Labels::numbered(3) }
     }
 
-    /// A network that calls the strongest colour the class: red 0, green 1, blue 2.
+    /// A network whose class is the strongest colour: red 0, green 1, blue 2.
     fn by_color(size: SizeRule) -> Segmenter {
         let network = |pixels: &Tensor| pixels.affine(4.0, -1.0);
         Segmenter::from_parts(network, preprocessing(size), three_classes(), Device::Cpu)
@@ -548,7 +548,7 @@ mod tests {
             Rgb([wave(31.0, x), wave(17.0, y), wave(53.0, x + y)])
         });
         let image = DynamicImage::from(image);
-        // As it is, and padded.
+        // Without padding, and with it.
         for least in [1, 193] {
             let model = random(SizeRule::Native { height: least, width: least });
             let short = Segmenter::new(model.clone()).segment(&image).unwrap();

@@ -186,7 +186,8 @@ mod tests {
         RgbImage::from_fn(width, height, |x, y| Rgb([(x * 37 + y * 91) as u8, (x * y) as u8, (x * 5 + 200 - y) as u8]))
     }
 
-    /// A network that looks at each pixel alone gives the same answer in tiles of any size, and sees no padding.
+    /// A network whose answer at a pixel depends only on that pixel gives the same result in tiles of any size, and
+    /// never sees padding.
     #[test]
     fn a_network_that_sees_one_pixel_knows_no_tiles() {
         for (width, height) in [(23, 17), (8, 30), (5, 4), (1, 1), (64, 16)] {

@@ -1,5 +1,4 @@
-//! Runs steps band by band: each step computes some rows, one step after another, before the first step goes on to the
-//! next rows.
+//! Runs steps band by band: every step computes some of its rows before the first step goes on to its next rows.
 //!
 //! The maps at the beginning and at the end of a network are larger than the last-level cache, and their layers do
 //! little work per value. What one step of a band writes is still in the cache when the next step reads it. And where
@@ -82,7 +81,7 @@ pub(super) fn stretches(
     let mut start = 0;
     while start < suits.len() {
         let most = suits[start..].iter().take(MAX_STEPS).take_while(|suits| **suits).count();
-        // As many steps as fit.
+        // Take as many steps as fit.
         let ends = (start + 2..start + most + 1).rev();
         let banded = ends.map(|end| start..end).find_map(|steps| {
             let (bands, rows) = Banding::new(fused, geometry, maps, &lives, steps.clone())?.bands(limits)?;
@@ -291,7 +290,7 @@ mod tests {
 
     #[test]
     fn memory_does_not_grow_with_the_height_where_steps_run_band_by_band() {
-        // The input and the logits aside.
+        // All maps but the input and the logits.
         let between = |height| {
             let (program, plan) = plan(height);
             (1..plan.maps.len()).filter(|map| *map != program.fused.logits.map).map(|map| plan.maps[map].rows).collect()

@@ -7,7 +7,7 @@ const BLOCK_FLOATS: usize = 40 << 10;
 /// last-level cache or from memory.
 const MIN_PIXELS: usize = 96;
 
-/// How many pixels with so many inputs each fit the cache.
+/// How many pixels with this number of inputs fit into the cache.
 pub(super) fn fitting_pixels(inputs: usize) -> usize {
     (BLOCK_FLOATS / inputs.max(1)).max(MIN_PIXELS)
 }

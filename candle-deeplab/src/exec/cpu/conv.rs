@@ -85,7 +85,7 @@ struct Made {
     rounded: Aligned,
 }
 
-/// Where rows lie.
+/// Where the rows of a matmul lie.
 #[derive(Default)]
 struct Lists {
     runs: Vec<Run>,

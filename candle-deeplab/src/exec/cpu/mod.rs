@@ -1,7 +1,7 @@
 //! Runs a network on the CPU with fused kernels, for inference at any batch and input size.
 //!
 //! `exec::fuse` turns the graph into steps; `pack` folds and packs their weights; `plan` fits them to an input size,
-//! runs neighbours band by band, and decides which maps share memory; `isa` has the kernels. Feature maps are stored
+//! decides which of them run band by band, and which maps share memory; `isa` has the kernels. Feature maps are stored
 //! channels last: a pixel's channels are a row of a matmul, a vector of channels never crosses the edge of a map, and
 //! threads that compute different pixels write to separate slices.
 
@@ -132,7 +132,7 @@ impl Cpu {
         self.call(pixels, &[logits.map], None, |plan, arena| tensor(plan, arena, logits))
     }
 
-    /// The values of nodes, each `[N, C, h, w]`, for pixels `[N, 3, H, W]`; nothing behind the last of these nodes is
+    /// The values of nodes, each `[N, C, h, w]`, for pixels `[N, 3, H, W]`; nothing after the last of these nodes is
     /// computed. `None` where a node is only a part of a step, such as a convolution before its norm.
     ///
     /// # Errors

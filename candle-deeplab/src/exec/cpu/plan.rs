@@ -46,7 +46,7 @@ impl MapInMemory {
 }
 
 impl Plan {
-    /// Makes a plan for the wanted maps: no step runs behind the last that writes one of them.
+    /// Makes a plan for the wanted maps: no step runs after the last that writes one of them.
     ///
     /// # Errors
     /// As [`Graph::sizes`].

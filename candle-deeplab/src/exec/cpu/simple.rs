@@ -17,7 +17,7 @@ pub(super) fn activate(x: View, activation: Activation, out: ViewMut) {
         Activation::Relu => map(x, |x| Clamp::RELU.apply(x), out),
         Activation::Relu6 => map(x, |x| Clamp::RELU6.apply(x), out),
         Activation::HardSwish => map(x, |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0, out),
-        // PyTorch's.
+        // PyTorch's definition; TensorFlow's has another slope.
         Activation::HardSigmoid => map(x, |x| (x + 3.0).clamp(0.0, 6.0) / 6.0, out),
     }
 }

@@ -35,7 +35,7 @@ impl<'a> View<'a> {
         &self.data[self.place(pixel)..]
     }
 
-    /// A part of the channels, which are cut into so many.
+    /// Part number `index` of the channels, which are cut into `parts` equal parts.
     pub(super) fn part(&self, index: usize, parts: usize) -> Self {
         let channels = self.channels / parts;
         Self { data: &self.data[index * channels..], channels, ..*self }
@@ -59,7 +59,7 @@ impl ViewMut<'_> {
         self.data.len() / self.pitch
     }
 
-    /// A part of the channels, which are cut into so many.
+    /// Part number `index` of the channels, which are cut into `parts` equal parts.
     pub(super) fn part(&mut self, index: usize, parts: usize) -> ViewMut<'_> {
         let channels = self.channels / parts;
         ViewMut { data: self.data, offset: self.offset + index * channels, channels, ..*self }
@@ -81,8 +81,8 @@ pub(super) fn position(pixel: usize, height: usize, width: usize) -> (usize, usi
     (pixel / (height * width), pixel / width % height, pixel % width)
 }
 
-/// Floats from one pixel with so many channels to the next. Rows of a matmul begin at cache lines, but not a multiple
-/// of 512 floats apart, or the rows that a kernel reads at once would compete for the same few cache sets.
+/// Floats from one pixel with this number of channels to the next. Rows of a matmul begin at cache lines, but not a
+/// multiple of 512 floats apart, or the rows that a kernel reads at once would compete for the same few cache sets.
 pub(super) fn row_pitch(channels: usize) -> usize {
     match channels.next_multiple_of(16) {
         _ if channels < 16 => channels,

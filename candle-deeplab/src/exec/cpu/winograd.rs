@@ -277,7 +277,7 @@ struct Patches<'a> {
     first: usize,
     /// Number of rows of outputs.
     rows: usize,
-    /// First columns of the patches in a row of them.
+    /// The first columns of the patches in a row of patches.
     columns: &'a [usize],
 }
 

@@ -73,7 +73,7 @@ impl Matmul<'_> {
         }
     }
 
-    /// Whether `x` has so many rows of `len` inputs.
+    /// Whether `x` has `rows` rows of `len` inputs.
     fn holds_rows(&self, x: &[f32], rows: usize, len: usize, rows_at_once: usize) -> bool {
         if !self.interleaved {
             return holds(x, rows, self.x_pitch, len);
@@ -273,12 +273,12 @@ impl PatchOutput<'_> {
     }
 }
 
-/// Whether there are kernels for patches of so many inputs along an axis.
+/// Whether there are kernels for patches with this number of inputs along an axis.
 fn is_span(span: usize) -> bool {
     matches!(span, 5 | MAX_SPAN)
 }
 
-/// Whether a slice has so many rows of so many values, `pitch` apart.
+/// Whether a slice has `rows` rows of `values` values, `pitch` apart.
 fn holds(slice: &[f32], rows: usize, pitch: usize, values: usize) -> bool {
     let Some(last) = rows.checked_sub(1) else { return true };
     last.checked_mul(pitch).and_then(|start| start.checked_add(values)).is_some_and(|end| end <= slice.len())

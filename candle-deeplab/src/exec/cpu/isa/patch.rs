@@ -180,7 +180,7 @@ unsafe fn output_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mu
 /// Loads the first `lanes` lanes of a vector from memory; the others are zero.
 ///
 /// # Safety
-/// The vector's instructions exist, as do so many floats, at most a vector of them.
+/// The vector's instructions exist, as do `lanes` floats, at most a vector of them.
 #[inline(always)]
 unsafe fn load_some<V: Lanes>(from: *const f32, lanes: usize) -> V {
     // SAFETY: the caller's promises; the array has a vector's lanes.
