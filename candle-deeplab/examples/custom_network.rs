@@ -1,4 +1,4 @@
-//! A network of one's own, from code: three lines, and what it costs.
+//! Defines a custom network in three lines, and prints its cost.
 //!
 //! `cargo run --release --example custom_network`
 

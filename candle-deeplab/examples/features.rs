@@ -1,4 +1,4 @@
-//! The backbone's features as the input of another candle model: here a classifier of whole images, not yet trained.
+//! Uses the backbone's features as the input of another candle model, here an untrained classifier of whole images.
 //!
 //! `cargo run --release --example features -- photo.jpg`
 

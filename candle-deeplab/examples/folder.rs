@@ -1,9 +1,9 @@
-//! A folder of photographs, several at once.
+//! Segments a folder of photographs, several at once.
 //!
 //! `cargo run --release --example folder -- photos`
 //!
-//! One segmenter serves all threads. The network keeps all cores busy with one image; what is gained here is that files are
-//! read and decoded meanwhile.
+//! One segmenter serves all threads. The network keeps all cores busy with a single image; the gain here is that other
+//! files are read and decoded meanwhile.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

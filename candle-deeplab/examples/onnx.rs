@@ -1,4 +1,4 @@
-//! The model in the box as an ONNX file, for other runtimes.
+//! Exports the bundled model as an ONNX file, for other runtimes.
 //!
 //! `cargo run --release --example onnx`
 

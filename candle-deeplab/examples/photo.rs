@@ -1,4 +1,4 @@
-//! One photograph: what is in it, and a picture that shows where.
+//! Segments one photograph: prints what is in it, and saves a picture that shows where.
 //!
 //! `cargo run --release --example photo -- photo.jpg`
 

@@ -1,15 +1,15 @@
-//! Parallel work that others wait for.
+//! Parallel work under a lock, in a thread pool of its own.
 
 use std::io;
 use std::panic::resume_unwind;
 
 use crate::error::{Error, Result};
 
-/// Does parallel work in a rayon pool of its own, with as many threads as the current one.
+/// Does parallel work in a rayon pool of its own, with as many threads as the current one has.
 ///
-/// In the current pool a worker that waits for its share takes up other jobs meanwhile, and so may those that do the share.
-/// Where what is waited for is made under a lock, such a job could want that lock, and nobody would ever go on. The threads
-/// of this pool have nothing else to do; and the caller waits for a thread, not for a job, so it takes up none either.
+/// In the current pool, a worker that waits for other workers runs further jobs meanwhile. If the work is done under a
+/// lock, such a job may wait for that lock, which would be a deadlock. The threads of the new pool have no other jobs;
+/// and the caller waits for a thread, not for a job, so it runs no other jobs either.
 ///
 /// # Errors
 /// [`Error::Executor`] where the threads cannot be started; those of the work.
@@ -36,8 +36,9 @@ mod tests {
 
     use super::*;
 
-    /// One job makes it, in two halves. While the thread of one half waits for the other, a second job comes that wants it,
-    /// and every other thread of the pool is busy: in the same pool, the one that waits would take that job up.
+    /// One job computes a value in two halves. While the thread of one half waits for the other, a second job comes
+    /// that needs the value, and every other thread of the pool is busy: in a shared pool, the waiting thread would run
+    /// that job.
     #[test]
     fn a_job_that_wants_what_another_one_makes_does_not_stop_it() {
         let until = |flag: &AtomicBool| {

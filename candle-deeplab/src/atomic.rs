@@ -1,4 +1,4 @@
-//! Files that are either whole or not there.
+//! Writes files atomically: a file is either complete or not there.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -8,8 +8,8 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
-/// Writes a file through a temporary one beside it that is renamed when it is complete and on disk, so that no reader
-/// ever sees half of it and a failure leaves what was there before. A file of that name is replaced.
+/// Writes a file atomically, replacing a file of that name. The content goes to a temporary file beside it, which is
+/// renamed when it is complete and on disk, so that no reader ever sees half of it and a failure leaves the old file.
 ///
 /// ```no_run
 /// # use std::io::Write;
@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] naming `path`: what `content` returned, a directory that cannot be written, or a `path` that exists and
-/// is no regular file (a device or a directory is never replaced).
+/// [`Error::Io`] with `path`: an error of `content`, a directory that cannot be written, or a `path` that exists and is
+/// not a regular file (a device or a directory is never replaced).
 pub fn write(path: impl AsRef<Path>, content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> Result<()> {
     let path = path.as_ref();
     if std::fs::metadata(path).is_ok_and(|target| !target.is_file()) {
@@ -32,7 +32,7 @@ pub fn write(path: impl AsRef<Path>, content: impl FnOnce(&mut BufWriter<&mut Fi
 /// Like [`write()`], but never replaces a file, even one that appears meanwhile.
 ///
 /// # Errors
-/// [`Error::Io`] as for [`write()`]; of the kind `AlreadyExists` where there is something at `path`.
+/// [`Error::Io`] as for [`write()`]; of the kind `AlreadyExists` where something exists at `path`.
 pub fn write_new(
     path: impl AsRef<Path>,
     content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
@@ -64,8 +64,8 @@ fn persist(
     work().map_err(Error::io(path))
 }
 
-/// Temporary files are made for their owner alone; ours become ordinary files, so they get ordinary permissions, which
-/// the system narrows by the umask.
+/// By default, only their owner can read temporary files. Ours become ordinary files, so they get ordinary permissions,
+/// which the system restricts by the umask.
 fn temporary_in(dir: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -116,7 +116,7 @@ mod tests {
         let path = dir.path().join("a.txt");
         write_new(&path, |file| file.write_all(b"first")).unwrap();
         let again = write_new(&path, |file| file.write_all(b"second")).unwrap_err();
-        // Nor does it where the file appears while the content is made.
+        // Nor does it if the file appears while the content is written.
         let late = dir.path().join("late.txt");
         let overtaken = write_new(&late, |_| std::fs::write(&late, "theirs")).unwrap_err();
         for error in [again, overtaken] {

@@ -1,4 +1,4 @@
-//! The model in the box.
+//! The model that is bundled with this crate.
 
 use candle_core::Device;
 
@@ -6,17 +6,17 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::model::DeepLab;
 
-/// What errors call it.
+/// The name of the model in errors.
 const NAME: &str = "bundled";
 
 const CONFIG: &str = include_str!("../assets/bundled/config.json");
 const WEIGHTS: &[u8] = include_bytes!("../assets/bundled/model.safetensors");
 
-/// Loads the model that is part of this crate: no file, no network.
+/// Loads the model that is bundled with this crate: it needs no file and no network connection.
 ///
-/// It is DeepLabv3 with MobileNetV2 for the 21 classes of PASCAL VOC, at output stride 16 and 513×513 pixels:
-/// 2.1 million parameters in 4.2 MB of f16, 2.8 billion multiply-adds an image. Google published it, quantised, under
-/// Apache-2.0; `assets/bundled/README.md` says where it comes from and what was measured.
+/// It is DeepLabv3 with MobileNetV2 for the 21 classes of PASCAL VOC, at output stride 16 and 513×513 pixels: 2.1
+/// million parameters in 4.2 MB of f16, and 2.8 billion multiply-adds per image. Google published it, quantised, under
+/// Apache-2.0; `assets/bundled/README.md` describes its origin and the measurements.
 ///
 /// ```
 /// use candle_core::Device;
@@ -35,10 +35,10 @@ pub fn bundled(device: &Device) -> Result<DeepLab> {
     DeepLab::from_embedded(NAME, CONFIG, WEIGHTS, device)
 }
 
-/// Its recipe.
+/// The recipe of the bundled model.
 ///
 /// # Errors
-/// [`Error::Config`](crate::Error::Config), which a test rules out: the recipe is part of this crate.
+/// [`Error::Config`](crate::Error::Config), which a test rules out, as the recipe is part of this crate.
 pub fn config() -> Result<Config> {
     Config::parse(CONFIG, NAME.as_ref())
 }

@@ -1,11 +1,11 @@
-//! What can go wrong in this crate.
+//! The errors of this crate.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, DeviceLocation};
 
-/// What can go wrong in this crate. Every message names the file or node, the thing, and the way out.
+/// The errors of this crate. Every message names the file or node, says what is wrong, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,7 +14,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A `config.json` that is not a recipe this version understands.
@@ -25,14 +25,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A model was to be loaded from a folder that is not there.
+    /// The folder to load a model from does not exist.
     #[error(
         "there is no folder `{}`: name one that has config.json and model.safetensors. Published models are fetched by their names: \
          by `candle_deeplab_hub::load`, or by the program's `candle-deeplab pull`",
         path.display()
     )]
     NoFolder {
-        /// What was given.
+        /// The path that was given.
         path: PathBuf,
     },
     /// A [`Config`](crate::Config) made by code that describes no possible model.
@@ -65,7 +65,7 @@ pub enum Error {
         /// Similar paths that exist.
         available: Vec<String>,
     },
-    /// Logits were asked of a backbone without a head.
+    /// Logits were requested from a backbone without a head.
     #[error(
         "this model is a backbone without a segmentation head: it has features and no classifier; train a network from it, \
          or convert the checkpoint of a whole one"
@@ -76,7 +76,7 @@ pub enum Error {
         "output stride {requested} is not possible: choose 8, 16 or 32 such that the atrous rates {rates:?} (at output stride {at}) stay whole numbers"
     )]
     OutputStride {
-        /// What was asked for.
+        /// The requested output stride.
         requested: usize,
         /// The configured atrous rates.
         rates: Vec<usize>,
@@ -91,10 +91,10 @@ pub enum Error {
         /// Which tensor, what the network wants and what the file has.
         reason: String,
     },
-    /// Scales that an image cannot be looked at.
+    /// Scales at which an image cannot be segmented.
     #[error("scales {scales:?}: give one or more, each above 0 and at most 8")]
     Scales {
-        /// What was asked for.
+        /// The requested scales.
         scales: Vec<f64>,
     },
     /// Tiles that cannot cover an image.
@@ -107,7 +107,7 @@ pub enum Error {
         /// Rows and columns that neighbours share.
         overlap: usize,
     },
-    /// The executor that was asked for cannot run this model here.
+    /// The requested executor cannot run this model here.
     #[error("{0}")]
     Executor(String),
     /// The input of a forward pass has the wrong shape.
@@ -116,7 +116,7 @@ pub enum Error {
         /// The shape that was given.
         shape: Vec<usize>,
     },
-    /// The input of a forward pass is of another type than the weights.
+    /// The input of a forward pass has another type than the weights.
     #[error(
         "the pixels are {actual:?} and the weights {expected:?}: convert them with `pixels.to_dtype(DType::{expected:?})`"
     )]
@@ -136,7 +136,7 @@ pub enum Error {
         /// Where the pixels are.
         actual: DeviceLocation,
     },
-    /// Pixels in a buffer or a tensor that are no image.
+    /// Pixels in a buffer or a tensor that do not form an image.
     #[error("{reason}")]
     Pixels {
         /// What is wrong with them, and what to do.
@@ -145,7 +145,7 @@ pub enum Error {
     /// The output of a forward pass has the wrong shape.
     #[error("the logits must be {expected:?} ([N, classes, H, W], as large as the network's input), got {actual:?}")]
     Output {
-        /// The shape that the labels and the input ask for.
+        /// The shape that the labels and the input require.
         expected: [usize; 4],
         /// The shape that the network gave.
         actual: Vec<usize>,
@@ -155,17 +155,17 @@ pub enum Error {
     Image {
         /// The file.
         path: PathBuf,
-        /// What the codec said.
+        /// The codec's error.
         source: image::ImageError,
     },
-    /// An image would take more memory than it may.
+    /// An image would take more memory than the limit.
     #[error(
         "{what} of an image of {width}×{height} pixels take about {} MiB, and {} MiB are the limit: make the image smaller, or \
          give it more memory",
         needed >> 20, limit >> 20
     )]
     Memory {
-        /// What takes it.
+        /// The part that takes the memory.
         what: &'static str,
         /// Rows of the image.
         height: usize,
@@ -179,10 +179,10 @@ pub enum Error {
     /// The network computed NaN somewhere.
     #[error("the network's answer is not a number: are the weights damaged?")]
     NotANumber,
-    /// A picture cannot be made from a segmentation.
+    /// A label map, segmentation or picture cannot be made.
     #[error("{0}")]
     Mask(String),
-    /// Something inside candle.
+    /// An error of candle.
     #[error(transparent)]
     Candle(candle_core::Error),
 }
@@ -191,11 +191,12 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// As an error of candle, for its traits. [`Error::from`] gives it back as it was.
+    /// Converts it to an error of candle, for candle's traits. [`Error::from`] restores the original.
     pub(crate) fn into_candle(self) -> candle_core::Error {
         match self {
             Self::Candle(error) => error,
-            // The one variant of candle's that keeps an error's type, and whose text is the error's alone.
+            // This is the only variant of candle's error that keeps the type of the inner error and shows only its
+            // text.
             other => candle_core::Error::Io(io::Error::other(other)),
         }
     }
@@ -214,8 +215,8 @@ impl Error {
 }
 
 impl From<candle_core::Error> for Error {
-    /// Takes an error of this crate out of candle's, where it went through one of candle's traits, such as
-    /// [`Module::forward`](candle_core::Module::forward). Candle's own lose their backtraces.
+    /// Restores an error of this crate that went through one of candle's traits, such as
+    /// [`Module::forward`](candle_core::Module::forward). Candle's own errors lose their backtraces.
     fn from(error: candle_core::Error) -> Self {
         match without_backtrace(error) {
             candle_core::Error::Io(error) => match error.downcast::<Self>() {
@@ -227,7 +228,7 @@ impl From<candle_core::Error> for Error {
     }
 }
 
-/// The text of a backtrace is no part of what went wrong.
+/// Removes backtraces, whose text does not belong in messages.
 fn without_backtrace(error: candle_core::Error) -> candle_core::Error {
     use candle_core::Error::{Context, WithBacktrace, WithPath};
     let inner = |inner: Box<candle_core::Error>| Box::new(without_backtrace(*inner));

@@ -1,4 +1,4 @@
-//! Opening and reading files that somebody else named.
+//! Opens and reads files whose paths come from users.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Opens a regular file for reading. A pipe would be waited for, and a device may never end.
+/// Opens a regular file for reading. Other files are refused: opening a pipe would block, and a device may never end.
 ///
 /// # Errors
-/// [`Error::Io`] naming the path, also where it is no regular file.
+/// [`Error::Io`] with the path, also where it is not a regular file.
 pub fn open(path: &Path) -> Result<File> {
     let regular = std::fs::metadata(path).map_err(Error::io(path))?.is_file();
     if !regular {
@@ -28,7 +28,7 @@ pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>> {
     Ok((text.len() as u64 <= limit).then_some(text))
 }
 
-/// Fills `bytes` from a place in a file, which several threads may read at once.
+/// Fills `bytes` from an offset in a file. Several threads may read the same file at once.
 pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset);
@@ -94,7 +94,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut paths = vec![dir.path().to_owned()];
         if cfg!(unix) {
-            // It never ends, and says that it is empty.
+            // It never ends, and its size is 0.
             paths.push("/dev/zero".into());
         }
         for path in paths {

@@ -25,7 +25,7 @@ mod weights;
 
 #[cfg(feature = "bundled")]
 pub use bundled::bundled;
-/// The versions of these crates whose types are in this one's interface.
+/// Re-exports of the crates whose types are in this crate's interface, in the matching versions.
 pub use {candle_core, image};
 
 pub use config::{CONFIG_FILE, Config, WEIGHTS_FILE};

@@ -18,7 +18,7 @@ use crate::exec::{Executor, Isa, Precision, Unavailable};
 use crate::graph::{Graph, Param, Role, Size, Value};
 use crate::weights::{Values, Weights, WeightsFile};
 
-/// A DeepLab network with its weights: preprocessed pixels `[N, 3, H, W]` in, logits `[N, classes, H, W]` out.
+/// A DeepLab network with its weights, from preprocessed pixels `[N, 3, H, W]` to logits `[N, classes, H, W]`.
 ///
 /// ```no_run
 /// use candle_core::{DType, Device, Tensor};
@@ -31,20 +31,21 @@ use crate::weights::{Values, Weights, WeightsFile};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// On the CPU the [fused executor](crate::exec::cpu) runs it where the weights are constant f32 tensors; everywhere else,
-/// and where a gradient is wanted, the [eager one](crate::exec::eager) does. [`with_executor`](Self::with_executor)
-/// chooses. Clones share the weights.
+/// On the CPU, the [fused executor](crate::exec::cpu) runs it if the weights are constant f32 tensors; otherwise, and
+/// if a gradient is needed, the [eager one](crate::exec::eager) does. [`with_executor`](Self::with_executor) chooses.
+/// Clones share the weights.
 ///
 /// # Memory
-/// A loaded model on the CPU holds its weights once, packed, from the first forward pass on; the file is read for that
-/// and then left alone. They are packed once, however many threads call at once: the others wait, while as many threads as
-/// the current rayon pool has are started for it, which makes the first call safe inside any pool.
+/// From the first forward pass on, a loaded model on the CPU holds its weights once, packed; the file is read for that
+/// and not used afterwards. Weights are packed once, however many threads call at the same time: the others wait. The
+/// packing starts as many threads of its own as the current rayon pool has, so that the first call is safe inside any
+/// pool.
 ///
-/// Feature maps are kept for the next calls, so that calls of the same few sizes allocate nothing but their results: those of as
-/// many calls as ran at once, but of no more than the pool has threads. What has been more than twice as large as needed for 32
-/// calls is given back.
+/// The memory of feature maps is kept for the next calls, so that calls with the same few sizes allocate only their
+/// results: the memory of as many calls as ran at once, but of no more than the pool has threads. Memory that was more
+/// than twice as large as needed for 32 calls in a row is freed.
 ///
-/// Asking for [`taps`](Self::taps) that are only a part of a fused step makes a second, eager copy of the weights.
+/// [`taps`](Self::taps) that are only a part of a fused step need a second, eager copy of the weights.
 #[derive(Debug, Clone)]
 pub struct DeepLab {
     config: Config,
@@ -61,8 +62,8 @@ impl DeepLab {
     /// Loads a model directory (`config.json` and `model.safetensors`) in f32 onto a device.
     ///
     /// # Errors
-    /// [`Error::NoFolder`] where there is none; [`Error::Io`] and [`Error::Config`] for the recipe; [`Error::Weights`] where
-    /// the file is damaged, or its tensors are not exactly those that the network wants.
+    /// [`Error::NoFolder`] where there is no such directory; [`Error::Io`] and [`Error::Config`] for the recipe;
+    /// [`Error::Weights`] where the file is damaged, or its tensors are not exactly those of the network.
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let dir = dir.as_ref();
         if !dir.try_exists().map_err(Error::io(dir))? {
@@ -73,7 +74,7 @@ impl DeepLab {
         Self::from_file(config, open, device)
     }
 
-    /// Loads a model that is part of the program: the text of its `config.json` and the content of its
+    /// Loads a model that is embedded in the program, from the text of its `config.json` and the content of its
     /// `model.safetensors`. Errors call it `name`.
     ///
     /// ```ignore
@@ -99,9 +100,9 @@ impl DeepLab {
         Ok(model)
     }
 
-    /// A model whose weights come from a [`VarBuilder`], by the names of [`Graph::params`]: from a `VarMap` to train,
-    /// or from anywhere else that candle can read. Variables of a `VarMap` that are not there yet start as
-    /// [`Role::init`] says.
+    /// Makes a model whose weights come from a [`VarBuilder`], by the names of [`Graph::params`]: from a `VarMap` for
+    /// training, or from any other source that candle can read. Variables that a `VarMap` does not have yet are
+    /// initialised as by [`Role::init`].
     ///
     /// # Errors
     /// [`Error::Recipe`] and [`Error::Graph`] where the config describes no possible network, [`Error::Candle`] where a weight
@@ -118,8 +119,8 @@ impl DeepLab {
         Ok(Self::from_parts(config.clone(), graph, weights, vb.device().clone()))
     }
 
-    /// The variables that an optimiser is to change: all that the network has in the map, by the names of [`Graph::params`], but
-    /// the moving statistics of batch norms.
+    /// The variables for an optimiser: all parameters of the network in the map, by the names of [`Graph::params`],
+    /// except for the moving statistics of batch norms.
     ///
     /// # Errors
     /// [`Error::Candle`] where the map lacks one.
@@ -152,8 +153,8 @@ impl DeepLab {
         Ok(Self { config, graph, eager: Arc::default(), cpu: Arc::default(), ..self.clone() })
     }
 
-    /// The same model with another executor than the default, [`Executor::Auto`]. Where both come to the same instructions
-    /// and precision, they share the packed weights.
+    /// The same model with another executor than the default, [`Executor::Auto`]. If both use the same instructions and
+    /// precision, they share the packed weights.
     ///
     /// # Errors
     /// [`Error::Executor`] where this machine or this model does not allow it, [`Error::NoHead`] for a backbone.
@@ -161,13 +162,14 @@ impl DeepLab {
         self.with(executor, self.precision)
     }
 
-    /// The same model at another precision than the default, f32. [`Bf16`](Precision::Bf16) is the
-    /// [fused executor's](Cpu::new): it gives up gradients of the input. Packed weights are shared as by
+    /// The same model at another precision than the default, f32. [`Bf16`](Precision::Bf16) needs the
+    /// [fused executor](Cpu::new), which computes no gradients of the input. Packed weights are shared as by
     /// [`with_executor`](Self::with_executor).
     ///
     /// # Errors
-    /// [`Error::Executor`] where this machine has no fast instructions for it (unless the executor
-    /// [is said](Self::with_executor)), or this model does not allow it; [`Error::NoHead`] for a backbone.
+    /// [`Error::Executor`] where this machine has no fast instructions for it (unless
+    /// [`with_executor`](Self::with_executor) has chosen an executor), or this model does not allow it;
+    /// [`Error::NoHead`] for a backbone.
     pub fn with_precision(&self, precision: Precision) -> Result<Self> {
         self.with(self.executor, precision)
     }
@@ -181,7 +183,7 @@ impl DeepLab {
         }
         executor.resolve(precision)?;
         let other = Self { executor, precision, ..self.clone() };
-        // What is packed depends on nothing else.
+        // The packed weights depend on nothing else.
         let same = (other.fused_isa(), other.precision) == (self.fused_isa(), self.precision);
         Ok(if same { other } else { Self { cpu: Arc::default(), ..other } })
     }
@@ -196,18 +198,18 @@ impl DeepLab {
         &self.graph
     }
 
-    /// Where the weights are.
+    /// The device of the weights.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Logits `[N, classes, h, w]` at the head's own resolution: a quarter of the input's with a decoder, one over the
+    /// Logits `[N, classes, h, w]` at the head's own resolution: a quarter of the input's with a decoder, and 1 /
     /// output stride without.
     ///
     /// # Errors
-    /// [`Error::NoHead`] for a backbone without one; [`Error::Input`] and [`Error::Graph`] where the pixels do not fit the network,
-    /// [`Error::Device`] and [`Error::Dtype`] where they are not where or what the weights are, [`Error::Weights`] where the
-    /// file has been damaged since it was opened.
+    /// [`Error::NoHead`] for a backbone without a head; [`Error::Input`] and [`Error::Graph`] where the pixels do not
+    /// fit the network; [`Error::Device`] and [`Error::Dtype`] where they are on another device or of another type than
+    /// the weights; [`Error::Weights`] where the file has been damaged since it was opened.
     pub fn logits(&self, pixels: &Tensor) -> Result<Tensor> {
         let logits = self.graph.logits().ok_or(Error::NoHead)?;
         match self.fused_for(pixels)? {
@@ -216,7 +218,8 @@ impl DeepLab {
         }
     }
 
-    /// Logits `[N, classes, H, W]` at the input's size: what [`forward`](Module::forward) gives, with an error of this crate.
+    /// Logits `[N, classes, H, W]` at the input's size: the result of [`forward`](Module::forward), with an error of
+    /// this crate.
     ///
     /// # Errors
     /// As [`logits`](Self::logits).
@@ -228,11 +231,11 @@ impl DeepLab {
         }
     }
 
-    /// The class of each pixel, u8 `[N, H, W]`: that of the greatest logit at the input's size.
+    /// The class of each pixel, u8 `[N, H, W]`: the one with the greatest logit at the input's size.
     ///
     /// # Errors
-    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes; [`Error::NotANumber`] where the fused executor
-    /// meets a logit that is none.
+    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes; [`Error::NotANumber`] where the fused
+    /// executor finds a logit that is NaN.
     pub fn label_map(&self, pixels: &Tensor) -> Result<Tensor> {
         self.check_head()?;
         if let Some(cpu) = self.fused_for(pixels)? {
@@ -242,7 +245,8 @@ impl DeepLab {
         Ok(self.run(pixels, self.graph.output())?.argmax(1)?.to_dtype(DType::U8)?)
     }
 
-    /// Does now what the first call would do for inputs of a size: it reads and packs the weights, plans, and takes memory.
+    /// Does in advance what the first call for inputs of this size would do: reads and packs the weights, plans, and
+    /// allocates memory.
     ///
     /// # Errors
     /// As [`logits`](Self::logits).
@@ -253,10 +257,10 @@ impl DeepLab {
     }
 
     /// Intermediate values `[N, C, h, w]` by their [taps](Graph::taps), e.g. `backbone` or `backbone.entry_flow.block2`.
-    /// Nothing behind the last of them is computed.
+    /// Nothing after the last of them is computed.
     ///
-    /// The fused executor has the results of its steps: the backbone and its blocks, ASPP, the decoder. Where one of `taps`
-    /// is only a part of a step, the eager executor computes all of them.
+    /// The fused executor has only the results of its steps, such as the backbone and its blocks, the ASPP and the
+    /// decoder. If one of `taps` is inside a step, the eager executor computes all of them.
     ///
     /// # Errors
     /// [`Error::NoSuchTap`]; otherwise as [`logits`](Self::logits).
@@ -270,7 +274,7 @@ impl DeepLab {
         self.run_all(pixels, &values)
     }
 
-    /// The fused executor, if this model uses it: for its [profile](Cpu::profile), say. The first call packs the
+    /// The fused executor, if this model uses it, e.g. for its [profile](Cpu::profile). The first call packs the
     /// weights.
     ///
     /// # Errors
@@ -282,7 +286,7 @@ impl DeepLab {
         self.cpu.get_or_try_init(|| apart(pack)).map(Some)
     }
 
-    /// The instructions of the fused executor, where that is the one to run.
+    /// The instructions of the fused executor, if this model uses it.
     fn fused_isa(&self) -> Option<Isa> {
         if self.may_fuse() { self.executor.resolve(self.precision).ok().flatten() } else { None }
     }
@@ -296,7 +300,7 @@ impl DeepLab {
         fold::reader(&self.graph, |param| self.weights.values(param))
     }
 
-    /// Whether the fused executor can run this model: it computes logits only, and copies the weights.
+    /// Whether the fused executor can run this model: it computes only logits, and copies the weights.
     fn may_fuse(&self) -> bool {
         self.graph.logits().is_some() && self.device.is_cpu() && self.weights.are_constant_f32()
     }

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-/// Writes the header of an array of two or more dimensions in C order; the data follow as they are. `descr` is numpy's name
-/// of the data type.
+/// Writes the header of an array of two or more dimensions in C order; the raw data must follow. `descr` is numpy's
+/// name of the data type.
 pub(crate) fn write_header(to: &mut impl Write, descr: &str, shape: &[usize]) -> io::Result<()> {
-    /// What comes before the dictionary: magic, version and the dictionary's length.
+    /// The bytes before the dictionary: magic, version and the dictionary's length.
     const PREFIX: usize = 10;
     let sides = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sides}), }}");
@@ -15,7 +15,7 @@ pub(crate) fn write_header(to: &mut impl Write, descr: &str, shape: &[usize]) ->
     }
     header.push('\n');
     to.write_all(b"\x93NUMPY\x01\x00")?;
-    // Few sides make a short header.
+    // A header for so few dimensions is short.
     to.write_all(&(header.len() as u16).to_le_bytes())?;
     to.write_all(header.as_bytes())
 }

@@ -1,19 +1,19 @@
-//! "Did you mean …?": which of the known names are like one that is not known.
+//! "Did you mean …?": finds the known names that resemble an unknown one.
 
 use strsim::damerau_levenshtein;
 
 /// The most names that are suggested.
 const MOST: usize = 3;
-/// Letters of a name that are looked at.
+/// How many letters of a name are compared.
 const MAX_LETTERS: usize = 100;
-/// A shorter part of a name is too little to be found within another.
+/// The shortest part of a name that is searched for within another.
 const MIN_PART: usize = 3;
 
-/// How far a name is from another: first by spelling, then by the words that only the other one has.
+/// The distance between two names: first by spelling, then by the number of words that only the other one has.
 type Distance = (usize, usize);
 
-/// Those of `known` that are like `name`, the closest first; where several are as close, the order of `known` decides.
-/// A row of `known` may have several names, and is suggested by its first.
+/// The names in `known` that resemble `name`, the closest first; at equal distance, in the order of `known`. A row of
+/// `known` may have several names, and is suggested by its first.
 pub fn closest<'a>(name: &str, known: impl Iterator<Item = Vec<&'a str>>) -> Vec<&'a str> {
     let nearest = |names: &Vec<&str>| names.iter().filter_map(|other| distance(name, other)).min();
     let mut near: Vec<(Distance, &str)> = known.filter_map(|names| Some((nearest(&names)?, *names.first()?))).collect();
@@ -21,7 +21,7 @@ pub fn closest<'a>(name: &str, known: impl Iterator<Item = Vec<&'a str>>) -> Vec
     near.into_iter().take(MOST).map(|(_, name)| name).collect()
 }
 
-/// The question at the end of an error, with a space before it; empty where nothing is like the name.
+/// The question at the end of an error, with "; " before it; empty where nothing resembles the name.
 pub fn question(near: &[&str]) -> String {
     match near {
         [] => String::new(),
@@ -30,7 +30,7 @@ pub fn question(near: &[&str]) -> String {
     }
 }
 
-/// How far `name` is from `other`; `None` where nobody would take the one for the other.
+/// The distance from `name` to `other`; `None` where they do not resemble each other.
 fn distance(name: &str, other: &str) -> Option<Distance> {
     let (words, others) = (words(name), words(other));
     if words.is_empty() {
@@ -38,20 +38,20 @@ fn distance(name: &str, other: &str) -> Option<Distance> {
     }
     let spelled = |word: &String| others.iter().filter_map(|other| spelling(word, other)).min();
     let by_words = words.iter().map(spelled).sum::<Option<usize>>();
-    // With other separators, or none.
+    // The names may differ only in their separators.
     let as_one = spelling(&words.concat(), &others.concat());
     let cost = by_words.into_iter().chain(as_one).min()?;
     Some((cost, others.len().saturating_sub(words.len())))
 }
 
-/// Lower-case words; `deeplabv3+` is `deeplabv3plus`.
+/// Splits a name into lower-case words; `deeplabv3+` becomes `deeplabv3plus`.
 fn words(name: &str) -> Vec<String> {
     let name: String = name.chars().take(MAX_LETTERS).collect();
     let name = name.to_lowercase().replace('+', "plus");
     name.split(|c: char| !c.is_alphanumeric() && c != '.').filter(|word| !word.is_empty()).map(String::from).collect()
 }
 
-/// How far a word is from another: 0 for the same or its beginning, more for a part of it or a slip of the hand.
+/// The distance between two words: 0 for the same word or its beginning, more for a part of it or a typing error.
 fn spelling(word: &str, other: &str) -> Option<usize> {
     if other.starts_with(word) {
         return Some(0);
@@ -67,7 +67,7 @@ fn spelling(word: &str, other: &str) -> Option<usize> {
         6..=9 => 2,
         _ => 3,
     };
-    // A slip in the beginning of a longer word counts the same.
+    // A typing error in the beginning of a longer word counts the same.
     let beginning: String = other.chars().take(letters).collect();
     let edits = damerau_levenshtein(word, other).min(damerau_levenshtein(word, &beginning));
     (edits <= slips).then_some(edits)

@@ -1,10 +1,11 @@
-//! Bilinear upsampling of logits, from the network's resolution to that of its input or of an image: the winning class at
-//! each pixel, or some rows at a time.
+//! Bilinear upsampling of logits from the network's resolution to that of its input or of an image: either only the
+//! winning class at each pixel, or the logits of some rows at a time.
 //!
-//! A 12-megapixel photograph has 1 GB of logits for 21 classes, so the resized logits never exist: each row of the label
-//! map is made on its own, in parallel. Within one cell of four logits' pixels a bilinear value is an average of the four
-//! corners; where one class is the greatest at all corners it is the greatest everywhere between them, to rounding, and
-//! nothing needs to be computed. That is most of an image: all but the outlines.
+//! A 12-megapixel photograph has 1 GB of logits for 21 classes, so the resized logits are never stored as a whole: the
+//! rows of the label map are computed independently, in parallel. Between four neighbouring logits, a bilinear value is
+//! a weighted mean of these corners. If one class is the greatest at all four corners, it is the greatest everywhere
+//! between them, to rounding, and nothing needs to be computed. This holds for most of an image, except at the
+//! outlines.
 
 use std::ops::Range;
 
@@ -12,14 +13,14 @@ use rayon::prelude::*;
 
 use crate::graph::{Axis, Lerp, Size};
 
-/// A network's logits `[classes, height, width]` in a slice, read where they lie; neighbours in a row are adjacent.
+/// A view of a network's logits `[classes, height, width]` in a slice; the values of a row are contiguous.
 pub(crate) struct Logits<'a> {
     pub(crate) data: &'a [f32],
     pub(crate) classes: usize,
     pub(crate) size: Size,
-    /// From a class to the next.
+    /// Floats from one class to the next.
     pub(crate) class_stride: usize,
-    /// From a row to the next.
+    /// Floats from one row to the next.
     pub(crate) row_stride: usize,
 }
 
@@ -31,7 +32,7 @@ pub(crate) fn label_map(logits: &Logits, to: Size) -> Vec<u8> {
     ids
 }
 
-/// As [`label_map`], at each pair of a row and a column: `ids` is `rows` × `columns`.
+/// As [`label_map`], at the positions of the axes: `ids` is `rows` × `columns`.
 pub(crate) fn winners(logits: &Logits, (rows, columns): &(Axis, Axis), ids: &mut [u8]) {
     let Size { height, width } = logits.size;
     if (rows.0.len(), columns.0.len()) == (height, width) {
@@ -96,8 +97,8 @@ fn argmax(logits: &Logits, ids: &mut [u8]) {
     );
 }
 
-/// The logits along one row of the image. Columns are blended when they are first needed, with a column's classes
-/// side by side.
+/// The logits along one row of the image. Columns are interpolated when they are first needed; the classes of a column
+/// are contiguous.
 struct Blend<'a> {
     logits: &'a Logits<'a>,
     row: Lerp,
@@ -162,7 +163,7 @@ impl<'a> Blend<'a> {
 mod tests {
     use super::*;
 
-    /// Numbers without a pattern, the same in every run.
+    /// Pseudo-random numbers, the same in every run.
     fn noise(count: usize) -> Vec<f32> {
         let mut state = 1u64;
         let mut next = || {
@@ -197,7 +198,7 @@ mod tests {
         (0..to.area()).map(pixel).collect()
     }
 
-    /// Compares with resizing every logit; where two classes are within rounding of each other either may win.
+    /// Compares with resizing every logit; where two classes are equal to rounding, either may win.
     fn check(logits: &Logits, to: Size) {
         let reference = resized(logits, to);
         for (i, (&id, values)) in label_map(logits, to).iter().zip(&reference).enumerate() {

@@ -1,4 +1,4 @@
-//! Where a model's tensors come from.
+//! The sources of a model's tensors.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -17,22 +17,22 @@ use crate::file::read_exact_at;
 use crate::graph::{Graph, Param};
 use crate::header::{self, MAX_HEADER};
 
-/// The length of the header, before it.
+/// The size in bytes of the header's length, which precedes the header.
 const PREFIX: u64 = 8;
-/// Bytes that are read at once: whole floats of any type.
+/// How many bytes are read at once: whole floats of any type.
 const CHUNK: usize = 64 << 10;
 
 /// The tensors of a network, ready to be handed to executors.
 #[derive(Debug)]
 pub(crate) enum Weights {
-    /// On disk: read by whoever needs them, so that a packed copy is the only one in memory.
+    /// In a file, from which an executor reads them as needed, so that its packed copy is the only one in memory.
     File(WeightsFile),
-    /// Somebody's tensors, by name.
+    /// The caller's tensors, by name.
     Tensors(HashMap<String, Tensor>),
 }
 
 impl Weights {
-    /// A parameter as it is in memory, or in f32 on `device` from a file.
+    /// A parameter as a tensor: the caller's tensor as it is, or from a file in f32 on `device`.
     pub(crate) fn tensor(&self, param: &Param, device: &Device) -> Result<Tensor> {
         match self {
             Self::File(file) => Ok(Tensor::from_vec(file.stored(param)?.all()?, param.shape.as_slice(), device)?),
@@ -51,7 +51,8 @@ impl Weights {
         }
     }
 
-    /// What [tensors](Self::tensor) hold. A network whose tensors differ has no input that suits them all.
+    /// The type of the [tensors](Self::tensor). A network with tensors of several types has no input that suits them
+    /// all.
     pub(crate) fn dtype(&self) -> DType {
         match self {
             Self::File(_) => DType::F32,
@@ -59,7 +60,7 @@ impl Weights {
         }
     }
 
-    /// Whether an executor may keep a copy: nobody will change the tensors, or ask for their gradients.
+    /// Whether an executor may keep a copy: the tensors do not change and need no gradients.
     pub(crate) fn are_constant_f32(&self) -> bool {
         match self {
             Self::File(_) => true,
@@ -96,27 +97,29 @@ impl Bytes {
     }
 }
 
-/// A `model.safetensors` whose header has been read. The file stays open, so it stays the same file when another is
-/// renamed into its place. It is read, not mapped: of a mapped file, all pages that were touched count as the process's
-/// memory beside the packed copy, and a file that somebody cuts short ends the process.
+/// A `model.safetensors` whose header has been read.
+///
+/// The file stays open, so it stays the same file when another one is renamed into its place. It is read, not
+/// memory-mapped: all touched pages of a mapped file would count as the process's memory besides the packed copy, and
+/// truncating the file would crash the process.
 #[derive(Debug)]
 pub(crate) struct WeightsFile {
-    /// What errors call it.
+    /// The path in errors.
     path: PathBuf,
     bytes: Bytes,
     header: Metadata,
-    /// Where the tensors begin.
+    /// The offset of the tensors' data.
     data: u64,
 }
 
 impl WeightsFile {
-    /// Opens a file that has exactly the graph's parameters: a tensor too few, too many, of another shape or no float
-    /// is an error.
+    /// Opens a file that must have exactly the graph's parameters: a missing or unexpected tensor, another shape, or a
+    /// type that is not a float is an error.
     pub(crate) fn open(path: &Path, graph: &Graph) -> Result<Self> {
         Self::new(path, Bytes::File(crate::file::open(path)?), graph)
     }
 
-    /// As [`open`](Self::open), for a file that is part of the program.
+    /// As [`open`](Self::open), for a file that is embedded in the program.
     pub(crate) fn embedded(name: &Path, bytes: &'static [u8], graph: &Graph) -> Result<Self> {
         Self::new(name, Bytes::Embedded(bytes), graph)
     }
@@ -188,7 +191,7 @@ pub(crate) enum Values<'a> {
 }
 
 impl Values<'_> {
-    /// Those of a tensor of any float type.
+    /// The values of a tensor of any float type.
     pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
         Ok(Self::Here(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
     }
@@ -207,7 +210,7 @@ impl Values<'_> {
         }
     }
 
-    /// Those from one place to another, in the order of the tensor.
+    /// A range of the values, in the order of the tensor.
     pub(crate) fn range(&self, range: Range<usize>) -> Result<Vec<f32>> {
         match self {
             Self::Here(values) => Ok(values[range].to_vec()),
@@ -216,7 +219,7 @@ impl Values<'_> {
     }
 }
 
-/// A tensor of a file, of which as much is read as somebody needs.
+/// A tensor in a file, of which only the needed parts are read.
 pub(crate) struct Stored<'a> {
     file: &'a WeightsFile,
     name: String,
@@ -231,7 +234,7 @@ impl Stored<'_> {
     /// As [`Values::range`], widened or narrowed to f32.
     fn range(&self, range: Range<usize>) -> Result<Vec<f32>> {
         let WeightsFile { path, bytes: file, data, .. } = self.file;
-        // `check` has found no other type.
+        // `check` has ruled out other types.
         let size = match self.info.dtype {
             Dtype::F16 | Dtype::BF16 => 2,
             Dtype::F64 => 8,
@@ -240,7 +243,7 @@ impl Stored<'_> {
         let first = *data + self.info.data_offsets.0 as u64;
         let (mut start, end) = (first + (range.start * size) as u64, first + (range.end * size) as u64);
         let mut values = Vec::with_capacity(range.len());
-        // Bytes are converted while they are in the nearest cache.
+        // Bytes are converted while they are in the L1 cache.
         let mut buffer = vec![0; CHUNK.min(range.len() * size)];
         while start < end {
             let bytes = match usize::try_from(end - start) {
@@ -265,7 +268,7 @@ impl Stored<'_> {
     }
 }
 
-/// The first few of a set of names, with their number.
+/// The first few of a set of names, and their number.
 fn listed(names: BTreeSet<&str>) -> String {
     const SHOWN: usize = 3;
     let first: Vec<&str> = names.iter().copied().take(SHOWN).collect();
@@ -283,7 +286,7 @@ mod tests {
     use crate::graph::{Builder, Conv};
     use crate::ops::testing::hashed;
 
-    /// A network's parameters in a file, of the type stored.
+    /// A file with a network's parameters, stored in this type.
     fn stored(dtype: DType) -> (tempfile::TempDir, PathBuf, Graph, HashMap<String, Tensor>) {
         let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
         let x = g.conv_bn("conv", image, Conv::dense(5, 3));

@@ -4,7 +4,7 @@ use super::head::head_conv;
 use crate::config::{Auxiliary, Convolution};
 use crate::graph::{Builder, Conv, Value};
 
-/// Logits at the resolution of the features that it looks at.
+/// Computes logits at the resolution of the features.
 pub(super) fn auxiliary(g: &mut Builder, features: Value, config: &Auxiliary, classes: usize) -> Value {
     let mut x = features;
     for (i, &width) in config.widths.iter().enumerate() {

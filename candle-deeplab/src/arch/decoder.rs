@@ -4,7 +4,7 @@ use super::head::head_conv;
 use crate::config::{ConcatOrder, Decoder};
 use crate::graph::{Activation, Builder, Conv, Value};
 
-/// Brings the ASPP's result to the low-level features' size, joins both, and refines them.
+/// Resizes the ASPP's result to the low-level features' size, concatenates both, and refines them.
 pub(super) fn decoder(g: &mut Builder, aspp: Value, low_level: Value, config: &Decoder, align_corners: bool) -> Value {
     let low_level = g.conv_bn_act("low_level", low_level, Conv::pointwise(config.low_level_width), Activation::Relu);
     let upsampled = g.resize(aspp, low_level, align_corners);

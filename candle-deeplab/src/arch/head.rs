@@ -1,9 +1,9 @@
-//! What ASPP, decoder and auxiliary head are made of.
+//! The 3×3 convolution of the ASPP, the decoder and the auxiliary head.
 
 use crate::config::Convolution;
 use crate::graph::{Activation, Builder, Conv, Value};
 
-/// A 3×3 convolution of the head.
+/// Adds a 3×3 convolution of the head.
 pub(super) fn head_conv(g: &mut Builder, x: Value, width: usize, rate: usize, convolution: Convolution) -> Value {
     let depthwise = Conv::depthwise(g.channels(x)).dilation(rate);
     let x = match convolution {

@@ -1,5 +1,5 @@
-//! MobileNetV2 (Sandler et al. 2018): inverted residuals. Code bases differ in where the zeros go, in where dilation starts,
-//! and in where the features are taken.
+//! MobileNetV2 (Sandler et al. 2018): inverted residuals. Code bases differ in where they pad, where dilation starts,
+//! and where the features are taken.
 
 use super::stride::OutputStride;
 use crate::config::{BlockPadding, InvertedResidual, MobileNetV2, Network};
@@ -15,7 +15,7 @@ pub(super) fn mobilenet_v2(g: &mut Builder, image: Value, layout: &MobileNetV2, 
     });
     let mut x = g.conv_bn_act("stem", image, stem, Activation::Relu6);
     for (i, block) in layout.blocks.iter().enumerate() {
-        // A stage is a run of blocks of one width, of which only the first may stride.
+        // A stage is a run of blocks of one width, of which only the first may have a stride.
         if block.stride > 1 || g.channels(x) != block.width {
             stride.stage();
         }

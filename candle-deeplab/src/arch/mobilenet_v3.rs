@@ -1,11 +1,12 @@
-//! MobileNetV3 (Howard et al. 2019): inverted residuals with squeeze-and-excitation and hard-swish, as torchvision has it
+//! MobileNetV3 (Howard et al. 2019): inverted residuals with squeeze-and-excitation and hard-swish, as in torchvision
 //! (`torchvision/models/mobilenetv3.py`).
 
 use super::stride::OutputStride;
 use crate::config::{DilationStart, MobileNetV3, Network, SqueezedResidual};
 use crate::graph::{Activation, Builder, Conv, Value};
 
-/// Past the output stride a block that would have strided dilates, and all after it (torchvision's `dilated=True`).
+/// Past the output stride, a block that would have had a stride dilates, and so do all blocks after it (torchvision's
+/// `dilated=True`).
 pub(super) fn mobilenet_v3(g: &mut Builder, image: Value, layout: &MobileNetV3, network: &Network) -> Value {
     g.batch_norm_eps(layout.batch_norm_eps);
     let mut stride = OutputStride::new(network.output_stride, 2, DilationStart::Block);
@@ -31,12 +32,12 @@ fn squeezed_residual(g: &mut Builder, x: Value, block: &SqueezedResidual, stride
         y = g.scope("squeeze", |g| squeeze_and_excite(g, y, width));
     }
     y = g.conv_bn("project", y, Conv::pointwise(block.width));
-    // A block whose stride was left out changes the width in every published network; torchvision asks for the stride
+    // In every published network, a block whose stride was omitted changes the width; torchvision checks the stride
     // that it would have had.
     if block.stride == 1 && g.channels(x) == block.width { g.add(y, x) } else { y }
 }
 
-/// Each channel times a weight between 0 and 1 that all channels' means give (Hu et al. 2018).
+/// Multiplies each channel by a weight between 0 and 1, computed from the means of all channels (Hu et al. 2018).
 fn squeeze_and_excite(g: &mut Builder, x: Value, width: usize) -> Value {
     let pooled = g.global_pool(x);
     let squeezed = g.conv("reduce", pooled, Conv::pointwise(width).with_bias());

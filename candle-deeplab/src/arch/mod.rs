@@ -1,7 +1,7 @@
-//! Network definitions: from a [`Network`] config to a [`Graph`].
+//! Network definitions, which turn a [`Network`] config into a [`Graph`].
 //!
-//! Each definition is written once and reads like a forward pass; the published variants are rows of tables. Paths of
-//! scopes are the names of taps and weights.
+//! Each definition is written once and reads like a forward pass; the published variants are rows of tables. The paths
+//! of scopes name taps and weights.
 
 mod aspp;
 mod auxiliary;
@@ -25,16 +25,17 @@ pub const ASPP: &str = "aspp";
 pub const DECODER: &str = "decoder";
 /// The tap of the logits at the head's resolution.
 pub const LOGITS: &str = "classifier";
-/// The tap of the auxiliary head's logits, where there is one: [`DeepLab::taps`](crate::DeepLab::taps) computes them.
+/// The tap of the auxiliary head's logits, where there is such a head; [`DeepLab::taps`](crate::DeepLab::taps) computes
+/// them.
 pub const AUXILIARY: &str = "auxiliary";
 
-/// No atrous rate or multi-grid factor is larger.
+/// The greatest atrous rate or multi-grid factor.
 const MAX_RATE: usize = 1024;
-/// No ASPP has more atrous branches.
+/// The most atrous branches of an ASPP.
 const MAX_BRANCHES: usize = 16;
 
-/// The network as data. Its output is logits at the input's size; see [`LOGITS`] for the head's own resolution. That of
-/// a backbone without a head is its features, [`BACKBONE`].
+/// Builds the graph of a network. Its output is the logits at the input's size (see [`LOGITS`] for the head's own
+/// resolution), or for a backbone without a head, its features ([`BACKBONE`]).
 ///
 /// # Errors
 /// [`Error::Graph`] or [`Error::NoSuchTap`] where the config describes no possible network.
@@ -66,14 +67,15 @@ fn head(g: &mut Builder, image: Value, features: Value, aspp: &Aspp, network: &N
     let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(network.classes).with_bias()));
     let full = g.resize(logits, image, network.align_corners);
     if let Some(config) = &network.auxiliary {
-        // Behind the output, which it is no part of: executors compute what their answer needs.
+        // It comes after the output, which does not depend on it: executors compute only what their answer needs.
         let features = g.tap(&format!("{BACKBONE}.{}", config.tap));
         g.scope(AUXILIARY, |g| auxiliary::auxiliary(g, features, config, network.classes));
     }
     full
 }
 
-/// A backbone whose own strides step over the output stride, or never reach it, would quietly be another network.
+/// Checks that the backbone's strides reach the output stride exactly: if they skipped or never reached it, the network
+/// would silently be another one.
 fn check_output_stride(network: &Network, graph: &Graph, features: Value) -> Result<()> {
     const INPUT: usize = 513;
     let Size { height, width } = graph.sizes(INPUT, INPUT)?[features.index()];
@@ -178,7 +180,7 @@ mod tests {
         assert_eq!(padded(BlockPadding::Same), Padding::Same);
     }
 
-    /// The border is what the expansion makes of zeros.
+    /// The border is the expansion of zeros.
     #[test]
     fn padding_before_the_expansion_is_that_of_a_pointwise_convolution() {
         let mut network = mobilenet_v2();
@@ -196,7 +198,8 @@ mod tests {
         Network { backbone: Backbone::MobilenetV3(MobileNetV3::large()), ..mobilenet_v2() }
     }
 
-    /// `_mobilenet_v3_conf("mobilenet_v3_large", dilated=True)`: the block that would have strided dilates already.
+    /// `_mobilenet_v3_conf("mobilenet_v3_large", dilated=True)`: the block that would have had a stride already
+    /// dilates.
     #[test]
     fn the_last_three_blocks_of_a_mobilenet_v3_dilate() {
         let depthwise = |node: &Node| match node.op {

@@ -1,11 +1,11 @@
-//! ResNet (He et al. 2015), with bottlenecks whose stride sits in the 3×3 convolution or with basic units. Code bases differ
-//! in which unit of a block strides, and in what dilates.
+//! ResNet (He et al. 2015), with basic units or with bottlenecks whose stride is in the 3×3 convolution. Code bases
+//! differ in which unit of a block has the stride, and in what dilates.
 
 use super::stride::OutputStride;
 use crate::config::{MultiGridRule, Network, PoolPadding, ResNet, Stem, StridedUnit, Unit};
 use crate::graph::{Activation, Builder, Conv, Padding, Value};
 
-/// A bottleneck narrows its input to a quarter of its result.
+/// A bottleneck has a quarter of its result's channels inside.
 const BOTTLENECK: usize = 4;
 
 pub(super) fn resnet(g: &mut Builder, image: Value, layout: &ResNet, network: &Network) -> Value {

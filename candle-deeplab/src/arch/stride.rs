@@ -1,30 +1,31 @@
-//! What becomes of the strides that would lead past the output stride.
+//! Turns strides that would lead past the output stride into dilation.
 
 use crate::config::DilationStart;
 
 /// Keeps a backbone at its output stride: past it, a stride becomes a dilation (the "atrous" in DeepLab).
 ///
 /// TensorFlow's rule ([`DilationStart::NextUnit`], `slim/nets/resnet_utils.stack_blocks_dense`): the layer that would
-/// have gone beyond the output stride runs at stride 1 with the rate so far; the rate multiplies from the next layer on.
+/// have gone beyond the output stride runs at stride 1 with the current rate; the rate is multiplied from the next
+/// layer on.
 #[derive(Debug)]
 pub(super) struct OutputStride {
     target: usize,
     start: DilationStart,
     reached: usize,
     rate: usize,
-    /// The rate that the stage began with.
+    /// The rate at the beginning of the stage.
     stage_rate: usize,
-    /// Whether no layer of the stage has come yet.
+    /// Whether the next layer is the first of its stage.
     stage_is_new: bool,
 }
 
 impl OutputStride {
-    /// Starts after a stem that has divided the size by `reached`.
+    /// Starts after a stem with the total stride `reached`.
     pub(super) fn new(target: usize, reached: usize, start: DilationStart) -> Self {
         Self { target, start, reached, rate: 1, stage_rate: 1, stage_is_new: true }
     }
 
-    /// A new stage begins.
+    /// Begins a new stage.
     pub(super) fn stage(&mut self) {
         self.stage_rate = self.rate;
         self.stage_is_new = true;
@@ -74,7 +75,8 @@ mod tests {
         assert_eq!(xception_65(8), [(2, 1), (2, 1), (1, 1), (1, 2), (1, 2), (1, 4)]);
     }
 
-    /// Rates of two stages of two units that would stride, and one of one unit that would not, at output stride 8.
+    /// Rates of two stages of two units whose first would have a stride, and of one stage with one unit without a
+    /// stride, at output stride 8.
     fn rates(start: DilationStart) -> Vec<usize> {
         let mut stride = OutputStride::new(8, 8, start);
         let mut rates = Vec::new();

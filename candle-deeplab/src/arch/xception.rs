@@ -5,22 +5,22 @@ use super::stride::OutputStride;
 use crate::config::{DilationStart, Network, Xception};
 use crate::graph::{Activation, Builder, Conv, Value};
 
-/// What a unit adds its convolutions to.
+/// What a unit's skip adds to the result of its convolutions.
 enum Skip {
-    /// A strided 1×1 convolution of its input.
+    /// A strided 1×1 convolution of the unit's input.
     Conv,
-    /// Its input.
+    /// The unit's input.
     Sum,
     /// Nothing.
     None,
 }
 
-/// Where the ReLUs of a unit stand.
+/// The places of a unit's ReLUs.
 #[derive(Clone, Copy)]
 enum Relu {
     /// Before each separable convolution, so that the unit ends without one.
     Before,
-    /// The same, and the first one happens to the unit's input: the skip sees it.
+    /// The same, and the first one is applied to the unit's input, so that the skip sees it.
     BeforeInPlace,
     /// After each depthwise and each pointwise convolution (the last exit block).
     After,
@@ -28,7 +28,7 @@ enum Relu {
     AfterPointwise,
 }
 
-/// A unit's numbers: widths of its three separable convolutions, stride of the third, atrous rate of each.
+/// The parameters of a unit: widths of its three separable convolutions, stride of the third, atrous rate of each.
 struct Unit {
     widths: [usize; 3],
     stride: usize,
@@ -77,7 +77,7 @@ pub(super) fn xception(g: &mut Builder, image: Value, layout: &Xception, network
     })
 }
 
-/// Three separable convolutions and a skip.
+/// Adds three separable convolutions and a skip.
 fn unit(g: &mut Builder, x: Value, u: &Unit) -> Value {
     let x = match u.relu {
         Relu::Before | Relu::After => x,

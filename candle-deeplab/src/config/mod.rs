@@ -1,8 +1,8 @@
 //! The recipe: everything about a model that its weights do not hold.
 //!
-//! A model directory is `config.json` (a [`Config`]) beside `model.safetensors`. Nothing in the executors or the
-//! program has a numeric default of its own: what the code bases disagree about is a field here, and its
-//! documentation says who does what.
+//! A model directory has a `config.json` (a [`Config`]) beside `model.safetensors`. The executors and the program have
+//! no numeric defaults of their own: everything in which code bases differ is a field here, and its documentation says
+//! who does what.
 
 mod backbone;
 mod presets;
@@ -19,9 +19,9 @@ pub use backbone::{
     PoolPadding, ResNet, SqueezedResidual, Stem, StridedUnit, Unit, Xception,
 };
 
-/// The recipe's file in a model directory.
+/// The name of the recipe's file in a model directory.
 pub const CONFIG_FILE: &str = "config.json";
-/// The weights' file in a model directory.
+/// The name of the weights' file in a model directory.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// The version of the `config.json` format that this crate writes and reads.
@@ -30,7 +30,7 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The output strides (input size over feature size) that networks can have.
 pub const OUTPUT_STRIDES: [usize; 3] = [8, 16, 32];
 
-/// `config.json` is small; a larger file is not one, and is refused before it is read.
+/// The largest `config.json` in bytes; a larger file is refused before it is read.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The whole recipe of a model, as stored in `config.json`.
@@ -43,13 +43,13 @@ pub struct Config {
     pub network: Network,
     /// How an image becomes the network's input.
     pub preprocessing: Preprocessing,
-    /// What the classes are called and how they are drawn.
+    /// The classes' names and colours.
     pub labels: Labels,
     /// Where the weights come from.
     pub provenance: Provenance,
 }
 
-/// The network: a backbone, an ASPP head and, for DeepLabv3+, a decoder. Or a backbone alone, to start training from.
+/// The network: a backbone, an ASPP head and, for DeepLabv3+, a decoder; or a backbone alone, to start training from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
@@ -57,26 +57,28 @@ pub struct Network {
     pub backbone: Backbone,
     /// Input size over backbone feature size: 8, 16 or 32. Past it, strides become dilations.
     pub output_stride: usize,
-    /// Extra dilation of the last block's three units (Chen et al. 2017, section 3.2.1).
-    /// `[1, 1, 1]` where there is none; TensorFlow's published ResNets want `[1, 2, 4]`. See also [`MultiGridRule`].
+    /// Extra dilation of the last block's three units (Chen et al. 2017, section 3.2.1). `[1, 1, 1]` is none;
+    /// TensorFlow's published ResNets need `[1, 2, 4]`. See also [`MultiGridRule`].
     pub multi_grid: [usize; 3],
     /// How convolutions are normalised.
     pub normalization: Normalization,
-    /// Corner pixels keep their place in every bilinear resize. TensorFlow, jfzhang95, smp and mmsegmentation's 769×769
-    /// models do, VainF, torchvision and all other models of mmsegmentation do not.
+    /// Whether the centres of corner pixels stay in place in every bilinear resize. They do in TensorFlow, jfzhang95,
+    /// smp and mmsegmentation's 769×769 models; they do not in VainF, torchvision and all other models of
+    /// mmsegmentation.
     pub align_corners: bool,
-    /// Atrous spatial pyramid pooling; `null` is a backbone without a head, which has features and no logits.
+    /// Atrous spatial pyramid pooling; `null` for a backbone without a head, which has features but no logits.
     pub aspp: Option<Aspp>,
-    /// The DeepLabv3+ decoder; `null` is DeepLabv3.
+    /// The DeepLabv3+ decoder; `null` for DeepLabv3.
     pub decoder: Option<Decoder>,
-    /// The auxiliary head that a network was trained with, where it was kept. It takes no part in the answer.
+    /// The auxiliary head that the network was trained with, if it was kept. The logits do not depend on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auxiliary: Option<Auxiliary>,
-    /// Number of classes, background included; 0 for a backbone without a head.
+    /// The number of classes, background included; 0 for a backbone without a head.
     pub classes: usize,
 }
 
-/// Atrous spatial pyramid pooling (Chen et al. 2017): parallel looks at the backbone features, concatenated and projected.
+/// Atrous spatial pyramid pooling (Chen et al. 2017): parallel branches over the backbone features, concatenated and
+/// projected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Aspp {
@@ -84,48 +86,49 @@ pub struct Aspp {
     pub width: usize,
     /// Dilation of each atrous 3×3 branch at [`Network::output_stride`]; empty for TensorFlow's MobileNetV2 models.
     pub rates: Vec<usize>,
-    /// Where the globally pooled branch stands in the concatenation.
+    /// The place of the globally pooled branch in the concatenation.
     pub image_pooling: ImagePooling,
-    /// How the atrous branches convolve.
+    /// The kind of convolution in the atrous branches.
     pub convolution: Convolution,
     /// Side of the projection's kernel: 1, or 3 in mmsegmentation.
     pub projection_kernel: usize,
-    /// A 3×3 convolution after the projection: torchvision's and VainF's DeepLabv3 have a dense one, smp's DeepLabv3+
-    /// one of its separable ones, all others none.
+    /// A 3×3 convolution after the projection: a dense one in torchvision's and VainF's DeepLabv3, a separable one in
+    /// smp's DeepLabv3+, none in all others.
     pub refine: Option<Convolution>,
     /// Epsilon of the head's batch norms, here and in the decoder (1e-5 in every code base).
     pub batch_norm_eps: f64,
 }
 
-/// Where ASPP's globally pooled branch stands in the concatenation.
+/// The place of ASPP's globally pooled branch in the concatenation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImagePooling {
-    /// There is none.
+    /// There is no such branch.
     None,
-    /// Before the others (TensorFlow, mmsegmentation).
+    /// Before the other branches (TensorFlow, mmsegmentation).
     First,
-    /// After the others (torchvision, VainF, jfzhang95, smp).
+    /// After the other branches (torchvision, VainF, jfzhang95, smp).
     Last,
 }
 
-/// A 3×3 convolution of the head, at any rate, with norm and ReLU.
+/// The kind of a 3×3 convolution in the head, at any rate, with norm and ReLU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Convolution {
     /// One kernel over all channels (VainF, jfzhang95, torchvision).
     Dense,
-    /// A depthwise and a pointwise one, each with norm and ReLU (TensorFlow, mmsegmentation).
+    /// A depthwise and a pointwise convolution, each with norm and ReLU (TensorFlow, mmsegmentation).
     Separable,
-    /// A depthwise and a pointwise one with a norm and ReLU after both only (smp; VainF's `separable_conv`).
+    /// A depthwise and a pointwise convolution, with norm and ReLU only after the second (smp; VainF's
+    /// `separable_conv`).
     PlainSeparable,
 }
 
-/// The DeepLabv3+ decoder (Chen et al. 2018, section 3.1): refine the ASPP output with low-level features.
+/// The DeepLabv3+ decoder (Chen et al. 2018, section 3.1), which refines the ASPP output with low-level features.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decoder {
-    /// The backbone's tap (a scope's path) that gives the low-level features, e.g. `entry_flow.block2.sepconv2`.
+    /// The tap of the low-level features (a scope's path in the backbone), e.g. `entry_flow.block2.sepconv2`.
     pub low_level: String,
     /// Channels that the low-level features are reduced to (the paper's 48; section 4.1 compares 8–64).
     pub low_level_width: usize,
@@ -133,7 +136,7 @@ pub struct Decoder {
     pub concat: ConcatOrder,
     /// Channels of each 3×3 convolution after the concatenation (the paper's `[256, 256]`).
     pub widths: Vec<usize>,
-    /// How these convolve.
+    /// The kind of these convolutions.
     pub convolution: Convolution,
 }
 
@@ -142,7 +145,7 @@ pub struct Decoder {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auxiliary {
-    /// The backbone's tap (a scope's path) that it looks at: `block3` of a ResNet in both code bases, `block4` of
+    /// The tap of its input (a scope's path in the backbone): `block3` of a ResNet in both code bases, `block4` of
     /// torchvision's MobileNetV3.
     pub tap: String,
     /// Channels of each 3×3 convolution before its classifier.
@@ -159,7 +162,8 @@ pub enum ConcatOrder {
     LowLevelFirst,
 }
 
-/// How an image becomes the network's input: RGB, `(value − mean) / std` on 0–255, then the size rule.
+/// How an image becomes the network's input: RGB, resized by the size rule, then `(value − mean) / std` on 0–255, then
+/// padded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
@@ -167,26 +171,27 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     /// Per-channel divisor in RGB order on the 0–255 scale (TensorFlow: 127.5; its plain ResNets 1).
     pub std: [f32; 3],
-    /// Colour of the padding on the 0–255 scale (TensorFlow: the mean, so that padding is exactly 0 after scaling).
+    /// Colour of the padding on the 0–255 scale (TensorFlow: the mean, so that normalised padding is exactly 0).
     pub pad_value: [f32; 3],
-    /// How the image's size becomes the network's.
+    /// The rule for the size of the network's input.
     pub size: SizeRule,
-    /// The filter that resizes the image where the size rule asks for it.
+    /// The filter for resizing the image, if the size rule requires it.
     pub filter: Filter,
 }
 
-/// How an image's size becomes the network's. Padding goes to the bottom and the right only.
+/// The rule that gives the network's input size for an image's size. Padding goes only to the bottom and the right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "snake_case", deny_unknown_fields)]
 pub enum SizeRule {
-    /// Scale, keeping the aspect, so that the image just fits; then pad to exactly this size (TensorFlow's VOC models: 513×513).
+    /// Scale so that the image just fits, keeping the aspect ratio, then pad to exactly this size (TensorFlow's VOC
+    /// models: 513×513).
     Fit {
         /// Height in pixels.
         height: usize,
         /// Width in pixels.
         width: usize,
     },
-    /// Scale each side on its own to exactly this size (models with a fixed input, such as TFLite's).
+    /// Scale each side independently to exactly this size (models with a fixed input, such as TFLite's).
     Stretch {
         /// Height in pixels.
         height: usize,
@@ -202,7 +207,7 @@ pub enum SizeRule {
     },
 }
 
-/// An image resampling filter, as Pillow names them: widened when scaling down, so both are antialiased.
+/// An image resampling filter, named as in Pillow. Both are widened when scaling down, and so antialiased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
@@ -230,7 +235,8 @@ impl Config {
     /// Reads and validates `config.json`.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be read, [`Error::Config`] where it is not a recipe this version understands.
+    /// [`Error::Io`] where the file cannot be read, [`Error::Config`] where it is not a recipe that this version
+    /// understands.
     pub fn from_file(path: &Path) -> Result<Self> {
         let Some(text) = crate::file::read_text(path, MAX_CONFIG_BYTES)? else {
             return Err(Error::config(path, format!("more than {MAX_CONFIG_BYTES} bytes is too large for a recipe")));
@@ -245,7 +251,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Checks what the types cannot say; the network itself is checked when its graph is built.
+    /// Checks what the types cannot guarantee; the network itself is checked when its graph is built.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
@@ -291,9 +297,9 @@ impl Network {
 }
 
 impl Preprocessing {
-    /// Checks the numbers that pixels meet.
+    /// Checks the numbers of the preprocessing.
     pub(crate) fn validate(&self) -> std::result::Result<(), String> {
-        // Beyond these, a pixel on 0–255 is no longer told from the next one, or becomes infinite.
+        // Beyond these, neighbouring values on 0–255 are no longer distinguishable, or become infinite.
         if !self.std.iter().all(|std| (1e-3..=1e4).contains(std)) {
             return Err(format!("preprocessing.std {:?} must be between 0.001 and 10000", self.std));
         }
@@ -309,11 +315,11 @@ impl Preprocessing {
     }
 }
 
-/// No side of a network's input is longer than this.
+/// The longest side of a network's input.
 const MAX_SIDE: usize = 1 << 14;
 
 impl SizeRule {
-    /// The size named by the rule as (height, width): exact for `fit` and `stretch`, the least for `native`.
+    /// The size in the rule as (height, width): exact for `fit` and `stretch`, the minimum for `native`.
     pub fn network_size(&self) -> (usize, usize) {
         match *self {
             Self::Fit { height, width } | Self::Stretch { height, width } | Self::Native { height, width } => {

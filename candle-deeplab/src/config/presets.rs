@@ -1,4 +1,4 @@
-//! The networks of the papers, from which custom ones start.
+//! The networks of the papers, as a base for custom ones.
 
 use super::{
     Aspp, Backbone, ConcatOrder, Config, Convolution, Decoder, FORMAT_VERSION, Filter, ImagePooling, MobileNetV2,
@@ -23,7 +23,7 @@ impl Backbone {
         Self::Xception(Xception::xception71())
     }
 
-    /// MobileNetV2 of a width.
+    /// MobileNetV2 with all widths multiplied by `depth_multiplier`.
     pub fn mobilenet_v2(depth_multiplier: f64) -> Self {
         Self::MobilenetV2(MobileNetV2::tensorflow(depth_multiplier))
     }
@@ -38,7 +38,7 @@ impl Backbone {
         Self::Resnet(ResNet::resnet101_beta())
     }
 
-    /// The tap of the features at a quarter of the input's size that a decoder refines outlines with.
+    /// The tap of the features at a quarter of the input's size, with which a decoder refines outlines.
     pub fn low_level_tap(&self) -> &'static str {
         match self {
             Self::Xception(layout) => layout.low_level_tap(),
@@ -50,8 +50,8 @@ impl Backbone {
 }
 
 impl Network {
-    /// DeepLabv3 (Chen et al. 2017) at output stride 16 as TensorFlow has it: an ASPP of 256 channels with atrous rates 6, 12
-    /// and 18, of separable convolutions.
+    /// DeepLabv3 (Chen et al. 2017) at output stride 16, as in TensorFlow: an ASPP of separable convolutions with 256
+    /// channels and atrous rates 6, 12 and 18.
     pub fn deeplabv3(backbone: Backbone, classes: usize) -> Self {
         Self {
             backbone,
@@ -94,7 +94,7 @@ impl Config {
         Self::of(Network::deeplabv3(backbone, classes))
     }
 
-    /// A recipe for [`Network::deeplabv3plus`], with pixels from −1 to 1, images that are fitted into 513×513, and numbered
+    /// A recipe for [`Network::deeplabv3plus`], with pixels from −1 to 1, images fitted into 513×513, and numbered
     /// classes. Every field can be changed:
     ///
     /// ```
@@ -112,17 +112,17 @@ impl Config {
         Self::of(Network::deeplabv3plus(backbone, classes))
     }
 
-    /// The same with names and colours of the classes.
+    /// The same recipe with other names and colours of the classes.
     pub fn with_labels(self, labels: Labels) -> Self {
         Self { labels, ..self }
     }
 
-    /// The same with another rule for the size of the network's input.
+    /// The same recipe with another rule for the size of the network's input.
     pub fn with_size(self, size: SizeRule) -> Self {
         Self { preprocessing: Preprocessing { size, ..self.preprocessing }, ..self }
     }
 
-    /// The same at another output stride, with the atrous rates scaled to match.
+    /// The same recipe at another output stride, with the atrous rates scaled to match.
     ///
     /// # Errors
     /// As [`Network::at_output_stride`].

@@ -1,4 +1,4 @@
-//! What runs a model: an executor, an instruction set and a precision, as far as the machine has them.
+//! The choice of an executor, an instruction set and a precision, as far as the machine has them.
 
 use std::fmt;
 
@@ -7,24 +7,24 @@ use crate::error::Error;
 /// Which executor a model uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Executor {
-    /// The fused one where there is a fast one for the device (today: a CPU with AVX2 or AVX-512) and the weights are
-    /// constant. The eager one otherwise, and for inputs that a gradient is wanted of.
+    /// The fused executor where there is a fast one for the device (today: a CPU with AVX2 or AVX-512) and the weights
+    /// are constant. Otherwise, and for inputs that need a gradient, the eager executor.
     #[default]
     Auto,
-    /// Candle's operations, node by node.
+    /// The eager executor, which runs candle's operations node by node.
     Eager,
-    /// The fused one for the CPU, with these instructions.
+    /// The fused CPU executor with these instructions.
     Cpu(Isa),
 }
 
-/// What matmuls multiply. Their sums are in f32.
+/// The precision of the numbers that matmuls multiply. Their sums are f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Precision {
-    /// 32 bits.
+    /// IEEE single precision, 32 bits.
     #[default]
     F32,
-    /// 16 bits, with the range of 32 and 8 bits of mantissa. Values are rounded to the nearest, ties to even.
+    /// bfloat16: 16 bits, with the range of f32 and 8 bits of mantissa. Values are rounded to nearest, ties to even.
     Bf16,
 }
 
@@ -36,7 +36,7 @@ pub enum Isa {
     Avx512,
     /// AVX2 with FMA: 8 lanes.
     Avx2,
-    /// Whatever the compiler makes of plain Rust.
+    /// Plain Rust, with whatever instructions the compiler uses.
     Portable,
 }
 
@@ -53,20 +53,20 @@ pub enum Unavailable {
     /// There are no kernels for a precision with these instructions.
     #[error("there is no {1} with {0}")]
     Kernels(Isa, Precision),
-    /// The eager executor computes in f32 alone.
+    /// The eager executor computes only in f32.
     #[error("candle's operations compute in f32 here, not in {0}")]
     Eager(Precision),
-    /// The fused executor copies the weights: nobody may change them, or ask for their gradients.
+    /// The fused executor copies the weights, so they must not change or need gradients.
     #[error("the fused CPU executor takes constant f32 weights on the CPU")]
     Weights,
 }
 
 impl Executor {
-    /// The fused CPU executor with the fastest instructions that this machine has for a precision. For f32 these may be
-    /// plain Rust, which is slower than the eager executor.
+    /// The fused CPU executor with the fastest instructions that this machine has for a precision. For f32, these may
+    /// be plain Rust, which is slower than the eager executor.
     ///
     /// # Errors
-    /// [`Unavailable::Precision`].
+    /// [`Unavailable::Precision`] where this machine lacks the instructions.
     pub fn fastest_cpu(precision: Precision) -> Result<Self, Unavailable> {
         match precision {
             Precision::F32 => Ok(Self::Cpu(Isa::detect())),
@@ -74,14 +74,14 @@ impl Executor {
         }
     }
 
-    /// What this comes to on this machine, for a model that the fused executor can run: the instructions of the fused
-    /// executor, or `None` for the eager one.
+    /// Resolves the choice on this machine, for a model that the fused executor can run: returns the instructions of
+    /// the fused executor, or `None` for the eager one.
     ///
     /// # Errors
-    /// [`Unavailable`] where the machine lacks the instructions, or the executor the precision.
+    /// [`Unavailable`] where the machine lacks the instructions, or the executor does not support the precision.
     pub fn resolve(self, precision: Precision) -> Result<Option<Isa>, Unavailable> {
         match (self, precision) {
-            // Not plain Rust: it is slower than candle's matmul.
+            // Plain Rust is never chosen: it is slower than candle's matmul.
             (Self::Auto, Precision::F32) => Ok(Isa::detect_for(precision).ok()),
             (Self::Auto, _) => Isa::detect_for(precision).map(Some),
             (Self::Cpu(isa), _) => isa.require(precision).map(|()| Some(isa)),
@@ -112,7 +112,7 @@ impl Isa {
         Self::available().next().unwrap_or(Self::Portable)
     }
 
-    /// The fastest instruction set of this machine that makes a precision fast: plain Rust never does.
+    /// The fastest instruction set of this machine that makes a precision fast, which plain Rust never does.
     ///
     /// # Errors
     /// [`Unavailable::Precision`] where there is none.
@@ -121,7 +121,7 @@ impl Isa {
         fast.ok_or(Unavailable::Precision(precision))
     }
 
-    /// Whether this machine has it.
+    /// Whether this machine has the instruction set.
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -134,8 +134,8 @@ impl Isa {
         }
     }
 
-    /// Whether this machine has it, with instructions for a precision. Plain Rust computes at any precision: slowly, but by
-    /// the same rules.
+    /// Whether this machine has the instruction set, with instructions for a precision. Plain Rust computes at any
+    /// precision, slowly but by the same rules.
     pub fn supports(self, precision: Precision) -> bool {
         self.is_available()
             && match (precision, self) {
@@ -146,7 +146,7 @@ impl Isa {
             }
     }
 
-    /// Says why this machine does not [support](Self::supports) it at a precision, where that is so.
+    /// Returns an error if this machine does not [support](Self::supports) the instruction set at a precision.
     pub(crate) fn require(self, precision: Precision) -> Result<(), Unavailable> {
         match self {
             _ if self.supports(precision) => Ok(()),
@@ -210,7 +210,7 @@ mod tests {
         }
         assert_eq!(Executor::Eager.resolve(Precision::F32), Ok(None));
         assert_eq!(Executor::Eager.resolve(Precision::Bf16), Err(Unavailable::Eager(Precision::Bf16)));
-        // Nobody gets plain Rust who has not asked for it.
+        // Plain Rust is used only on request.
         assert_ne!(Executor::Auto.resolve(Precision::F32), Ok(Some(Isa::Portable)));
         assert_eq!(Executor::Auto.resolve(Precision::Bf16), Isa::detect_for(Precision::Bf16).map(Some));
         assert_eq!(Executor::fastest_cpu(Precision::F32), Ok(Executor::Cpu(Isa::detect())));

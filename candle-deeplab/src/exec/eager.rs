@@ -1,5 +1,5 @@
 //! Runs a graph node by node with candle tensors: on any device, with gradients. This executor defines what every node
-//! computes, and the tests hold the others to it.
+//! computes; the tests compare the others with it.
 
 use candle_core::{Result, Tensor};
 
@@ -15,7 +15,7 @@ pub struct Eager {
 }
 
 impl Eager {
-    /// Takes each of the graph's parameters from `get`.
+    /// Makes an executor of a graph, whose parameters come from `get`.
     ///
     /// # Errors
     /// Those of `get`.
@@ -30,13 +30,13 @@ impl Eager {
         Ok(Self { graph, weights })
     }
 
-    /// The network that this runs.
+    /// The network that it runs.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// Computes the wanted values, and those that they need, for an input `[N, C, H, W]`. A feature map is dropped after the
-    /// last node that needs it.
+    /// Computes the wanted values, and those that they depend on, for an input `[N, C, H, W]`. A feature map is dropped
+    /// after its last use.
     ///
     /// # Errors
     /// Where candle cannot compute a node; the message names it.
@@ -46,7 +46,7 @@ impl Eager {
         for value in wanted {
             uses[value.index()] += 1;
         }
-        // From the end: what a needed node uses is needed, too.
+        // Backwards, since the inputs of a needed node are needed, too.
         for (index, node) in nodes.iter().enumerate().rev() {
             if uses[index] > 0 {
                 node.inputs.iter().for_each(|x| uses[x.index()] += 1);

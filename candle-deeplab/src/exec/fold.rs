@@ -1,4 +1,4 @@
-//! The weights of fused convolutions: batch norms folded into kernels, in double precision.
+//! Folds batch norms into the weights of fused convolutions, in double precision.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,18 +10,18 @@ use crate::weights::Values;
 
 /// The weights of a [`FusedConv`].
 pub(crate) struct Folded<'a> {
-    /// As stored: `[out, in / groups, k, k]`.
+    /// The kernels as stored: `[out, in / groups, k, k]`.
     kernel: Values<'a>,
-    /// Weights of an output.
+    /// The number of weights of an output.
     len: usize,
-    /// What the weights of each output are multiplied by: in double precision, so that they are rounded only once.
+    /// The factor for the weights of each output, in double precision so that weights are rounded only once.
     scale: Vec<f64>,
-    /// One for each output.
+    /// A bias for each output.
     pub(crate) bias: Vec<f32>,
 }
 
 impl<'a> Folded<'a> {
-    /// Reads and folds all but the kernel, which is read part by part.
+    /// Reads and folds everything but the kernel, which is read part by part.
     ///
     /// # Errors
     /// Those of `read`.
@@ -62,10 +62,10 @@ impl<'a> Folded<'a> {
     }
 }
 
-/// Reads the tensor that a node has in a role. Several threads call it at once, since packing takes longer than reading.
+/// Reads the tensor of a node and role. Several threads call it at once, since packing takes longer than reading.
 pub(crate) type Reader<'a> = dyn Fn(Value, Role) -> Result<Values<'a>> + Sync + 'a;
 
-/// A [`Reader`] of a graph's parameters, from a source of their values.
+/// Makes a [`Reader`] of a graph's parameters, whose values come from `get`.
 pub(crate) fn reader<'a, 'v: 'a>(
     graph: &'a Graph,
     get: impl Fn(&Param) -> Result<Values<'v>> + Sync + 'a,

@@ -1,4 +1,4 @@
-//! What runs a graph: [`eager`] anywhere and with gradients, [`cpu`] fast on the CPU.
+//! Executors that run a graph: [`eager`] works anywhere and has gradients, [`cpu`] is fast on the CPU.
 
 pub(crate) mod choice;
 pub mod cpu;

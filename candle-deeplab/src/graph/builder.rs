@@ -1,4 +1,4 @@
-//! How network definitions build a graph.
+//! Builds a graph from a network definition.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -20,8 +20,10 @@ pub enum Normalization {
     Folded,
 }
 
-/// Builds a [`Graph`]. Definitions read like a forward pass because no call returns a `Result`: the builder keeps the
-/// first mistake and the node where it was made, and [`finish`](Self::finish) reports it.
+/// Builds a [`Graph`].
+///
+/// Definitions read like a forward pass because no call returns a `Result`: the builder keeps the first mistake and its
+/// node, and [`finish`](Self::finish) reports it.
 ///
 /// ```
 /// use candle_deeplab::graph::{Activation, Builder, Conv, Normalization};
@@ -44,7 +46,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A graph with an input of so many channels, and the input.
+    /// A builder of a graph whose input has this many channels, and the input's value.
     pub fn new(input_channels: usize, normalization: Normalization) -> (Self, Value) {
         let input = Node { path: "input".into(), op: Op::Input, inputs: Vec::new(), channels: input_channels };
         let mut builder = Self {
@@ -60,7 +62,7 @@ impl Builder {
         (builder, Value(0))
     }
 
-    /// The graph whose result is `output`, or the first mistake made on the way.
+    /// The graph whose result is `output`, or the first mistake in its definition.
     ///
     /// # Errors
     /// [`Error::Graph`] naming the node.
@@ -71,7 +73,7 @@ impl Builder {
         }
     }
 
-    /// Runs `define` with `name` added to the path of all it makes, and names its result as a tap.
+    /// Runs `define` with `name` added to the path of all nodes that it adds, and makes its result a tap.
     pub fn scope(&mut self, name: impl Into<String>, define: impl FnOnce(&mut Self) -> Value) -> Value {
         self.scope.push(name.into());
         let value = define(self);
@@ -85,12 +87,12 @@ impl Builder {
         self.batch_norm_eps = eps;
     }
 
-    /// Channels of a value.
+    /// The number of channels of a value.
     pub fn channels(&self, value: Value) -> usize {
         self.nodes[value.0].channels
     }
 
-    /// The value of a scope that is already defined, by its full path.
+    /// The value of a tap that is already defined, by its full path.
     pub fn tap(&mut self, path: &str) -> Value {
         match self.taps.get(path) {
             Some(&value) => value,
@@ -102,7 +104,7 @@ impl Builder {
         }
     }
 
-    /// A convolution.
+    /// Adds a convolution.
     pub fn conv(&mut self, name: &str, x: Value, conv: Conv) -> Value {
         let channels = self.channels(x);
         let value = self.push(name, Op::Conv(conv), vec![x], conv.out_channels);
@@ -115,12 +117,12 @@ impl Builder {
         value
     }
 
-    /// A convolution with the network's normalisation: batch norm after it, or a bias where the norm is folded.
+    /// Adds a convolution with the network's normalisation: batch norm after it, or a bias where the norm is folded.
     pub fn conv_bn(&mut self, name: &str, x: Value, conv: Conv) -> Value {
         self.scope(name, |g| g.normalized(x, conv))
     }
 
-    /// A normalised convolution and its activation.
+    /// Adds a normalised convolution and its activation.
     pub fn conv_bn_act(&mut self, name: &str, x: Value, conv: Conv, activation: Activation) -> Value {
         self.scope(name, |g| {
             let y = g.normalized(x, conv);
@@ -139,7 +141,7 @@ impl Builder {
         }
     }
 
-    /// A non-linearity. It is a tap as well: code bases differ in whether they take features before or after it.
+    /// Adds an activation. It is a tap as well: code bases differ in whether they take features before or after it.
     pub fn activation(&mut self, x: Value, activation: Activation) -> Value {
         let name = match activation {
             Activation::Relu => "relu",
@@ -152,7 +154,7 @@ impl Builder {
         value
     }
 
-    /// The sum of two values.
+    /// Adds the sum of two values.
     pub fn add(&mut self, a: Value, b: Value) -> Value {
         let (ca, cb) = (self.channels(a), self.channels(b));
         let value = self.push("add", Op::Add, vec![a, b], ca);
@@ -162,7 +164,7 @@ impl Builder {
         value
     }
 
-    /// `x` times `weights`, of the same shape or one for each channel (`[N, C, 1, 1]`).
+    /// Adds the product of `x` and `weights`, which have the same shape or one value for each channel (`[N, C, 1, 1]`).
     pub fn multiply(&mut self, x: Value, weights: Value) -> Value {
         let (cx, cw) = (self.channels(x), self.channels(weights));
         let value = self.push("multiply", Op::Multiply, vec![x, weights], cx);
@@ -172,7 +174,7 @@ impl Builder {
         value
     }
 
-    /// The concatenation of values along the channels.
+    /// Adds the concatenation of values along the channels.
     pub fn concat(&mut self, values: &[Value]) -> Value {
         let channels = values.iter().fold(0, |sum: usize, &v| sum.saturating_add(self.channels(v)));
         let value = self.push("concat", Op::Concat, values.to_vec(), channels);
@@ -182,18 +184,18 @@ impl Builder {
         value
     }
 
-    /// `x` resized bilinearly to the height and width of `like`.
+    /// Adds the bilinear resize of `x` to the height and width of `like`.
     pub fn resize(&mut self, x: Value, like: Value, align_corners: bool) -> Value {
         self.push("resize", Op::Resize { align_corners }, vec![x, like], self.channels(x))
     }
 
-    /// The maximum over a square window.
+    /// Adds the maximum over a square window.
     pub fn max_pool(&mut self, name: &str, x: Value, kernel: usize, stride: usize, padding: Padding) -> Value {
         let windows = Windows { kernel, stride, dilation: 1, padding };
         self.push(name, Op::MaxPool(windows), vec![x], self.channels(x))
     }
 
-    /// The mean over height and width.
+    /// Adds the mean over height and width.
     pub fn global_pool(&mut self, x: Value) -> Value {
         self.push("pool", Op::GlobalPool, vec![x], self.channels(x))
     }

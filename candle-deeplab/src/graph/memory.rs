@@ -1,11 +1,11 @@
-//! How much memory a network's feature maps need.
+//! The memory that a network's feature maps need.
 
 use super::Graph;
 use crate::error::Result;
 
 impl Graph {
-    /// The most bytes of f32 feature maps that are in memory at once for one image of `height` × `width`, where each lives
-    /// from the node that computes it to the last that uses it. Weights and an executor's scratch memory are not counted.
+    /// The peak memory of f32 feature maps, in bytes, for one image of `height` × `width`, if each map lives from the
+    /// node that computes it to its last use. Weights and an executor's scratch memory are not counted.
     ///
     /// # Errors
     /// As [`Graph::sizes`].
@@ -43,7 +43,7 @@ mod tests {
         let c = g.conv("c", b, Conv::pointwise(2));
         let d = g.add(c, c);
         let graph = g.finish(d).unwrap();
-        // While `a` (10 channels) is made from the input (3), and while `b` (1) is made from it.
+        // While `a` (10 channels) is computed from the input (3).
         assert_eq!(graph.peak_bytes(2, 5).unwrap(), 4 * 10 * 13);
     }
 }

@@ -1,4 +1,4 @@
-//! The network as data: a short list of nodes that every executor, the converter and the summary read.
+//! The network as data: a list of nodes that every executor, the converter and the summary read.
 //!
 //! A [`Graph`] holds no weights and calls no tensor library. The functions of [`arch`](crate::arch) build it with a
 //! [`Builder`]; the eager executor ([`exec::eager`](crate::exec::eager)) defines what its nodes compute.
@@ -29,32 +29,32 @@ use crate::labels::MAX_CLASSES;
 pub struct Value(usize);
 
 impl Value {
-    /// Position of the node that computes this value, in [`Graph::nodes`].
+    /// The position of the node that computes this value in [`Graph::nodes`].
     pub fn index(self) -> usize {
         self.0
     }
 }
 
-/// One step of the network.
+/// One operation of the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// Dotted path, e.g. `backbone.middle_flow.block7.sepconv2.depthwise`; also the prefix of its weights' names.
     pub path: String,
     /// What it computes.
     pub op: Op,
-    /// What it computes it from: always nodes that stand before it.
+    /// The values that it reads, always of nodes before it.
     pub inputs: Vec<Value>,
     /// Channels of the result.
     pub channels: usize,
 }
 
 impl Node {
-    /// The inputs whose content it needs: a resize asks its second one for the size alone.
+    /// The inputs whose content it needs: of its second input, a resize needs only the size.
     pub(crate) fn reads(&self) -> &[Value] {
         if matches!(self.op, Op::Resize { .. }) { &self.inputs[..1] } else { &self.inputs }
     }
 
-    /// Its windows, if it is a convolution or a pool.
+    /// The windows of a convolution or a pool; `None` for other nodes.
     pub fn windows(&self) -> Option<Windows> {
         match self.op {
             Op::Conv(conv) => Some(conv.windows()),
@@ -69,7 +69,7 @@ impl Node {
 pub enum Op {
     /// The preprocessed image.
     Input,
-    /// Convolution, with a bias where [`Conv::bias`] says so.
+    /// Convolution, with a bias if [`Conv::bias`] is set.
     Conv(Conv),
     /// Batch normalisation.
     BatchNorm {
@@ -86,7 +86,7 @@ pub enum Op {
     Concat,
     /// Bilinear resize of the first input to the height and width of the second.
     Resize {
-        /// Corner pixels keep their place; otherwise pixels are areas and the borders are clamped.
+        /// Whether the centres of corner pixels stay in place; otherwise pixels are areas, and the border is clamped.
         align_corners: bool,
     },
     /// Maximum over a window; padding never wins.
@@ -95,7 +95,7 @@ pub enum Op {
     GlobalPool,
 }
 
-/// A point-wise non-linearity.
+/// An activation function, applied to each element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// `max(x, 0)`
@@ -104,7 +104,7 @@ pub enum Activation {
     Relu6,
     /// `x · min(max(x + 3, 0), 6) / 6` (Howard et al. 2019, section 5.2)
     HardSwish,
-    /// `min(max(x + 3, 0), 6) / 6`, PyTorch's; TensorFlow's has another slope.
+    /// `min(max(x + 3, 0), 6) / 6`, as in PyTorch; TensorFlow's has another slope.
     HardSigmoid,
 }
 
@@ -119,9 +119,9 @@ pub struct Conv {
     pub stride: usize,
     /// Distance between the pixels that a window sees (the atrous rate).
     pub dilation: usize,
-    /// Number of channel groups convolved independently; as many as channels make it depthwise.
+    /// The number of groups of channels that are convolved independently; with one group per channel, it is depthwise.
     pub groups: usize,
-    /// Zeros around the input.
+    /// The zeros around the input.
     pub padding: Padding,
     /// Whether a bias per channel is added.
     pub bias: bool,
@@ -164,13 +164,13 @@ impl Conv {
         Self { bias: true, ..self }
     }
 
-    /// Where its kernel looks.
+    /// The windows of its kernel.
     pub fn windows(self) -> Windows {
         let Self { kernel, stride, dilation, padding, .. } = self;
         Windows { kernel, stride, dilation, padding }
     }
 
-    /// Whether each of so many input channels has a kernel of its own, and one result.
+    /// Whether it is depthwise over `in_channels` channels: each has a kernel of its own, and one result.
     pub fn is_depthwise(self, in_channels: usize) -> bool {
         self.groups == in_channels && self.groups == self.out_channels
     }
@@ -178,8 +178,8 @@ impl Conv {
 
 /// A network: nodes in an order in which they can be computed.
 ///
-/// Every scope of the definition is a *tap*: its path names the value that the scope returned, for the decoder, for
-/// feature extraction and for finding where two implementations part.
+/// Every scope of the definition is a *tap*: its path names the value that the scope returned. The decoder and feature
+/// extraction use taps, and they show where two implementations begin to differ.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
     nodes: Vec<Node>,
@@ -214,10 +214,10 @@ impl Graph {
         if matches!(node.op, Op::Resize { .. }) { node.inputs.first().copied() } else { None }
     }
 
-    /// Whether a label map, which has a byte for each pixel, can hold the network's classes.
+    /// Checks that a label map, which has a byte for each pixel, can hold the network's classes.
     ///
     /// # Errors
-    /// [`Error::Graph`] with the way out where it cannot, [`Error::NoHead`] for a network without logits.
+    /// [`Error::Graph`] with the advice `way_out` where it cannot, [`Error::NoHead`] for a network without logits.
     pub(crate) fn check_label_map(&self, way_out: &str) -> Result<()> {
         let Node { path, channels: classes, .. } = self.node(self.logits().ok_or(Error::NoHead)?);
         if *classes <= MAX_CLASSES {
@@ -246,7 +246,7 @@ impl Graph {
     /// The value of one tap.
     ///
     /// # Errors
-    /// [`Error::NoSuchTap`], which names the taps beside the missing one.
+    /// [`Error::NoSuchTap`], which names the taps near the missing one.
     pub fn tap(&self, path: &str) -> Result<Value> {
         self.taps
             .get(path)
@@ -255,7 +255,7 @@ impl Graph {
     }
 }
 
-/// The taps that share the longest existing scope with `path`: what somebody who mistyped it wants to see.
+/// The taps that share the longest existing scope with `path`, to help with a mistyped path.
 fn taps_near(taps: &BTreeMap<String, Value>, path: &str) -> Vec<String> {
     let parents = path.rmatch_indices('.').map(|(dot, _)| &path[..=dot]).chain(std::iter::once(""));
     for parent in parents {

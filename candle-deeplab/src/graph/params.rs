@@ -1,4 +1,4 @@
-//! What the network wants to be given: the names and shapes of its weights.
+//! The parameters of a network: the names, shapes and roles of its weights.
 
 use candle_nn::Init;
 use candle_nn::init::DEFAULT_KAIMING_NORMAL;
@@ -12,13 +12,13 @@ pub struct Param {
     pub name: String,
     /// Its shape; kernels are `[out, in / groups, height, width]`.
     pub shape: Vec<usize>,
-    /// What it is to its node.
+    /// Its role in the node.
     pub role: Role,
     /// The node it belongs to.
     pub node: Value,
 }
 
-/// What a tensor is to its node.
+/// The role of a parameter in its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A convolution's kernel.
@@ -36,7 +36,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// How a network that is to be trained starts: He et al. 2015 for kernels, and norms that change nothing.
+    /// The initialisation for training: He et al. 2015 for kernels, and norms that change nothing.
     pub fn init(self) -> Init {
         match self {
             Self::Kernel => DEFAULT_KAIMING_NORMAL,
@@ -50,7 +50,7 @@ impl Role {
         !matches!(self, Self::Mean | Self::Variance)
     }
 
-    /// The last part of the tensor's name, as PyTorch and candle have it.
+    /// The last part of the tensor's name, as in PyTorch and candle.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Kernel | Self::Gamma => "weight",
@@ -84,7 +84,7 @@ impl Node {
 }
 
 impl Graph {
-    /// Every tensor the network needs, in node order. A loader takes exactly these.
+    /// Every parameter of the network, in node order. A loader takes exactly these.
     pub fn params(&self) -> Vec<Param> {
         let of_node = |(index, node): (usize, &Node)| {
             let in_channels = node.inputs.first().map_or(0, |&x| self.node(x).channels);

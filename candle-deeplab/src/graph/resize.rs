@@ -1,8 +1,8 @@
-//! Bilinear resizing along one axis: where each output lies among the inputs.
+//! Bilinear resizing along one axis: the position of each output among the inputs.
 
 use std::ops::Range;
 
-/// The outputs along one axis, each between two inputs.
+/// The outputs along one axis, each interpolated between two inputs.
 #[derive(Debug)]
 pub(crate) struct Axis(pub(crate) Vec<Lerp>);
 
@@ -26,7 +26,7 @@ impl Axis {
         Self((0..to).map(lerp).collect())
     }
 
-    /// The inputs from the first to the last that some of the outputs are made of.
+    /// The range of inputs that some of the outputs are computed from.
     pub(crate) fn sees(&self, outputs: Range<usize>) -> Range<usize> {
         match &self.0[outputs] {
             [first, .., last] => first.near..last.far + 1,
@@ -37,13 +37,13 @@ impl Axis {
 }
 
 impl Lerp {
-    /// The output, from its inputs' values. An infinite `far` without weight counts for nothing.
+    /// Interpolates between the inputs' values. A `far` of weight 0 is ignored even if it is infinite.
     pub(crate) fn blend(self, near: f32, far: f32) -> f32 {
         if self.weight == 0.0 { near } else { near + (far - near) * self.weight }
     }
 }
 
-/// Where the output's pixel `i` lies in the input, in input pixels.
+/// The position of the output's pixel `i` in the input, in input pixels.
 fn source_position(i: usize, from: usize, to: usize, align_corners: bool) -> f32 {
     let position = if align_corners {
         let scale = if to > 1 { (from - 1) as f32 / (to - 1) as f32 } else { 0.0 };

@@ -1,4 +1,4 @@
-//! From the size of the input to the size of every value.
+//! Computes the size of every value from the size of the input.
 
 use super::{Graph, Op, Size};
 use crate::error::{Error, Result};

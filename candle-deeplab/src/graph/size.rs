@@ -19,7 +19,7 @@ impl Size {
         Self { height, width }
     }
 
-    /// The bytes of so many f32 planes of this size.
+    /// The size in bytes of `planes` f32 planes of this size.
     pub(crate) fn bytes(self, planes: usize) -> u64 {
         [self.height, self.width, size_of::<f32>()]
             .iter()

@@ -1,4 +1,4 @@
-//! What a network costs: shapes, parameters and multiply-adds, layer by layer and in total.
+//! The cost of a network: shapes, parameters and multiply-adds, layer by layer and in total.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ pub struct Summary {
     pub input: (usize, usize),
     /// The layers with weights, in order.
     pub layers: Vec<LayerSummary>,
-    /// Number of weights, batch norm's moving statistics included (as TensorFlow counts variables).
+    /// The number of weights, including batch norm's moving statistics (as TensorFlow counts variables).
     pub params: u64,
-    /// Multiply-adds of the convolutions for one image. An auxiliary head does not count: it is computed only when
-    /// somebody asks for it.
+    /// The multiply-adds of the convolutions for one image. An auxiliary head does not count, since it is computed only
+    /// on request.
     pub macs: u64,
 }
 
@@ -26,7 +26,7 @@ pub struct Summary {
 pub struct LayerSummary {
     /// The node's path.
     pub path: String,
-    /// What it is, e.g. `conv 3×3 /2`.
+    /// The kind of layer, e.g. `conv 3×3 /2`.
     pub kind: String,
     /// Channels, height and width of its result.
     pub output: (usize, usize, usize),
@@ -74,7 +74,7 @@ impl Graph {
     }
 }
 
-/// The sum, or the largest number where a nonsensical config makes it larger.
+/// The sum, saturated where a nonsensical config makes it too large.
 fn total(counts: &[u64]) -> u64 {
     counts.iter().fold(0, |sum, n| sum.saturating_add(*n))
 }

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use super::size::Size;
 
-/// Rows and columns of zeros (of −∞ for pooling) around a window operation's input.
+/// The padding around a window operation's input: zeros, or −∞ for pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Padding {
-    /// The same number on all four sides (PyTorch, and TensorFlow's `conv2d_same`).
+    /// The same number of rows or columns on all four sides (PyTorch, and TensorFlow's `conv2d_same`).
     Symmetric(usize),
-    /// TensorFlow's SAME: as many as `ceil(size / stride)` results need, the odd one at the bottom and right.
+    /// TensorFlow's SAME: as many as `ceil(size / stride)` results need; an odd one goes to the bottom and right.
     Same,
 }
 
@@ -27,13 +27,13 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// The vertical and the horizontal windows over an input; `None` where not a single one fits.
+    /// The vertical and the horizontal windows over an input; `None` where no window fits.
     pub fn over(self, Size { height, width }: Size) -> Option<(Window, Window)> {
         let window = |side| Window::new(side, self.kernel, self.stride, self.dilation, self.padding);
         Some((window(height)?, window(width)?))
     }
 
-    /// Whether each window sees just the pixel at its own place, whatever the input's size.
+    /// Whether each window sees only the pixel at its own place, whatever the input's size.
     pub fn is_pointwise(self) -> bool {
         let padded = !matches!(self.padding, Padding::Same | Padding::Symmetric(0));
         self.kernel == 1 && self.stride == 1 && !padded
@@ -43,7 +43,7 @@ impl Windows {
 /// Sliding windows along one axis, fitted to an input's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// Elements that a window sees: the side of the kernel.
+    /// The number of elements that a window sees: the side of the kernel.
     pub kernel: usize,
     /// Step between windows.
     pub stride: usize,
@@ -53,12 +53,12 @@ pub struct Window {
     pub before: usize,
     /// Padding after the last element.
     pub after: usize,
-    /// Number of windows: the output's size.
+    /// The number of windows, which is the output's size.
     pub output: usize,
 }
 
 impl Window {
-    /// Fits windows to an input of so many elements; `None` where not a single one fits.
+    /// Fits windows to an input of `input` elements; `None` where no window fits.
     pub fn new(input: usize, kernel: usize, stride: usize, dilation: usize, padding: Padding) -> Option<Self> {
         (stride > 0 && dilation > 0).then_some(())?;
         let span = dilation.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)?;
@@ -75,8 +75,8 @@ impl Window {
         Some(Self { kernel, stride, dilation, before, after, output })
     }
 
-    /// Elements from the first that the first window sees to the last that the last one sees: all that is ever read,
-    /// padding included.
+    /// The number of elements from the first that the first window sees to the last that the last one sees, padding
+    /// included: all that is ever read.
     pub fn reach(&self) -> usize {
         self.reach_of(self.output)
     }
@@ -85,7 +85,7 @@ impl Window {
         windows.checked_sub(1).map_or(0, |last| last * self.stride + self.dilation * (self.kernel - 1) + 1)
     }
 
-    /// Whether each window sees just the element at its own place.
+    /// Whether each window sees only the element at its own place.
     pub(crate) fn is_pointwise(&self) -> bool {
         (self.kernel, self.stride, self.before, self.after) == (1, 1, 0, 0)
     }
@@ -101,14 +101,14 @@ impl Window {
         first..end
     }
 
-    /// The inputs, of `len`, from the first to the last that some of the windows see.
+    /// The range of inputs, of `len`, that some of the windows see.
     pub(crate) fn sees(&self, len: usize, windows: Range<usize>) -> Range<usize> {
         let inside = |at: usize| at.saturating_sub(self.before).min(len);
         let first = windows.start * self.stride;
         inside(first)..inside(first + self.reach_of(windows.len()))
     }
 
-    /// Which of `len` inputs is element number `at` of a window; `None` where that lies in the padding.
+    /// The index among `len` inputs of element number `at` of a window; `None` where it lies in the padding.
     pub(crate) fn input(&self, len: usize, window: usize, at: usize) -> Option<usize> {
         (window * self.stride + at * self.dilation).checked_sub(self.before).filter(|input| *input < len)
     }
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(Window::new(0, 3, 1, 1, Padding::Same), None);
     }
 
-    /// The rule for all sizes is that of each size.
+    /// `Windows::is_pointwise` agrees with `Window::is_pointwise` at every size.
     #[test]
     fn pointwise_windows_are_so_over_any_input() {
         for (kernel, stride, padding) in [

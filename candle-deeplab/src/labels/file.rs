@@ -1,4 +1,4 @@
-//! Labels from a user's file.
+//! Reads labels from a user's file.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use serde::Deserialize;
 use super::{Labels, generated_palette};
 use crate::error::{Error, Result};
 
-/// 256 names are a few kilobytes; a larger file is something else.
+/// The largest file in bytes. 256 names are a few kilobytes; a larger file is something else.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A JSON label file: ours, with everything but the names optional.
+/// A JSON label file: the fields of [`Labels`], all but the names optional.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Object {
@@ -22,14 +22,14 @@ struct Object {
 }
 
 impl Labels {
-    /// Reads labels from a file in one of three forms: one name a line, a JSON array of names, or a JSON object with
+    /// Reads labels from a file in one of three forms: one name per line, a JSON array of names, or a JSON object with
     /// `names` and optionally `dataset`, `palette`, `ignore` and `background` (the form inside `config.json`).
     ///
-    /// What a file does not say is filled in: the file's stem names the data set, VOC's colour map gives the colours,
-    /// and a class 0 that is called "background" is one.
+    /// Missing fields are filled in: the file's stem names the data set, VOC's colour map gives the colours, and a
+    /// class 0 that is called "background" is the background.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be read, [`Error::Labels`] where it is none of these.
+    /// [`Error::Io`] where the file cannot be read, [`Error::Labels`] where it has none of these forms.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let wrong = |reason: String| Error::Labels { path: path.to_owned(), reason };

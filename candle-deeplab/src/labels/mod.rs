@@ -1,4 +1,4 @@
-//! What the classes of a data set are called and how they are drawn.
+//! Names and colours of the classes of a data set.
 
 mod ade20k;
 mod cityscapes;
@@ -13,9 +13,9 @@ pub use palette::read_palette;
 
 use crate::suggest;
 
-/// Label maps are 8-bit, so no network has more classes than this.
+/// The most classes of a network, since label maps are 8-bit.
 pub const MAX_CLASSES: usize = 256;
-/// Bytes of a name.
+/// The longest name in bytes.
 const MAX_NAME: usize = 256;
 
 /// Names and colours of a network's classes; class `i` is row `i` of both.
@@ -32,15 +32,15 @@ const MAX_NAME: usize = 256;
 pub struct Labels {
     /// The data set, e.g. `voc`.
     pub dataset: String,
-    /// What each class is called.
+    /// The name of each class.
     pub names: Vec<String>,
-    /// How each class is drawn: red, green, blue.
+    /// The colour of each class: red, green, blue.
     pub palette: Vec<[u8; 3]>,
-    /// The value of unlabelled pixels in ground truth, left out of losses and scores: 255 for VOC and Cityscapes,
-    /// 0 for ADE20K. It may lie within the classes or beyond them.
+    /// The value of unlabelled pixels in ground truth, which are excluded from losses and scores: 255 for VOC and
+    /// Cityscapes, 0 for ADE20K. It may lie within the classes or beyond them.
     pub ignore: Option<u8>,
-    /// The class that means "none of the others". Overlays leave its pixels as they are in the photograph.
-    /// 0 for VOC and TensorFlow's ADE20K, none for Cityscapes, where every class is a thing or a surface.
+    /// The class that means "none of the others"; overlays leave its pixels unchanged. It is 0 for VOC and TensorFlow's
+    /// ADE20K; Cityscapes has none, since there every class is a thing or a surface.
     pub background: Option<u8>,
 }
 
@@ -59,12 +59,12 @@ impl Labels {
         }
     }
 
-    /// Cityscapes: the 19 classes that count, by train id; 255 is everything else.
+    /// Cityscapes: the 19 evaluated classes, by train id; 255 is everything else.
     pub fn cityscapes() -> Self {
         Self::from_rows("cityscapes", &cityscapes::ROWS, Some(255), None)
     }
 
-    /// ADE20K as TensorFlow's networks number it: 0 is "other objects" and ignored in training, 1–150 are the classes.
+    /// ADE20K as TensorFlow's networks number it: 0 is "other objects", ignored in training, and 1–150 are the classes.
     pub fn ade20k() -> Self {
         let background = [("background", [0, 0, 0])];
         let rows: Vec<_> = background.into_iter().chain(ade20k::ROWS).collect();
@@ -76,8 +76,8 @@ impl Labels {
         Self::from_rows("ade20k-150", &ade20k::ROWS, Some(255), None)
     }
 
-    /// Placeholders for a network whose labels nobody knows: "class 0", "class 1", … in the colours of VOC's map.
-    /// More than [`MAX_CLASSES`] classes get no more colours, which [`Labels::validate`] then reports.
+    /// Placeholders for a network with unknown labels: "class 0", "class 1", … in the colours of VOC's map. Beyond
+    /// [`MAX_CLASSES`] classes there are no more colours, which [`Labels::validate`] then reports.
     pub fn numbered(classes: usize) -> Self {
         Self {
             dataset: "unknown".into(),
@@ -99,7 +99,7 @@ impl Labels {
         }
     }
 
-    /// What the class is called; an id without a name is "ignored" if it is the ignore value, else "class 7".
+    /// The name of a class; an id without a name is "ignored" if it is the ignore value, else e.g. "class 7".
     pub fn name(&self, class: u8) -> String {
         match self.names.get(usize::from(class)) {
             Some(name) => name.clone(),
@@ -108,16 +108,16 @@ impl Labels {
         }
     }
 
-    /// The classes of a name, without regard to case. Data sets may give a name more than once.
+    /// The classes with this name, ignoring case. Data sets may use a name more than once.
     pub fn classes_named(&self, name: &str) -> Vec<u8> {
         let same = |(_, known): &(u8, &String)| known.to_lowercase() == name.to_lowercase();
         (0..=u8::MAX).zip(&self.names).filter(same).map(|(class, _)| class).collect()
     }
 
-    /// The classes that a user means, by name or by id: `person` or `15`.
+    /// Finds classes by name or by id, such as `person` or `15`.
     ///
     /// # Errors
-    /// A sentence that says which names come closest, and what there is.
+    /// A sentence with the names that come closest, and all that there are.
     ///
     /// ```
     /// use candle_deeplab::Labels;
@@ -145,7 +145,7 @@ impl Labels {
         }
     }
 
-    /// How the class is drawn: black where it has no colour.
+    /// The colour of a class; black where it has none.
     pub fn color(&self, class: u8) -> [u8; 3] {
         self.palette.get(usize::from(class)).copied().unwrap_or_default()
     }
@@ -155,10 +155,10 @@ impl Labels {
         ![self.background, self.ignore].contains(&Some(class))
     }
 
-    /// The palette of an indexed PNG: 256 colours, of which the first are ours.
+    /// The palette of an indexed PNG: 256 colours, beginning with those of the classes.
     ///
-    /// Where our palette is the beginning of VOC's colour map the map goes on, so that 255 has VOC's usual void colour
-    /// (224, 224, 192); any other palette goes on in black.
+    /// If the labels' palette is the beginning of VOC's colour map, the map continues it, so that 255 has VOC's usual
+    /// void colour (224, 224, 192); any other palette is continued in black.
     pub fn png_palette(&self) -> [[u8; 3]; MAX_CLASSES] {
         let map = voc::color_map();
         if map.starts_with(&self.palette) {
@@ -177,7 +177,7 @@ impl Labels {
         format!("#{red:02x}{green:02x}{blue:02x}")
     }
 
-    /// Checks that there is one printable name and one colour for each of a network's classes.
+    /// Checks that each of a network's classes has a printable name and a colour.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
@@ -191,7 +191,7 @@ impl Labels {
         if self.palette.len() != classes {
             return Err(format!("labels.palette has {} colours for {classes} classes", self.palette.len()));
         }
-        // Names are printed to terminals, where a control character could do anything, and drawn and padded in tables.
+        // Names are printed to terminals, where control characters could do anything, and drawn and aligned in tables.
         let unprintable =
             |name: &String| name.trim().is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control);
         let shown = |name: &str| format!("{:?}", name.chars().take(40).collect::<String>());
@@ -221,7 +221,7 @@ impl Labels {
     }
 }
 
-/// Colours for classes that nobody chose colours for.
+/// Colours for classes without chosen colours.
 fn generated_palette(classes: usize) -> Vec<[u8; 3]> {
     voc::color_map().into_iter().take(classes).collect()
 }
@@ -283,7 +283,7 @@ mod tests {
             let said = voc.find(class).unwrap_err();
             assert!(said.contains(says), "{said}");
         }
-        // A name that is a number is a name first.
+        // A name that is a number takes precedence over an id.
         let digits = Labels { names: vec!["1".into(), "0".into()], ..Labels::numbered(2) };
         assert_eq!((digits.find("1"), digits.find("0")), (Ok(vec![0]), Ok(vec![1])));
     }

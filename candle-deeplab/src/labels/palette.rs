@@ -1,15 +1,15 @@
-//! Other colours for the classes.
+//! Replaces the colours of classes.
 
 use std::path::Path;
 
 use super::{Labels, MAX_CLASSES};
 use crate::error::{Error, Result};
 
-/// 256 colours are a few kilobytes; a larger file is something else.
+/// The largest file in bytes. 256 colours are a few kilobytes; a larger file is something else.
 const MAX_BYTES: u64 = 1 << 16;
 
 impl Labels {
-    /// These labels with other colours, one for each class in their order; what a palette has beyond is left out.
+    /// These labels with other colours, one for each class in order; surplus colours are left out.
     ///
     /// # Errors
     /// A sentence that says how many colours are missing.
@@ -24,8 +24,9 @@ impl Labels {
     }
 }
 
-/// Reads colours from a file: one a line, as `#rrggbb` or as red, green and blue from 0 to 255 with spaces or commas
-/// between them, at most [`MAX_CLASSES`]. Empty lines are skipped. Class `i` has the `i`-th colour, the background too.
+/// Reads colours from a file, at most [`MAX_CLASSES`]: one per line, as `#rrggbb` or as red, green and blue from 0 to
+/// 255, separated by spaces or commas. Empty lines are skipped. Class `i` gets the `i`-th colour, and so does the
+/// background.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -36,7 +37,7 @@ impl Labels {
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be read, [`Error::Labels`] where a line is no colour, or there are too many.
+/// [`Error::Io`] where the file cannot be read, [`Error::Labels`] where a line is not a colour, or there are too many.
 pub fn read_palette(path: impl AsRef<Path>) -> Result<Vec<[u8; 3]>> {
     let path = path.as_ref();
     let wrong = |reason: String| Error::Labels { path: path.to_owned(), reason };

@@ -1,9 +1,9 @@
-//! Colours that people tell apart.
+//! Colours that are easy to tell apart.
 
 use super::{Labels, MAX_CLASSES, ade20k, cityscapes, voc};
 
-/// Chosen as Glasbey et al. do ("Colour displays for categorical images", 2007), each as far from all others as can be, as
-/// `assets/palette/vivid.py` says. The first twenty are the most different ones.
+/// Chosen as by Glasbey et al. ("Colour displays for categorical images", 2007): each colour is as far from all others
+/// as possible; see `assets/palette/vivid.py`. The first twenty differ the most.
 const COLORS: [u32; 255] = [
     0x1860ff, 0xc0ff00, 0xc01800, 0x6ce4ff, 0xff6ca8, 0xe49000, 0xc00060, 0x6c90ff, 0x6cff90, 0x54ffe4, 0x00ccc0,
     0xcccc48, 0xc000c0, 0x00c0ff, 0xff6c60, 0xd86000, 0xf01854, 0xd860c0, 0x30d890, 0xf0189c, 0xcc5478, 0xc00090,
@@ -30,7 +30,7 @@ const COLORS: [u32; 255] = [
     0x78cc54, 0xff906c, 0xcc00e4, 0xff6048, 0x60f06c, 0xc000b4, 0x78f060, 0xd8609c, 0xf018c0, 0x24e478, 0x54b4e4,
     0xf0b430, 0x0084ff,
 ];
-/// The colour of each class of a data set, the background left out: classes that are often seen together are far apart.
+/// The index of each class's colour, without the background: classes that often appear together are far apart.
 const VOC: [u8; 20] = [19, 4, 13, 14, 5, 11, 3, 6, 7, 17, 16, 10, 8, 18, 0, 9, 15, 1, 2, 12];
 const CITYSCAPES: [u8; 19] = [12, 4, 15, 10, 17, 7, 14, 8, 18, 1, 13, 2, 3, 0, 5, 9, 6, 11, 16];
 const ADE20K: [u8; 150] = [
@@ -43,12 +43,13 @@ const ADE20K: [u8; 150] = [
 ];
 
 impl Labels {
-    /// A colour for each class, by its id, that people tell from the others on any photograph: vivid ones, of which the
-    /// first twenty differ in lightness as well as in hue, so that they are different for colour-blind people, too.
+    /// A colour for each class, by its id, that is easy to tell from the others on any photograph. The colours are
+    /// vivid; the first twenty differ in lightness as well as in hue, so that colour-blind people can distinguish them,
+    /// too.
     ///
-    /// A class has always the same colour. In VOC, Cityscapes and ADE20K, classes that are often seen together have
-    /// colours that are far apart; the classes of other labels have the palette's colours in their order, the most
-    /// different ones first. The background and ids beyond the classes are black.
+    /// A class always has the same colour. In VOC, Cityscapes and ADE20K, classes that often appear together have
+    /// colours that are far apart; the classes of other labels get the palette's colours in order, the most different
+    /// ones first. The background and ids beyond the classes are black.
     ///
     /// ```
     /// use candle_deeplab::labels::Labels;
@@ -85,8 +86,8 @@ impl Labels {
 mod tests {
     use super::*;
 
-    /// Linear red, green and blue, seen by eyes that lack a kind of cone (Machado, Oliveira and Fernandes 2009, table 1,
-    /// severity 1).
+    /// Maps linear red, green and blue to what eyes without one kind of cone see (Machado, Oliveira and Fernandes 2009,
+    /// table 1, severity 1).
     const DEUTERANOPIA: [[f64; 3]; 3] =
         [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]];
     const PROTANOPIA: [[f64; 3]; 3] =
@@ -130,7 +131,7 @@ mod tests {
         rgb
     }
 
-    /// A difference of 2.3 can just be seen.
+    /// A difference of 2.3 is just noticeable.
     #[test]
     fn no_two_of_the_first_colours_look_alike_to_anybody() {
         let colors: Vec<[u8; 3]> = COLORS.into_iter().map(rgb).collect();

@@ -1,20 +1,20 @@
-//! The lines along which the regions of a label map meet.
+//! Finds the lines along which the regions of a label map meet.
 
 use rayon::prelude::*;
 
 /// A line between two regions, in pixels from the image's upper left corner.
 pub(super) struct Border {
-    /// Neighbours are about a pixel apart. The first is not said again at the end of a ring.
+    /// Neighbours are about a pixel apart. The first point of a ring is not repeated at the end.
     pub(super) points: Vec<[f32; 2]>,
     /// Whether the line is a ring. Others end where three or more regions meet, or at the image's edge.
     pub(super) closed: bool,
 }
 
-/// The borders of a label map, each once, whatever is on its two sides; the image's edge is none.
+/// The borders of a label map, each once, whatever is on its two sides. The image's edge is not a border.
 ///
-/// They run through the middles of the pixels' edges and are smoothed, so that slanted borders are no stairs. `group`
-/// says which ids are one region. Where borders meet more than `most` corners of pixels there are none: noise has more
-/// borders than anybody could follow.
+/// They run through the midpoints of the pixels' edges and are smoothed, so that slanted borders have no steps. `group`
+/// maps ids that count as one region to the same value. If borders pass through more than `most` corners of pixels,
+/// none are returned: nobody could follow the borders of noise.
 pub(super) fn borders(ids: &[u8], width: usize, group: &[u8; 256], most: usize) -> Vec<Border> {
     let mut corners = Corners::of(ids, width, group);
     if corners.exits.par_iter().filter(|exits| **exits != 0).count() > most {
@@ -22,7 +22,7 @@ pub(super) fn borders(ids: &[u8], width: usize, group: &[u8; 256], most: usize) 
     }
     let met = corners.met();
     let mut borders = vec![];
-    // Lines between two ends first, so that rings alone are left.
+    // Lines between two ends are first, so that only rings remain.
     for ends in [true, false] {
         for &index in &met {
             while corners.exits[index] & EXITS != 0 && (!ends || corners.is_end(index)) {
@@ -34,15 +34,15 @@ pub(super) fn borders(ids: &[u8], width: usize, group: &[u8; 256], most: usize) 
     borders
 }
 
-/// Borders leave a corner to the right, down, left and up.
+/// The bits for borders that leave a corner to the right, down, left and up.
 const EXITS: u8 = 0b1111;
-/// It is not that exactly two borders meet at the corner.
+/// The bit for corners at which lines end: not exactly two borders meet there.
 const END: u8 = 0b1_0000;
 
-/// The corners of the pixels, and how borders leave them: a bit for each exit.
+/// The corners of pixels, and how borders leave them: a bit for each exit.
 struct Corners {
     exits: Vec<u8>,
-    /// Corners of a row.
+    /// The number of corners in a row.
     stride: usize,
 }
 
@@ -93,7 +93,7 @@ impl Corners {
         self.exits[index] & END != 0
     }
 
-    /// Follows a border from a corner to its end, and takes it away.
+    /// Follows a border from a corner to its end, and removes it.
     fn walk(&mut self, start: usize) -> Border {
         let position = |index: usize| [(index % self.stride) as f32, (index / self.stride) as f32];
         let closed = !self.is_end(start);
@@ -124,7 +124,8 @@ impl Corners {
     }
 }
 
-/// Where two rows are not the same, as far as both go. Most of a label map is skipped 16 pixels at a time.
+/// Calls `found` where two rows differ, up to the end of the shorter one. Most of a label map is skipped 16 pixels at a
+/// time.
 fn each_difference(a: &[u8], b: &[u8], mut found: impl FnMut(usize)) {
     let (a_blocks, a_rest) = a[..a.len().min(b.len())].as_chunks::<16>();
     let (b_blocks, b_rest) = b[..a.len().min(b.len())].as_chunks::<16>();
@@ -138,7 +139,7 @@ fn each_difference(a: &[u8], b: &[u8], mut found: impl FnMut(usize)) {
 }
 
 impl Border {
-    /// A Gaussian over neighbours. Ends stay where they are.
+    /// Smooths with a Gaussian over neighbours. Ends stay where they are.
     fn smooth(&mut self) {
         /// The weights of a point and its neighbours to each side, for a standard deviation of 2 points.
         const WEIGHTS: [f32; 6] = [0.2042, 0.1802, 0.1238, 0.0663, 0.0276, 0.0];
@@ -149,7 +150,7 @@ impl Border {
             if self.closed {
                 return point(index.rem_euclid(count));
             }
-            // Beyond an end the line goes on as if turned about it.
+            // Beyond an end, the line continues as its own point reflection about the end.
             let end = if index < 0 { 0 } else { count - 1 };
             if (0..count).contains(&index) {
                 return point(index);
@@ -210,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_slanted_border_is_no_stairs() {
-        // One pixel up for three to the right.
+        // A slope of one pixel for three to the right.
         let ids: Vec<u8> = (0..60 * 60).map(|i| u8::from(i / 60 > 10 + i % 60 / 3)).collect();
         let borders = borders(&ids, 60, &EACH, 999);
         assert_eq!(borders.len(), 1);
@@ -229,7 +230,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each edge between two pixels that differ is a point of one border.
+        /// Each edge between two pixels that differ is a point of exactly one border.
         #[test]
         fn every_border_is_there_once(
             width in 1usize..40,

@@ -1,4 +1,4 @@
-//! The classes' colours alone.
+//! Draws the classes' colours without the photograph.
 
 use image::{Rgb, RgbImage};
 
@@ -6,9 +6,9 @@ use super::style::{Palette, Style};
 use crate::segment::Segmentation;
 
 impl Segmentation {
-    /// Each pixel in the colour that the labels give its class, the background and ignored pixels too: what VOC's and
-    /// Cityscapes' coloured masks look like. Of the style it is the legend that counts. For a file that other programs
-    /// read back, [`Segmentation::write_mask`] is the better one.
+    /// A picture with each pixel in the colour of its class in the labels, background and ignored pixels included, as
+    /// in the coloured masks of VOC and Cityscapes. Only the legend of the style matters. For files that other programs
+    /// read back, [`LabelMap::write_mask`](crate::segment::LabelMap::write_mask) is better.
     pub fn colors(&self, style: &Style) -> RgbImage {
         let palette = self.labels().png_palette();
         let width = self.width() as usize;

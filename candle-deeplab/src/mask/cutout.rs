@@ -1,4 +1,4 @@
-//! Some classes before nothing.
+//! Cuts classes out of their background.
 
 use image::RgbaImage;
 use rayon::prelude::*;
@@ -11,13 +11,13 @@ use crate::pixels::Size;
 use crate::segment::{Scores, Segmentation};
 
 impl Segmentation {
-    /// The image where it shows one of `classes`, and transparency elsewhere. What is transparent is black beneath, so
-    /// that nothing can be brought back.
+    /// The image where it shows one of `classes`, and transparency elsewhere. Fully transparent pixels are black, so
+    /// that the hidden image cannot be recovered.
     ///
-    /// With the `scores` of this image the edge is soft: it lies where the summed probability of the classes is that of
-    /// the likeliest other one, and near there, as far as the network may be wrong, where the photograph has an edge of
-    /// its own. Pixels that are half transparent have the colour of what is before the background, without that.
-    /// Without scores a pixel is opaque or transparent, as the label map says.
+    /// With the `scores` of this image, the edge is soft. It lies where the summed probability of the classes equals
+    /// that of the likeliest other class; nearby, within the network's likely error, it follows the edges of the
+    /// photograph. Pixels that are partly transparent have the colour of the foreground alone, without the background.
+    /// Without scores, each pixel is opaque or transparent, as the label map says.
     ///
     /// # Errors
     /// [`Error::Mask`] where the scores are those of an image of another size.

@@ -1,7 +1,7 @@
-//! Distances within a mask (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012).
+//! Distance transforms of masks (Felzenszwalb and Huttenlocher, "Distance Transforms of Sampled Functions", 2012).
 
-/// The squared distance of each cell of a mask to the nearest that is not set, row by row. Cells are `[across, 1]` apart.
-/// What is outside the mask is not there; where all is set, distances are infinite.
+/// The squared distance from each cell of a mask to the nearest unset cell, row by row. Cells are `across` wide and 1
+/// high. Cells outside the mask do not exist; if all cells are set, distances are infinite.
 pub(super) fn squared_distances(mask: &[bool], width: usize, across: f32) -> Vec<f32> {
     let mut squared = vec![f32::INFINITY; mask.len()];
     for (mask, squared) in mask.chunks_exact(width).zip(squared.chunks_exact_mut(width)) {
@@ -27,12 +27,12 @@ pub(super) fn squared_distances(mask: &[bool], width: usize, across: f32) -> Vec
     squared
 }
 
-/// The parabolas that are lowest somewhere: their places, heights, and from where on each is the lowest.
+/// The lower envelope of parabolas: the place and height of each, and from where on it is the lowest.
 #[derive(Default)]
 struct Envelope(Vec<(f32, f32, f32)>);
 
 impl Envelope {
-    /// Of the parabolas that stand on each of `values`, the lowest at each place.
+    /// Computes the lower envelope at each place, of parabolas that stand on `values`.
     fn lower(&mut self, values: &[f32], mut result: impl FnMut(usize, f32)) {
         self.0.clear();
         for (place, &height) in values.iter().enumerate().filter(|(_, height)| height.is_finite()) {

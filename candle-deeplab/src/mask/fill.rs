@@ -1,18 +1,18 @@
-//! Colours where there are none, from those around.
+//! Fills in unknown colours from the colours around them.
 
 use crate::graph::{Axis, Lerp};
 
-/// A picture of which only parts count.
+/// A picture with a weight for each pixel.
 struct Level {
     colors: Vec<[f32; 3]>,
-    /// How much each of them counts, from 0 to 1.
+    /// The weight of each colour, from 0 to 1.
     weights: Vec<f32>,
     width: usize,
 }
 
-/// The colours that are known where `weights` is 1, and a smooth continuation of them elsewhere: the picture is halved
-/// until there is one pixel, and what a level lacks comes from the next smaller one (Gortler et al., "The Lumigraph",
-/// 1996, section 3.4). Black where nothing is known.
+/// Keeps the colours where `weights` is 1, and continues them smoothly elsewhere: the picture is halved until there is
+/// one pixel, and each level is filled in from the next smaller one (Gortler et al., "The Lumigraph", 1996, section
+/// 3.4). Black where nothing is known.
 pub(super) fn filled(colors: &[[f32; 3]], weights: Vec<f32>, width: usize) -> Vec<[f32; 3]> {
     let mut levels = vec![Level { colors: colors.to_vec(), weights, width }];
     while let Some(next) = levels.last().and_then(Level::halved) {
@@ -31,7 +31,7 @@ impl Level {
         self.colors.len() / self.width
     }
 
-    /// `None` of a single pixel.
+    /// The picture at half the size; `None` for a single pixel.
     fn halved(&self) -> Option<Self> {
         if self.colors.len() <= 1 {
             return None;
@@ -55,7 +55,7 @@ impl Level {
         Some(Self { colors, weights, width })
     }
 
-    /// Puts what a smaller picture has where this one has nothing.
+    /// Fills in from a smaller picture, where this one's weight is less than 1.
     fn fill(&mut self, smaller: &Self) {
         let columns = Axis::new(smaller.width, self.width, false).0;
         let rows = Axis::new(smaller.height(), self.height(), false).0;

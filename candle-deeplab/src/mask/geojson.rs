@@ -1,4 +1,4 @@
-//! Polygons in GeoJSON (RFC 7946).
+//! Writes polygons as GeoJSON (RFC 7946).
 
 use std::io::{self, Write};
 
@@ -37,11 +37,12 @@ struct MultiPolygon {
 }
 
 impl LabelMap {
-    /// Writes the drawn classes ([`Labels::draws`]) as a GeoJSON feature collection: a MultiPolygon a class, with
-    /// `class`, `name`, `color` and `pixels` as properties.
+    /// Writes the drawn classes ([`Labels::draws`]) as a GeoJSON feature collection: a MultiPolygon for each class,
+    /// with `class`, `name`, `color` and `pixels` as properties.
     ///
-    /// Coordinates are the image's, not the globe's: pixels from its upper left corner, y down, exact along the pixels'
-    /// edges ([`Polygon`]). Outer rings run counterclockwise and holes clockwise by these numbers, as RFC 7946 asks for.
+    /// Coordinates are in pixels from the image's upper left corner, y down, not geographic, and exact along the
+    /// pixels' edges ([`Polygon`]). By these numbers, outer rings run counterclockwise and holes clockwise, as RFC 7946
+    /// requires.
     ///
     /// # Errors
     /// Those of `to`.
@@ -71,7 +72,7 @@ fn feature(labels: &Labels, class: u8) -> Feature {
     }
 }
 
-/// The rings of a polygon, with the first point said again at the end.
+/// The rings of a polygon, with the first point repeated at the end.
 fn closed(polygon: Polygon) -> Vec<Ring> {
     let mut rings = vec![polygon.exterior];
     rings.extend(polygon.holes);

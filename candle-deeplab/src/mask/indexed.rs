@@ -9,8 +9,8 @@ use crate::labels::Labels;
 use crate::segment::LabelMap;
 
 impl LabelMap {
-    /// Writes the label map as data sets keep theirs: an indexed 8-bit PNG whose indices are the class ids and whose
-    /// palette has the classes' colours (see [`Labels::png_palette`]).
+    /// Writes the label map in the form that data sets use: an indexed 8-bit PNG whose indices are the class ids and
+    /// whose palette has the classes' colours (see [`Labels::png_palette`]).
     ///
     /// # Errors
     /// Those of `to`.
@@ -33,7 +33,7 @@ impl LabelMap {
         let mut encoder = png::Encoder::new(to, side(width)?, side(height)?);
         encoder.set_color(color);
         encoder.set_depth(png::BitDepth::Eight);
-        // Ids repeat along rows and down columns: no filter helps, and the thorough way gains little.
+        // Ids repeat along rows and down columns, so that slow compression gains little.
         encoder.set_compression(png::Compression::Fast);
         encoder.set_filter(png::Filter::Up);
         if let Some(palette) = palette {

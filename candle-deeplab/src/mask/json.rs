@@ -1,4 +1,4 @@
-//! What is in an image, for programs.
+//! Statistics of an image as JSON.
 
 use std::io::{self, Write};
 
@@ -25,8 +25,9 @@ struct Class {
 }
 
 impl LabelMap {
-    /// Writes what is in the image as a JSON object: `image` as given, `width`, `height`, `dataset`, and of each of the
-    /// `classes`, the largest first, `class`, `name`, `pixels`, `share`, `bbox` (x, y, width, height) and `color`.
+    /// Writes the classes in the image as a JSON object: `image` as given, `width`, `height`, `dataset`, and for each
+    /// of the `classes`, the largest first, `class`, `name`, `pixels`, `share`, `bbox` (x, y, width, height) and
+    /// `color`.
     ///
     /// # Errors
     /// Those of `to`.

@@ -1,4 +1,4 @@
-//! Which colour is which class.
+//! Draws legends: which colour is which class.
 
 use image::{Rgb, RgbImage};
 
@@ -11,17 +11,17 @@ const PAPER: [u8; 3] = [255; 3];
 const INK: [u8; 3] = [32, 35, 41];
 const FAINT: [u8; 3] = [106, 112, 122];
 
-/// Sizes in pixels, and what follows from them.
+/// The sizes of a legend, in pixels.
 struct Layout {
-    /// Of letters.
+    /// The size of letters.
     size: f32,
-    /// From a row's top to the next one's.
+    /// The distance between rows.
     row: f32,
-    /// Around the rows.
+    /// The margin around the rows.
     margin: f32,
 }
 
-/// A class in a legend, or what stands for several.
+/// A row of a legend: a class, or a note on those that are missing.
 struct Entry {
     color: Option<[u8; 3]>,
     name: String,
@@ -37,7 +37,7 @@ impl Segmentation {
         let layout = Layout::of(picture.width(), picture.height());
         let mut found: Vec<Found> =
             self.found().into_iter().filter(|found| look.drawn[usize::from(found.class)]).collect();
-        // The largest are first; in films that would change from frame to frame.
+        // The largest classes come first, except in videos, where that order would change from frame to frame.
         if matches!(legend, Legend::Rows(_)) {
             found.sort_by_key(|found| found.class);
         }
@@ -48,7 +48,7 @@ impl Segmentation {
         };
         let mut entries: Vec<Entry> = found.iter().map(|found| entry(found.class, found.share)).collect();
         let columns = match legend {
-            // Columns that have room for any class are where they were in the last frame.
+            // Columns with room for any class stay where they are from frame to frame.
             Legend::Rows(_) => {
                 let classes = (0..=u8::MAX).take(self.labels().names.len()).filter(|class| self.labels().draws(*class));
                 layout.columns(&classes.map(|class| entry(class, 1.0)).collect::<Vec<_>>(), picture.width())
@@ -76,7 +76,7 @@ impl Segmentation {
 }
 
 impl Legend {
-    /// How much higher a picture of a size gets by a legend of so many rows; 0 where what is in the picture decides.
+    /// How many pixels the legend adds to the height of a picture of this size; 0 where that depends on the picture.
     pub fn height(self, width: u32, height: u32) -> u32 {
         match self {
             Self::Rows(rows) => Layout::of(width, height).strip(rows as usize),
@@ -85,7 +85,7 @@ impl Legend {
     }
 }
 
-/// A share as people read it: one decimal, and what would round to nothing is still shown to be something.
+/// A share in percent with one decimal; a share that would round to zero is "<0.1 %".
 fn percent(share: f64) -> String {
     match 100.0 * share {
         percent if percent < 0.05 => "<0.1 %".into(),
@@ -93,7 +93,7 @@ fn percent(share: f64) -> String {
     }
 }
 
-/// Leaves as many entries as there is room for; the last says how many are missing.
+/// Keeps as many entries as there is room for; the last one says how many are missing.
 fn shorten(entries: &mut Vec<Entry>, room: usize) {
     if entries.len() > room {
         let missing = entries.len() + 1 - room.max(1);
@@ -110,12 +110,12 @@ impl Layout {
         Self { size, row: (1.75 * size).round(), margin: (0.6 * size).round() }
     }
 
-    /// How high the strip is.
+    /// The height of the strip.
     fn strip(&self, rows: usize) -> u32 {
         if rows == 0 { 0 } else { (rows as f32 * self.row + 2.0 * self.margin) as u32 }
     }
 
-    /// Where the columns of a table of these entries begin; none where a picture is too narrow for anything.
+    /// The left ends of the columns of these entries; none if the picture is too narrow for any.
     fn columns(&self, entries: &[Entry], width: u32) -> Vec<f32> {
         let (room, gap) = (self.room(width), 1.6 * self.size);
         let widest = entries.iter().map(|entry| self.width(entry)).fold(0.0, f32::max).min(room);
@@ -123,12 +123,12 @@ impl Layout {
         (0..count.min(entries.len())).map(|column| self.margin + column as f32 * (widest + gap)).collect()
     }
 
-    /// How long a row may be.
+    /// The width available to a row.
     fn room(&self, width: u32) -> f32 {
         width as f32 - 2.0 * self.margin
     }
 
-    /// Shortens a name that is wider than a picture.
+    /// Shortens a name that is too wide for the picture.
     fn cut(&self, entry: &mut Entry, width: u32) {
         let mut letters: Vec<char> = entry.name.chars().collect();
         while self.width(entry) > self.room(width) && letters.pop().is_some() {
@@ -136,7 +136,7 @@ impl Layout {
         }
     }
 
-    /// Where an entry's name, its share and its end are, from its beginning.
+    /// The offsets of an entry's name, share and end from its left end.
     fn places(&self, entry: &Entry) -> [f32; 3] {
         let name = if entry.color.is_some() { 1.5 * self.size } else { 0.0 };
         let share = name + width_of(&entry.name, self.size) + 0.45 * self.size;

@@ -1,5 +1,5 @@
-//! How opaque each place of a cutout is, and what colour it has without its background, at a resolution that is enough
-//! for both: edges and colours of the photograph itself come in where these are applied.
+//! Computes how opaque each place of a cutout is, and its colour without the background, at a resolution that suffices
+//! for both: edges and colours of the photograph itself come in when a matte is applied.
 
 use image::RgbImage;
 use image::imageops::thumbnail;
@@ -8,32 +8,32 @@ use rayon::prelude::*;
 use super::distance::squared_distances;
 use super::fill::filled;
 
-/// Pixels of the longer side.
+/// The most pixels of the longer side.
 const MOST: u32 = 384;
-/// Of the window in which the photograph decides on the edge, in parts of the side.
+/// The radius of the window of the guided filter, as a share of the side.
 const RADIUS: f32 = 0.018;
-/// Contrasts below the square root of this are not taken for edges.
+/// Contrasts below the square root of this do not count as edges.
 const SMOOTHNESS: f32 = 4e-4;
-/// How far from the network's edge the cutout's may be, in parts of the side. Beyond half of it the network's word counts
-/// more and more.
+/// How far the cutout's edge may be from the network's, as a share of the side. Beyond half of that, the network's
+/// decision gains weight.
 const LEEWAY: f32 = 0.02;
 
-/// What is known at a place.
+/// The parameters of a matte at a place.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Place {
-    /// The opacity is a linear function of the pixel's red, green and blue here.
+    /// The opacity is `slope` · (red, green, blue) + `offset` of the pixel.
     slope: [f32; 3],
     offset: f32,
-    /// 1 where the network's word alone counts.
+    /// The weight of the network's decision: 1 where it alone counts.
     sure: f32,
-    /// That word: 1 within, 0 outside.
+    /// The network's decision: 1 inside, 0 outside.
     within: f32,
-    /// The colours of what is in front and behind, near here.
+    /// The colours of the foreground and of the background nearby.
     front: [f32; 3],
     behind: [f32; 3],
 }
 
-/// Places row by row, evenly over the image.
+/// Places on a regular grid over the image, row by row.
 pub(super) struct Matte {
     pub(super) places: Vec<Place>,
     pub(super) width: usize,
@@ -48,7 +48,7 @@ pub(super) fn size_for(width: u32, height: u32) -> (u32, u32) {
 }
 
 impl Matte {
-    /// `probability` has a value for each place of [`size_for`] the image.
+    /// Computes the matte of an image. `probability` has a value for each place, at the size that [`size_for`] gives.
     pub(super) fn new(image: &RgbImage, probability: &[f32]) -> Self {
         let (width, height) = size_for(image.width(), image.height());
         let small = if image.dimensions() == (width, height) { image.clone() } else { thumbnail(image, width, height) };
@@ -84,13 +84,14 @@ impl Matte {
 }
 
 impl Place {
-    /// Whether the places around a pixel agree, and need not be asked for more: `Some(true)` is opaque.
+    /// Whether the places around a pixel agree with certainty, so that no interpolation is needed: `Some(true)` is
+    /// opaque.
     pub(super) fn settled(places: [&Self; 4]) -> Option<bool> {
         let agree = places.iter().all(|place| place.sure >= 1.0 && place.within == places[0].within);
         agree.then(|| places[0].within > 0.5)
     }
 
-    /// A place between two.
+    /// Interpolates between two places.
     pub(super) fn between(&self, other: &Self, part: f32) -> Self {
         let mix = |a: f32, b: f32| a + (b - a) * part;
         let mix3 = |a: [f32; 3], b: [f32; 3]| std::array::from_fn(|i| mix(a[i], b[i]));
@@ -104,19 +105,19 @@ impl Place {
         }
     }
 
-    /// From 0 to 1, of a pixel of a color.
+    /// The opacity of a pixel of this colour, from 0 to 1.
     pub(super) fn opacity(&self, color: [f32; 3]) -> f32 {
         let guided = self.offset + (0..3).map(|i| self.slope[i] * color[i]).sum::<f32>();
-        // What is nearly opaque is, and what is nearly transparent.
+        // What is nearly opaque or nearly transparent becomes entirely so.
         let ramp = ((guided - 0.2) / 0.6).clamp(0.0, 1.0);
         let soft = ramp * ramp * (3.0 - 2.0 * ramp);
         (soft + (self.within - soft) * self.sure).clamp(0.0, 1.0)
     }
 
-    /// A pixel of the photograph with its opacity, and without what is behind it.
+    /// A pixel of the photograph with its opacity, and without the background's colour.
     ///
-    /// What the mixture of the colours nearby does not explain belongs to the front as far as that covers the pixel
-    /// (Forte, "Approximate Fast Foreground Colour Estimation", 2021).
+    /// The part of its colour that a mixture of the nearby colours does not explain belongs to the foreground, in
+    /// proportion to the opacity (Forte, "Approximate Fast Foreground Colour Estimation", 2021).
     pub(super) fn cut(&self, pixel: [u8; 3]) -> [u8; 4] {
         let color = pixel.map(|value| f32::from(value) / 255.0);
         let opacity = self.opacity(color);
@@ -127,7 +128,7 @@ impl Place {
             _ => {
                 let [red, green, blue] = std::array::from_fn(|i| {
                     let mixture = opacity * self.front[i] + (1.0 - opacity) * self.behind[i];
-                    // The cast keeps to 0 and 255.
+                    // The cast saturates at 0 and 255.
                     (255.0 * (self.front[i] + opacity * (color[i] - mixture)) + 0.5) as u8
                 });
                 [red, green, blue, alpha]
@@ -136,8 +137,8 @@ impl Place {
     }
 }
 
-/// For each place the linear function of the photograph's colours that is nearest to `target` around it (He, Sun and
-/// Tang, "Guided Image Filtering", 2013): slopes and offset.
+/// For each place, the linear function of the photograph's colours that fits `target` best around it (He, Sun and Tang,
+/// "Guided Image Filtering", 2013), as slopes and offset.
 fn guided(photo: &[[f32; 3]], target: &[f32], width: usize, radius: usize) -> Vec<([f32; 3], f32)> {
     const PAIRS: [(usize, usize); 6] = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)];
     let channel = |i: usize| photo.iter().map(move |color| color[i]);
@@ -188,7 +189,7 @@ fn solve(m: [[f32; 3]; 3], v: [f32; 3]) -> [f32; 3] {
     std::array::from_fn(|i| (0..3).map(|j| cofactor(i, j) * v[j]).sum::<f32>() / determinant)
 }
 
-/// The mean of the values around each place, in a square as far as it lies in the picture.
+/// The mean of the values in a square around each place, as far as it lies in the picture.
 fn means(values: &[f32], width: usize, radius: usize) -> Vec<f32> {
     let height = values.len() / width;
     let window = |at: usize, most: usize| (at.saturating_sub(radius), (at + radius + 1).min(most));
@@ -246,7 +247,7 @@ mod tests {
         assert!(solution.iter().zip([1.0, 2.0, 3.0]).all(|(a, b)| (a - b).abs() < 1e-5), "{solution:?}");
     }
 
-    /// An image whose columns have the colors of `column`, and a network that is sure of the left side, up to `edge`.
+    /// An image whose columns have the colours of `column`, and a network that finds the class to the left of `edge`.
     fn matte(column: fn(u32) -> [u8; 3], edge: f32) -> impl Fn(u32) -> [u8; 4] {
         let image = RgbImage::from_fn(384, 288, |x, _| Rgb(column(x)));
         let probability: Vec<f32> =
@@ -267,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_background_does_not_shine_through() {
-        // Half of each of two colours, six pixels wide, is the one in front, half opaque.
+        // The six columns between are half of each colour: half-opaque foreground.
         let column = |x: u32| match x {
             ..189 => FRONT,
             189..195 => [115, 80, 50],

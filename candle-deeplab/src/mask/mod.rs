@@ -1,21 +1,21 @@
-//! Pictures, files and numbers made from what was segmented.
+//! Pictures, files and statistics of segmentations.
 //!
 //! Pictures need the image, and are methods of [`Segmentation`](crate::segment::Segmentation):
 //!
 //! | method | what |
 //! |---|---|
-//! | `overlay`, `contours`, `colors` | pictures that look as a [`Style`] says, a legend below them included |
-//! | `cutout` | some classes before a transparent background |
+//! | `overlay`, `contours`, `colors` | pictures drawn in a [`Style`], optionally with a legend below them |
+//! | `cutout` | some classes on a transparent background |
 //!
-//! The others are methods of [`LabelMap`](crate::segment::LabelMap), so that ground truth has them, too. Names and colours come
-//! from [`Labels`](crate::Labels):
+//! The others are methods of [`LabelMap`](crate::segment::LabelMap), so that ground truth has them, too. Names and
+//! colours come from [`Labels`](crate::Labels):
 //!
 //! | method | what |
 //! |---|---|
 //! | `write_mask`, `write_ids`, `write_npy` | all ids, as a PNG with a palette or in grey, or as a numpy array |
 //! | `write_rle` | COCO results, as `pycocotools` reads them |
 //! | `regions`, `write_geojson` | exact polygons with holes |
-//! | `found`, `write_json` | what is in the image, and how much of it |
+//! | `found`, `write_json` | which classes are in the image, and how much of it they cover |
 
 mod borders;
 mod colors;

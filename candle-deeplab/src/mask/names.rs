@@ -1,4 +1,4 @@
-//! The classes' names in their regions.
+//! Writes the classes' names into their regions.
 
 use image::RgbImage;
 
@@ -8,18 +8,18 @@ use super::style::Look;
 use super::text::{CAPITALS, DESCENT, Halo, Text, size_for, width_of};
 use crate::segment::Segmentation;
 
-/// Places are looked for on a grid of at most so many cells to a side.
+/// The most cells along a side of the grid on which places are searched.
 const CELLS: usize = 200;
 /// The most names in a picture.
 const MOST: usize = 40;
-/// How much smaller than others letters may be to fit.
+/// How far letters may be reduced to fit.
 const SMALLEST: f32 = 0.72;
 
 /// A name and where it is.
 pub(super) struct Name {
     text: String,
     size: f32,
-    /// Its middle.
+    /// The centre of the text.
     at: [f32; 2],
 }
 
@@ -33,7 +33,7 @@ impl Segmentation {
         }
     }
 
-    /// Where names have room: at the place of a region that is farthest from its border, the largest regions first.
+    /// Finds places for names: in each region the place that is farthest from its border, the largest regions first.
     pub(super) fn names(&self, look: &Look) -> Vec<Name> {
         let [width, height] = [self.width(), self.height()].map(|side| side as usize);
         let step = width.max(height).div_ceil(CELLS);
@@ -53,7 +53,7 @@ impl Segmentation {
                 continue;
             }
             let Some((cell, depth)) = grid.place(&patch, em / (CAPITALS + DESCENT), &taken) else { continue };
-            // So high the letters may be that a line of this length fits.
+            // The greatest size at which a text of this length fits.
             let fitting = 2.0 * depth * step as f32 / (CAPITALS + DESCENT) / 1.25;
             if fitting < smallest {
                 continue;
@@ -87,7 +87,7 @@ struct Patch {
 }
 
 impl Grid {
-    /// A cell is what its middle is.
+    /// A cell has the class of its middle pixel.
     fn of(segmentation: &Segmentation, step: usize) -> Self {
         let [width, height] = [segmentation.width(), segmentation.height()].map(|side| side as usize);
         let middles = |side: usize| (0..side).step_by(step).map(move |from| (from + step / 2).min(side - 1));
@@ -120,10 +120,10 @@ impl Grid {
         [index % self.components.width, index / self.components.width]
     }
 
-    /// The middle of a patch for something `aspect` times as wide as high, and how far it is from there to the patch's
-    /// border upwards, in cells.
+    /// The best place in a patch for something `aspect` times as wide as high, and its vertical distance to the patch's
+    /// border, in cells.
     fn place(&self, patch: &Patch, aspect: f32, taken: &[bool]) -> Option<([usize; 2], f32)> {
-        // With a rim of cells that are not the patch's.
+        // The mask has a rim of cells outside the patch.
         let ([left, right], [top, bottom]) = (patch.columns, patch.rows);
         let width = right - left + 3;
         let mut mask = vec![false; width * (bottom - top + 3)];
@@ -141,7 +141,7 @@ impl Grid {
         let middle = [sum_x / patch.cells as f32, sum_y / patch.cells as f32];
         let squared = squared_distances(&mask, width, 1.0 / aspect);
         let most = squared.iter().copied().fold(0.0, f32::max);
-        // Of the places that are nearly as good, the one nearest to the middle.
+        // Of nearly equally good places, take the one nearest to the middle.
         let good = squared.iter().enumerate().filter(|(_, squared)| **squared >= 0.8 * most && **squared > 0.0);
         let cells = good.map(|(index, squared)| {
             let cell = [index % width + left - 1, index / width + top - 1];
@@ -149,7 +149,7 @@ impl Grid {
             (cell, *squared, (away[0] / aspect).powi(2) + away[1].powi(2))
         });
         let (cell, squared, _) = cells.min_by(|a, b| a.2.total_cmp(&b.2))?;
-        // The border is half a cell before the middle of the first cell beyond.
+        // The border is half a cell before the centre of the first cell beyond it.
         Some((cell, squared.sqrt() - 0.5))
     }
 

@@ -1,4 +1,4 @@
-//! Outlines around regions: a light line between two dark ones, so that they show on any ground.
+//! Draws outlines around regions: a light line between two dark ones, so that they show on any background.
 
 use rayon::prelude::*;
 
@@ -7,28 +7,28 @@ use super::style::Look;
 use super::text::{mix, part};
 use crate::segment::Segmentation;
 
-/// Widths to one side of a border, in units of a 450th of the image's side.
+/// Widths to one side of a border, in 450ths of the image's side.
 const LIGHT: f32 = 0.68;
 const DARK: f32 = 1.6;
 const BAND: f32 = 4.0;
 const DARKNESS: f32 = 0.62;
 
-/// The part of an image that outlines may cover.
+/// The share of an image that outlines may cover.
 const MOST: f32 = 0.6;
 
-/// Rows of which one thread at a time measures the distances.
+/// How many rows of distances a thread computes at a time.
 const ROWS: usize = 32;
 
-/// The outlines of a segmentation's drawn regions, one line for each border, whatever is on its two sides; the image's
-/// edge has none.
+/// The outlines of a segmentation's drawn regions: one line for each border, whatever is on its two sides. There is
+/// none along the image's edge.
 pub(super) struct Outlines {
-    /// Of each pixel's middle from the nearest border, in 255 parts of the reach; 255 where none is as near.
+    /// The distance of each pixel's centre from the nearest border, in 255ths of the reach; 255 beyond the reach.
     distances: Vec<u8>,
     /// What is drawn at each distance.
     ink: [Ink; 256],
 }
 
-/// How much of a pixel is covered by what, as [`mix`] takes it.
+/// How much of a pixel is covered by each layer, in the units of [`mix`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ink {
     band: u32,
@@ -37,15 +37,15 @@ pub(super) struct Ink {
 }
 
 impl Outlines {
-    /// Outlines that are as wide as suits the image, with a band of the class's colour along their insides, or without.
+    /// Outlines whose width suits the image, with or without a band of the class's colour along their insides.
     pub(super) fn of(segmentation: &Segmentation, look: &Look, bands: bool) -> Self {
         let width = segmentation.width() as usize;
         let unit = ((segmentation.ids().len() as f32).sqrt() / 450.0).max(0.9);
-        // Half a pixel more is where a line's edge is soft.
+        // The half pixel is for the soft edge of a line.
         let reach = if bands { BAND } else { DARK } * unit + 0.5;
         let undrawn = look.drawn.iter().position(|drawn| !drawn).unwrap_or(0) as u8;
         let group = std::array::from_fn(|id| if look.drawn[id] { id as u8 } else { undrawn });
-        // Where outlines would cover most of the image they show nothing.
+        // Outlines that cover most of the image would show nothing.
         let most = MOST * segmentation.ids().len() as f32 / (2.0 * DARK * unit);
         let borders = borders(segmentation.ids(), width, &group, most as usize);
         let lines = lines(&borders, reach, 12.0 * DARK * unit);
@@ -64,7 +64,7 @@ impl Outlines {
         Self { distances, ink }
     }
 
-    /// The part of them that begins with a row.
+    /// The ink of a row of pixels.
     pub(super) fn row(&self, y: usize, width: usize) -> impl Iterator<Item = Option<&Ink>> {
         self.distances[y * width..][..width].iter().map(|distance| match distance {
             255 => None,
@@ -74,7 +74,7 @@ impl Outlines {
 }
 
 impl Ink {
-    /// Draws what there is on a pixel of a region of a colour, or of none.
+    /// Draws the layers over a pixel; the band has the colour of the pixel's region, if it has one.
     pub(super) fn draw(&self, pixel: &mut [u8; 3], color: Option<[u8; 3]>) {
         if let (Some(color), true) = (color, self.band > 0) {
             mix(pixel, color, self.band);
@@ -88,13 +88,13 @@ impl Ink {
 struct Line {
     from: [f32; 2],
     along: [f32; 2],
-    /// 1 over the squared length.
+    /// 1 / squared length.
     inverse: f32,
 }
 
-/// The pieces of all borders but of rings that are shorter than `least`: they would be nothing but outline.
+/// The pieces of all borders, except of rings that are shorter than `least`: they would be covered by their outline.
 fn lines(borders: &[Border], reach: f32, least: f32) -> Vec<Line> {
-    // A piece is short against what is drawn around it, and against what borders were smoothed over.
+    // A piece is short compared with the line's width and the length over which borders were smoothed.
     let step = (reach / 4.0).max(2.0) as usize;
     let mut lines = vec![];
     for Border { points, closed } in borders {
@@ -114,7 +114,7 @@ fn lines(borders: &[Border], reach: f32, least: f32) -> Vec<Line> {
 }
 
 impl Line {
-    /// Lowers the distances of the pixels nearby, of rows from `first` on.
+    /// Lowers the distances of pixels nearby, in the rows from `first` on.
     fn measure(&self, distances: &mut [u8], width: usize, first: f32, reach: f32) {
         let rows = (distances.len() / width) as f32;
         let [[left, right], [top, bottom]] = [0, 1].map(|axis| {
@@ -132,7 +132,7 @@ impl Line {
                 let dx = x as f32 + 0.5 - self.from[0];
                 let part = ((dx * self.along[0] + dy * self.along[1]) * self.inverse).clamp(0.0, 1.0);
                 let (dx, dy) = (dx - part * self.along[0], dy - part * self.along[1]);
-                // The cast keeps what is beyond the reach at 255.
+                // The cast saturates at 255 beyond the reach.
                 *slot = (*slot).min(((dx * dx + dy * dy).sqrt() / reach * 255.0) as u8);
             }
         }
@@ -149,7 +149,7 @@ mod tests {
 
     const GROUND: [u8; 3] = [120, 130, 140];
 
-    /// Outlines alone, on an image of one color.
+    /// Only outlines, on an image of one colour.
     fn outlined(ids: Vec<u8>, width: usize) -> RgbImage {
         let photo = RgbImage::from_pixel(width as u32, (ids.len() / width) as u32, Rgb(GROUND));
         let style = Style { opacity: 0.0, names: false, min_share: 0.0, ..Style::default() };
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!([3, 12].map(with_square), [false, true]);
     }
 
-    /// Borders everywhere, and images without room for one.
+    /// Label maps with borders everywhere, and images too small for one.
     #[test]
     fn any_label_map_has_outlines() {
         let mut state = 1u32;

@@ -1,4 +1,4 @@
-//! The classes' colours over the photograph.
+//! Draws the classes' colours over the photograph.
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -11,9 +11,9 @@ use crate::segment::Segmentation;
 impl Segmentation {
     /// The photograph with the classes' colours over it, their outlines, and their names where there is room.
     ///
-    /// Where a class is drawn, the photograph beneath is grey to the degree that it is covered: what is light and dark
-    /// stays to be seen, and the colour that is seen is the class's. Pixels of the background, ignored pixels and
-    /// those of classes that are too small ([`Style::min_share`]) stay as they are.
+    /// Where a class is drawn, the photograph beneath loses its colour as it is covered: light and dark remain visible,
+    /// but the visible colour is that of the class. Background, ignored pixels and classes that are too small
+    /// ([`Style::min_share`]) stay unchanged.
     pub fn overlay(&self, style: &Style) -> RgbImage {
         let opacity = if style.opacity.is_nan() { 0.0 } else { style.opacity.clamp(0.0, 1.0) };
         let (gray, cover) = (part((2.0 * opacity).min(1.0)), part(opacity));
@@ -47,8 +47,8 @@ impl Segmentation {
         self.finish(picture, &look, style)
     }
 
-    /// Lets `draw` change each pixel: it gets the color of the pixel's class, if that is drawn, and what is there of an
-    /// outline.
+    /// Lets `draw` change each pixel: it gets the colour of the pixel's class, if that class is drawn, and the ink of
+    /// an outline, if there is any.
     fn paint(
         &self,
         picture: &mut RgbImage,
@@ -78,7 +78,7 @@ impl Segmentation {
     }
 }
 
-/// How light a pixel is (Rec. 709's weights).
+/// The luma of a pixel (Rec. 709's weights).
 fn luma([red, green, blue]: [u8; 3]) -> u8 {
     ((54 * u32::from(red) + 183 * u32::from(green) + 19 * u32::from(blue)) >> 8) as u8
 }

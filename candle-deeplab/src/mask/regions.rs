@@ -1,8 +1,8 @@
-//! The exact outlines of a label map.
+//! Traces the exact outlines of a label map's regions.
 //!
 //! Rings run along the edges between pixels, so their area is the number of pixels, and drawing them gives the same map
-//! back; nothing is smoothed. Pixels that touch at a corner only belong to different regions (4-connectivity), which is
-//! what makes every polygon simple and connected, as the OGC's simple features and RFC 7946 want them.
+//! back; nothing is smoothed. Pixels that touch only at a corner belong to different regions (4-connectivity). This
+//! makes every polygon simple and connected, as the OGC's simple features and RFC 7946 require.
 
 use std::collections::HashMap;
 
@@ -22,14 +22,14 @@ pub struct Region {
 /// A polygon with holes, in pixel coordinates: x to the right, y **down**, and (0, 0) is the upper left corner of the
 /// upper left pixel, so that pixel (x, y) is the square from (x, y) to (x + 1, y + 1).
 ///
-/// A ring has a point at each of its corners, and the first is not said again at the end. Computed with these numbers
-/// the area of the outer ring is positive and that of a hole negative (RFC 7946's right-hand rule); since y points down,
-/// the outer ring is seen to run clockwise. Rings may touch in points, themselves never.
+/// A ring has a point at each of its corners, and the first is not repeated at the end. Computed with these
+/// coordinates, the area of the outer ring is positive and that of a hole negative (RFC 7946's right-hand rule); since
+/// y points down, the outer ring appears to run clockwise. Rings may touch each other in points, but never themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Polygon {
     /// The outer ring.
     pub exterior: Ring,
-    /// What is cut out of it.
+    /// The holes in it.
     pub holes: Vec<Ring>,
 }
 
@@ -48,7 +48,7 @@ impl LabelMap {
         for (index, &id) in self.ids().iter().enumerate() {
             let (x, y) = (index % components.width, index / components.width);
             let component = components.of[index];
-            // Every ring runs along the upper edge of some pixel to the right.
+            // Every ring runs to the right along the upper edge of some pixel.
             if tracer.traced[index] || components.at(x as i64, y as i64 - 1) == Some(component) {
                 continue;
             }
@@ -61,7 +61,7 @@ impl LabelMap {
                         *slot = Some(Region { class: id, pixels, polygon });
                     }
                     (Some(region), _) => region.polygon.holes.push(ring),
-                    // A hole that touches the outer ring is cut off it before that is complete.
+                    // A hole that touches the outer ring is split off before that ring is complete.
                     (None, false) => orphans.push((component, ring)),
                 }
             }
@@ -86,7 +86,7 @@ fn area(ring: &Ring) -> i64 {
     sum
 }
 
-/// Which 4-connected component each pixel belongs to, numbered by their first pixels.
+/// The 4-connected component of each pixel; components are numbered in the order of their first pixels.
 pub(super) struct Components {
     pub(super) width: usize,
     height: usize,
@@ -95,8 +95,8 @@ pub(super) struct Components {
 }
 
 impl Components {
-    /// Two passes: rows are joined to what is above them (union-find), then the roots are numbered. A root is the least
-    /// of its provisional labels, so it comes first.
+    /// Works in two passes: pixels are joined to those on the left and above (union-find), then the roots are numbered.
+    /// A root is the smallest of its provisional labels, so it comes first.
     pub(super) fn of(ids: &[u8], width: usize) -> Self {
         let mut parents: Vec<u32> = vec![];
         let mut of = vec![0u32; ids.len()];
@@ -154,20 +154,21 @@ fn join(parents: &mut [u32], a: u32, b: u32) -> u32 {
     first
 }
 
-/// Walks around components with the component on the right hand.
+/// Walks around components, keeping the component on the right.
 struct Tracer<'a> {
     components: &'a Components,
     /// The pixels whose upper edge has been walked along.
     traced: &'a mut [bool],
 }
 
-/// Right, down, left, up: a step, and how to get from a corner to the pixels ahead of it on the right and on the left.
+/// For right, down, left and up: a step, and the offsets from a corner to the pixels ahead of it on the right and on
+/// the left.
 const DIRECTIONS: [[(i64, i64); 3]; 4] =
     [[(1, 0), (0, 0), (0, -1)], [(0, 1), (-1, 0), (0, 0)], [(-1, 0), (-1, -1), (-1, 0)], [(0, -1), (0, -1), (-1, -1)]];
 
 impl Tracer<'_> {
-    /// The simple rings of the walk that begins along the upper edge of a pixel. A walk that comes to a corner twice is
-    /// cut in two there.
+    /// The simple rings of the walk that begins along the upper edge of a pixel. A walk that reaches a corner twice is
+    /// split there.
     fn trace(&mut self, x: u32, y: u32, component: u32) -> Vec<Ring> {
         let start = (i64::from(x), i64::from(y));
         let (mut at, mut direction) = (start, 0);
@@ -186,7 +187,8 @@ impl Tracer<'_> {
             if right && !left {
                 continue;
             }
-            // Turning right even where the pixel on the left is ours keeps to one side of a diagonal.
+            // Turning right, even where the pixel on the left belongs to the component, keeps to one side of a
+            // diagonal.
             let pinch = !right && left;
             direction = (direction + if right { 3 } else { 1 }) % 4;
             if pinch {
@@ -225,7 +227,7 @@ mod tests {
         map(rows).regions().into_iter().filter(|region| region.class == class).collect()
     }
 
-    /// Fills polygons by the even-odd rule at pixel centres: how often each pixel is covered by a class.
+    /// Fills polygons by the even-odd rule at pixel centres: for each pixel, the classes that cover it.
     fn rasterize(regions: &[Region], width: usize, height: usize) -> Vec<Vec<u8>> {
         let mut covered = vec![vec![]; width * height];
         for region in regions {
@@ -281,7 +283,7 @@ mod tests {
         }
     }
 
-    /// Holes that meet at corners all around an island: cut apart they would give the island to the mainland.
+    /// Holes that meet at corners all around an island: if they were split, the island would belong to the mainland.
     #[test]
     fn an_island_in_a_diamond_of_holes_is_a_region_of_its_own() {
         let regions = regions_of(1, &["11111", "11011", "10101", "11011", "11111"]);

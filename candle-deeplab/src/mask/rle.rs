@@ -8,17 +8,17 @@ use crate::graph::Size;
 use crate::labels::{Labels, MAX_CLASSES};
 use crate::segment::{LabelMap, Scores};
 
-/// The pixels of one class, as the COCO tools exchange them.
+/// The pixels of one class in COCO's compressed run-length encoding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rle {
     /// Height and width of the image.
     pub size: [usize; 2],
-    /// Compressed run lengths, as `pycocotools.mask.decode` takes them.
+    /// Compressed run lengths, as `pycocotools.mask.decode` reads them.
     pub counts: String,
 }
 
-/// A result as `COCO.loadRes` reads them. It has no `bbox` and no `area`: beside a box `loadRes` would take the area of the
-/// box for that of the pixels; without one it measures both.
+/// A result as `COCO.loadRes` reads it. It has no `bbox` and no `area`: if there were a box, `loadRes` would take the
+/// box's area for that of the pixels; without one, it measures both.
 #[derive(Serialize)]
 struct Result {
     image_id: u64,
@@ -29,11 +29,11 @@ struct Result {
 }
 
 impl LabelMap {
-    /// The pixels of each class that is in the image, in the order of the classes; ignored pixels too.
+    /// The pixels of each class in the image, in the order of the classes; ignored pixels included.
     pub fn rle(&self) -> Vec<(u8, Rle)> {
         let mut counts: Vec<Counts> = (0..MAX_CLASSES).map(|_| Counts::default()).collect();
         let Size { height, width } = self.size();
-        // Runs go down the columns and on into the next one.
+        // Runs go down a column and continue in the next one.
         let Some(&first) = self.ids().first() else { return vec![] };
         let (mut current, mut begin) = (first, 0);
         for x in 0..width {
@@ -79,15 +79,15 @@ impl LabelMap {
     }
 }
 
-/// Run lengths of one class, alternately without and with it, while they are being compressed: `rleToString` in the COCO
-/// API's `maskApi.c`. From the fourth on, a length is said as the difference to the one before last, in groups of
-/// five bits, the lowest first, with a sign and a flag "more to come".
+/// Compresses the run lengths of one class, alternately without and with it: `rleToString` in the COCO API's
+/// `maskApi.c`. From the fourth on, a length is stored as the difference to the one before last, in groups of five
+/// bits, the lowest first, with a sign and a flag "more to come".
 #[derive(Default)]
 struct Counts {
     text: String,
     /// Where the last run of the class ended.
     end: usize,
-    /// The last two lengths, and how many there have been.
+    /// The last two lengths, and the number of lengths so far.
     last: [i64; 2],
     number: usize,
 }
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// What `pycocotools.mask.encode(numpy.asfortranarray(mask))` says of these masks (pycocotools 2.0.11).
+    /// What `pycocotools.mask.encode(numpy.asfortranarray(mask))` gives for these masks (pycocotools 2.0.11).
     #[test]
     fn counts_are_those_of_pycocotools() {
         let counts = |width, ids: Vec<u8>| map(width, ids).rle().pop().unwrap().1.counts;
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(json[0]["image_id"], 397_133);
         assert_eq!((&json[0]["category_id"], &json[0]["category_name"]), (&15.into(), &"person".into()));
         assert_eq!((&json[0]["score"], &json[0]["segmentation"]["size"]), (&1.0.into(), &serde_json::json!([2, 3])));
-        // `loadRes` would believe them.
+        // `loadRes` would use them.
         assert!(json[0].get("bbox").is_none() && json[0].get("area").is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! How much of an image each class covers.
+//! Statistics of how much of an image each class covers, and where.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -11,17 +11,17 @@ use crate::segment::{LabelMap, Segmentation};
 pub struct Found {
     /// The class id.
     pub class: u8,
-    /// What the class is called.
+    /// The name of the class.
     pub name: String,
     /// The number of its pixels, at least 1.
     pub pixels: u64,
-    /// Its pixels over all pixels, above 0 and at most 1.
+    /// Its share of all pixels, above 0 and at most 1.
     pub share: f64,
     /// The smallest box around its pixels: x, y, width, height.
     pub bbox: [u32; 4],
 }
 
-/// Where a class is.
+/// The pixels of a class and their bounding box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
     pub(super) pixels: u64,
@@ -29,11 +29,11 @@ pub(super) struct Extent {
     pub(super) bbox: [u32; 4],
 }
 
-/// Where each class is, by its id.
+/// The extent of each class, by its id.
 type Extents = [Option<Extent>; MAX_CLASSES];
 
 impl Extent {
-    /// Of two parts of a class.
+    /// The extent of two parts of a class together.
     fn join(a: Option<Self>, b: Option<Self>) -> Option<Self> {
         let (Some(a), Some(b)) = (a, b) else { return a.or(b) };
         let end = |extent: &Self, axis: usize| extent.bbox[axis] + extent.bbox[2 + axis];
@@ -49,7 +49,7 @@ impl LabelMap {
         self.extents().map(|extent| extent.map_or(0, |extent| extent.pixels))
     }
 
-    /// Where each class is, by its id; `None` where it is not in the image.
+    /// The extent of each class, by its id; `None` for classes that are not in the image.
     pub(super) fn extents(&self) -> Extents {
         let width = self.size().width.max(1);
         let row = |mut extents: Extents, (y, ids): (usize, &[u8])| {

@@ -1,13 +1,13 @@
-//! What pictures of a segmentation look like.
+//! Styles of pictures of a segmentation.
 
 use crate::labels::MAX_CLASSES;
 use crate::segment::Segmentation;
 
-/// What pictures of a segmentation look like: [`overlay`](Segmentation::overlay), [`contours`](Segmentation::contours)
-/// and [`colors`](Segmentation::colors) take it.
+/// The style of pictures of a segmentation, for [`overlay`](Segmentation::overlay),
+/// [`contours`](Segmentation::contours) and [`colors`](Segmentation::colors).
 ///
-/// Widths of lines and sizes of letters are no part of it: they follow the image's size, so that a small picture and a
-/// large one look alike.
+/// Line widths and letter sizes are not part of it: they follow the image's size, so that small and large pictures look
+/// alike.
 ///
 /// ```
 /// use candle_deeplab::labels::Labels;
@@ -28,17 +28,18 @@ use crate::segment::Segmentation;
 pub struct Style {
     /// The classes' colours in overlays and contours.
     pub palette: Palette,
-    /// How much an overlay's colours cover the photograph: 0 leaves it as it is, 1 hides it. Values beyond are taken as
-    /// these, NaN as 0.
+    /// How much an overlay's colours cover the photograph: 0 leaves it unchanged, 1 hides it. Values outside are
+    /// clamped, and NaN counts as 0.
     pub opacity: f32,
     /// Whether overlays have outlines around the regions.
     pub outlines: bool,
     /// Whether overlays and contours have the classes' names in the regions that are large enough.
     pub names: bool,
-    /// What is below the picture.
+    /// The legend below the picture.
     pub legend: Legend,
-    /// Classes that cover less of the image than this, from 0 to 1, are as background in overlays and contours, and not
-    /// in legends. Label maps, numbers, polygons and [`colors`](Segmentation::colors) have them nonetheless.
+    /// Classes that cover a smaller share of the image than this, from 0 to 1, are treated as background in overlays
+    /// and contours, and left out of legends. They remain in label maps, statistics, polygons and
+    /// [`colors`](Segmentation::colors).
     pub min_share: f64,
 }
 
@@ -58,27 +59,27 @@ impl Default for Style {
 /// Where the classes' colours come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Palette {
-    /// [`Labels::vivid`](crate::labels::Labels::vivid): colours that people tell apart, on any photograph.
+    /// [`Labels::vivid`](crate::labels::Labels::vivid): colours that are easy to tell apart on any photograph.
     #[default]
     Vivid,
-    /// The labels' own, which are the data set's.
+    /// The labels' own colours, which are those of the data set.
     Labels,
 }
 
-/// A strip below the picture with colour, name and share of the classes in it. The picture gets that much higher.
+/// The legend of a picture: a strip below it with the colour, name and share of the classes in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Legend {
-    /// There is none.
+    /// No legend.
     #[default]
     None,
-    /// As high as its rows of classes, the largest first; nothing where there is no class.
+    /// As many rows as the classes need, the largest first; no strip where no class is drawn.
     Below,
-    /// So many rows high, whatever is in the picture, and in the classes' order: for films, whose frames are all of one
-    /// size. Where there is no room for all classes, the last words say how many are missing.
+    /// A fixed number of rows, whatever is in the picture, in the order of the classes: for videos, whose frames all
+    /// have one size. If there is no room for all classes, the last entry says how many are missing.
     Rows(u32),
 }
 
-/// A style for one segmentation.
+/// A style applied to one segmentation.
 pub(super) struct Look {
     /// The colour of each class, by its id.
     pub(super) colors: [[u8; 3]; MAX_CLASSES],

@@ -1,4 +1,4 @@
-//! A label map against what numpy, pycocotools and shapely make of it (`tests/golden/README.md`).
+//! Compares the output for a label map with that of numpy, pycocotools and shapely (`tests/golden/README.md`).
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Words on pictures.
+//! Draws text on pictures.
 
 use std::sync::LazyLock;
 
@@ -7,30 +7,30 @@ use image::RgbImage;
 
 use super::distance::squared_distances;
 
-/// Inter, of which Latin, Greek and Cyrillic letters are kept; see `assets/font/README.md`.
+/// Inter, reduced to Latin, Greek and Cyrillic letters; see `assets/font/README.md`.
 const INTER: &[u8] = include_bytes!("../../assets/font/Inter-SemiBold.otf");
 
-/// `None` is tested never to be.
+/// Never `None`, as a test checks.
 static FONT: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(INTER).ok());
 
-/// How high capital letters are, in parts of a text's size.
+/// The height of capital letters, as a share of the text's size.
 pub(super) const CAPITALS: f32 = 0.727;
-/// What may be below the line that letters stand on.
+/// The depth below the baseline, as a share of the text's size.
 pub(super) const DESCENT: f32 = 0.21;
 
-/// The size of letters that suits a picture, in pixels: about a 27th of its side.
+/// The size of letters that suits a picture, in pixels: about a 27th of the picture's side.
 pub(super) fn size_for(width: u32, height: u32) -> f32 {
     ((f64::from(width) * f64::from(height)).sqrt() as f32 / 27.0).max(11.0)
 }
 
-/// How wide a text is, from where it begins to where more would begin. The size is that of an em, in pixels.
+/// The advance width of a text. The size is that of an em, in pixels.
 pub(super) fn width_of(text: &str, size: f32) -> f32 {
     let Some(font) = &*FONT else { return 0.0 };
     let scaled = font.as_scaled(scale(font, size));
     text.chars().map(|letter| scaled.h_advance(font.glyph_id(letter))).sum()
 }
 
-/// What the font takes for an em of so many pixels.
+/// The font's scale for an em of `size` pixels.
 fn scale(font: &impl Font, size: f32) -> PxScale {
     let units = font.units_per_em().unwrap_or(1000.0);
     PxScale::from(size * font.height_unscaled() / units)
@@ -49,7 +49,7 @@ pub(super) struct Halo {
 }
 
 impl Text {
-    /// Text that begins at `at`, where its letters stand.
+    /// Text whose baseline begins at `at`.
     pub(super) fn new(text: &str, size: f32, at: [f32; 2]) -> Self {
         let Some(font) = &*FONT else { return Self(vec![]) };
         let scale = scale(font, size);
@@ -64,7 +64,7 @@ impl Text {
         Self(text.chars().filter_map(place).collect())
     }
 
-    /// Draws it as far as it lies in the picture.
+    /// Draws the part of the text that lies in the picture.
     pub(super) fn draw(&self, picture: &mut RgbImage, color: [u8; 3], halo: Option<Halo>) {
         let bounds = self.0.iter().map(OutlinedGlyph::px_bounds).reduce(|a, b| Rect {
             min: point(a.min.x.min(b.min.x), a.min.y.min(b.min.y)),
@@ -101,7 +101,7 @@ impl Text {
 }
 
 impl Halo {
-    /// How much of each pixel it covers, around letters that cover `ink`.
+    /// How much of each pixel the halo covers, around letters that cover `ink`.
     fn cover(&self, ink: &[f32], width: usize) -> Vec<f32> {
         let outside: Vec<bool> = ink.iter().map(|ink| *ink < 0.5).collect();
         let squared = squared_distances(&outside, width, 1.0);
@@ -109,15 +109,15 @@ impl Halo {
     }
 }
 
-/// A part of a pixel, of so many.
+/// The cover of a whole pixel, in the units of [`mix`].
 pub(super) const WHOLE: u32 = 256;
 
-/// A part from 0 to 1, of a [`WHOLE`].
+/// Converts a share from 0 to 1 to parts of a [`WHOLE`].
 pub(super) fn part(share: f32) -> u32 {
     (share * WHOLE as f32).round() as u32
 }
 
-/// Covers a part of a pixel.
+/// Blends a colour over a pixel; `cover` is in parts of a [`WHOLE`].
 pub(super) fn mix(pixel: &mut [u8; 3], color: [u8; 3], cover: u32) {
     for (value, color) in pixel.iter_mut().zip(color) {
         let mixed = u32::from(*value) * (WHOLE - cover) + u32::from(color) * cover;

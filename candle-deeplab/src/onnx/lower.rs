@@ -1,4 +1,4 @@
-//! From fused steps to ONNX's operators, at one input size.
+//! Lowers fused steps to ONNX's operators, at one input size.
 
 use super::Head;
 use super::proto::{Attribute, DataType, NodeProto, TensorProto};
@@ -7,13 +7,13 @@ use crate::exec::fold::{Folded, Reader};
 use crate::exec::fuse::{Clamp, Fused, FusedConv, FusedDepthwise, Operand, Operation, Step};
 use crate::graph::{Activation, Graph, Size, Value, Window, Windows};
 
-/// A network on its way to ONNX.
+/// The state of lowering a network to ONNX.
 pub(super) struct Lowering<'a> {
     graph: &'a Graph,
     fused: &'a Fused,
-    /// Of each node's value.
+    /// The size of each node's value.
     sizes: Vec<Size>,
-    /// The results that steps have written to each map: the first channel and the ONNX name of each.
+    /// For each map, the results that steps have written to it: the first channel and the ONNX name of each.
     maps: Vec<Vec<(usize, String)>>,
     /// The ONNX name of each map's ReLU, once something has read it.
     rectified: Vec<Option<String>>,
@@ -86,7 +86,7 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    /// A convolution and its bias, and the size of the result.
+    /// Adds a convolution with its bias, and returns its result's name and size.
     fn conv(&mut self, conv: &FusedConv, (x, size): (String, Size), read: &Reader) -> Result<(String, Size)> {
         let &FusedConv { conv: shape, group_inputs, node, .. } = conv;
         let folded = Folded::new(conv, read)?;
@@ -147,7 +147,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// A value of so many channels, resized from one size to another.
+    /// Resizes a value with `channels` channels from one size to another.
     fn resize(
         &mut self,
         node: Value,
@@ -167,7 +167,7 @@ impl<'a> Lowering<'a> {
         self.push("Resize", node, vec![x, String::new(), String::new(), dims], attributes)
     }
 
-    /// The attributes of a window operation, its padding resolved, and the size of its result.
+    /// The attributes of a window operation, with its padding resolved, and the size of its result.
     fn windows(&self, node: Value, windows: Windows, size: Size) -> Result<(Vec<Attribute>, Size)> {
         let path = || self.graph.node(node).path.clone();
         let misfit = || Error::Graph { node: path(), reason: "its window does not fit its input".into() };
@@ -197,7 +197,7 @@ impl<'a> Lowering<'a> {
         name
     }
 
-    /// A number that many nodes may share.
+    /// A scalar constant, which many nodes may share.
     fn scalar(&mut self, value: f32) -> String {
         let name = format!("constant.{value}");
         if !self.initializers.iter().any(|tensor| tensor.name.as_ref() == Some(&name)) {
@@ -211,7 +211,8 @@ impl<'a> Lowering<'a> {
         format!("{}.{what}.{}", self.graph.node(node).path, node.index())
     }
 
-    /// The ONNX name of a map: steps read all of it. Where several steps have written it, it is their concatenation.
+    /// The ONNX name of a map, since steps read all of it. If several steps have written to it, it is their
+    /// concatenation.
     fn value(&mut self, operand: Operand) -> Result<String> {
         let whole = self.fused.maps[operand.map].size_of;
         let mut parts = std::mem::take(&mut self.maps[operand.map]);

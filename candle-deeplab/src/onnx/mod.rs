@@ -1,4 +1,4 @@
-//! The same network for other runtimes: a model as an ONNX file.
+//! Exports a model as an ONNX file, for other runtimes.
 
 mod lower;
 mod proto;
@@ -18,17 +18,17 @@ use crate::model::DeepLab;
 use lower::Lowering;
 use proto::{DataType, GraphProto, Model, OperatorSet, Property, ValueInfo};
 
-/// Operators as of ONNX 1.12.
+/// The operator set of ONNX 1.12.
 const OPSET: i64 = 17;
-/// The file format of that version.
+/// The file format version of ONNX 1.12.
 const IR_VERSION: i64 = 8;
-/// Protobuf's largest message.
+/// The largest protobuf message in bytes.
 const MAX_BYTES: usize = i32::MAX as usize;
 
 /// The key of the classes' names in a file's metadata.
 pub const CLASS_NAMES: &str = "class_names";
 
-/// What the file computes.
+/// The output of an exported file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
     /// `logits`, f32 `[1, classes, H, W]` at the input's size.
@@ -37,12 +37,12 @@ pub enum Head {
     Mask,
 }
 
-/// A model as the bytes of an ONNX file: from `input`, f32 `[1, 3, H, W]` already preprocessed, to what `head` says.
-/// Batch norms are folded into the convolutions before them.
+/// Exports a model as the bytes of an ONNX file, which computes the output `head` from `input`, f32 `[1, 3, H, W]`,
+/// already preprocessed. Batch norms are folded into the convolutions before them.
 ///
-/// The file says by itself how an image becomes its input and what its classes are called: `metadata_props` has the recipe
-/// under [`config.json`](CONFIG_FILE), as text, and the names in order under [`class_names`](CLASS_NAMES), a JSON array. The
-/// size of the input is the one that was exported, whatever the recipe's rule names.
+/// The file also describes the preprocessing and the classes: its `metadata_props` have the recipe under
+/// [`config.json`](CONFIG_FILE), as text, and the names in order under [`class_names`](CLASS_NAMES), as a JSON array.
+/// The size of the input is the exported one, whatever the recipe's size rule says.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -56,9 +56,9 @@ pub enum Head {
 /// ```
 ///
 /// # Errors
-/// [`Error::NoHead`] for a backbone; [`Error::Graph`] where the input's size does not fit the network, a mask cannot hold its
-/// classes, or the file would be larger than an ONNX file can be; [`Error::Weights`] where the weights have been damaged since
-/// they were opened.
+/// [`Error::NoHead`] for a backbone; [`Error::Graph`] where the input's size does not fit the network, a mask cannot
+/// hold its classes, or the file would be larger than an ONNX file can be; [`Error::Weights`] where the weights have
+/// been damaged since they were opened.
 pub fn export(model: &DeepLab, size: (usize, usize), head: Head) -> Result<Vec<u8>> {
     file(model.graph(), metadata(model.config())?, size, head, &model.reader())
 }

@@ -1,5 +1,5 @@
-//! The messages of an ONNX file (`onnx/onnx.proto`), with the fields that the export writes. In proto2 a field that is set is
-//! written even if it is zero, so numbers are optional.
+//! The messages of an ONNX file (`onnx/onnx.proto`), with the fields that the export writes. Numbers are optional
+//! because a proto2 field that is set is written even if it is zero.
 
 use prost::Message;
 
@@ -145,7 +145,7 @@ pub(super) struct Dimension {
 }
 
 impl NodeProto {
-    /// An operator with one result, after which it is named.
+    /// An operator with one result, whose name it shares.
     pub(super) fn new(operator: &str, output: &str, input: Vec<String>, attribute: Vec<Attribute>) -> Self {
         let (name, op_type) = (Some(output.into()), Some(operator.into()));
         Self { input, output: vec![output.into()], name, op_type, attribute }

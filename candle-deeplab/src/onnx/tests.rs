@@ -1,4 +1,4 @@
-//! What the file says, computed operator by operator, is what the model answers.
+//! Evaluates exported files operator by operator, and compares the results with the model's.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ fn constant(tensor: &TensorProto) -> Tensor {
     .unwrap()
 }
 
-/// A window along one axis, as a node's attributes say.
+/// A window along one axis, from a node's attributes.
 fn window(node: &NodeProto, x: &Tensor, axis: usize) -> Window {
     let (len, get) = (x.dims()[2 + axis], |name, or: [usize; 4]| ints(node, name).unwrap_or(or.to_vec()));
     let (kernel, stride) = (get("kernel_shape", [0; 4])[axis], get("strides", [1; 4])[axis]);
@@ -109,7 +109,7 @@ fn evaluate(bytes: &[u8], input: &Tensor) -> Tensor {
     values.remove(graph.output[0].name.as_deref().unwrap()).unwrap()
 }
 
-/// One node of every kind, and what a name or an input's order could be confused by.
+/// A network with one node of every kind, and with cases that could confuse names or the order of inputs.
 fn network(classes: usize) -> Graph {
     let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
     let stem = Conv::dense(8, 3).stride(2).padding(Padding::Same);

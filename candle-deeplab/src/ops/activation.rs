@@ -1,11 +1,11 @@
-//! Piecewise stand-ins for the sigmoid and for `x · sigmoid(x)` (Howard et al. 2019, section 5.2), as PyTorch has them.
+//! Piecewise approximations of the sigmoid and of `x · sigmoid(x)` (Howard et al. 2019, section 5.2), as in PyTorch.
 
 use candle_core::{Result, Tensor};
 
 /// `min(max(x + 3, 0), 6) / 6`. TensorFlow multiplies by 0.16667 instead in MobileNetV3, and Keras' has the slope 0.2.
 ///
 /// # Errors
-/// Where candle has no such numbers.
+/// Where candle does not support the tensor's type.
 pub fn hard_sigmoid(x: &Tensor) -> Result<Tensor> {
     (x + 3.0)?.clamp(0f32, 6f32)? / 6.0
 }
@@ -13,7 +13,7 @@ pub fn hard_sigmoid(x: &Tensor) -> Result<Tensor> {
 /// `x · min(max(x + 3, 0), 6) / 6`.
 ///
 /// # Errors
-/// Where candle has no such numbers.
+/// Where candle does not support the tensor's type.
 pub fn hard_swish(x: &Tensor) -> Result<Tensor> {
     (x * (x + 3.0)?.clamp(0f32, 6f32)?)? / 6.0
 }
@@ -37,7 +37,7 @@ mod tests {
         close(hard_swish(&x).unwrap(), [0.0, 0.0, -0.375, 0.0, 2.0 / 3.0, 3.0, 4.0]);
     }
 
-    /// On all three pieces.
+    /// The inputs cover all three pieces.
     #[test]
     fn they_have_gradients() {
         let x = (hashed("x", &[2, 3, 3, 3]) * 6.0).unwrap();
@@ -45,7 +45,7 @@ mod tests {
         check_gradient(&x, hard_swish, "hard-swish");
     }
 
-    /// Both ways: to what is weighed, and to the weight of each channel.
+    /// Gradients of both factors: the values, and the weight of each channel.
     #[test]
     fn a_product_with_a_weight_a_channel_has_gradients() {
         let (x, gate) = (hashed("x", &[2, 3, 3, 2]), hashed("gate", &[2, 3, 1, 1]));

@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-/// `(x − mean) / √(variance + eps) · gamma + beta` per channel of `x` `[N, C, H, W]`, with the moving statistics: what
-/// inference computes, and training with frozen batch norm.
+/// `(x − mean) / √(variance + eps) · gamma + beta` per channel of `x` `[N, C, H, W]`, with the stored moving
+/// statistics, as in inference and in training with frozen batch norm.
 ///
 /// # Errors
 /// Where the shapes do not fit each other.

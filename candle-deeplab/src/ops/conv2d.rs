@@ -1,16 +1,16 @@
-//! Convolution, routed to whatever computes it fastest and differentiates it correctly.
+//! Convolution, by the fastest route that also has a correct gradient.
 
 use candle_core::{Result, Tensor};
 
 use super::{depthwise::depthwise_conv2d, element, reach};
 use crate::graph::{Conv, Window};
 
-/// Convolution of `x` `[N, C, H, W]` with `kernel` `[out, C / groups, kh, kw]`; the result is `[N, out, h, w]` with the
-/// sizes that the vertical and horizontal windows say.
+/// Convolution of `x` `[N, C, H, W]` with `kernel` `[out, C / groups, kh, kw]`; the result is `[N, out, h, w]`, with
+/// the sizes of the vertical and horizontal windows.
 ///
-/// Depthwise convolutions go to our own kernel and 1×1 ones to candle's matmul; the rest go to candle's convolution,
-/// which is handed exactly the elements that it reads: its backward pass derives the input's size from the output's
-/// height and is wrong where rows or columns are left over.
+/// Depthwise convolutions go to our own kernel and 1×1 ones to candle's matmul. The others go to candle's convolution,
+/// which gets exactly the elements that it reads: its backward pass derives the input's size from the output's height,
+/// and is wrong where rows or columns are left over.
 ///
 /// # Errors
 /// Where the shapes do not fit each other.
@@ -73,7 +73,7 @@ mod tests {
         (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
     }
 
-    /// One convolution to try: its input, its kernel, groups and windows.
+    /// A convolution to test: its input, kernel, groups and windows.
     struct Case {
         x: Tensor,
         kernel: Tensor,

@@ -1,4 +1,4 @@
-//! Depthwise convolution. candle convolves each channel in a call of its own, a hundred times slower than memory allows.
+//! Depthwise convolution. Candle convolves each channel in a separate call, a hundred times slower than memory allows.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use super::{element, reach};
 use crate::graph::Window;
 
-/// Depthwise convolution of `x` `[N, C, H, W]` with `kernel` `[C, 1, kh, kw]`: a direct kernel on the CPU, composed
-/// from candle's own operations elsewhere.
+/// Depthwise convolution of `x` `[N, C, H, W]` with `kernel` `[C, 1, kh, kw]`: by a direct kernel on the CPU, and
+/// composed from candle's operations elsewhere.
 pub(super) fn depthwise_conv2d(x: &Tensor, kernel: &Tensor, (v, h): (Window, Window)) -> Result<Tensor> {
     let direct = x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64) && x.dtype() == kernel.dtype();
     if direct {
@@ -17,7 +17,7 @@ pub(super) fn depthwise_conv2d(x: &Tensor, kernel: &Tensor, (v, h): (Window, Win
     }
 }
 
-/// The sum of the input shifted and scaled, once for each pixel of the kernel: runs and differentiates on any device.
+/// The sum of the shifted and scaled input over the pixels of the kernel: works and differentiates on any device.
 fn composed(x: &Tensor, kernel: &Tensor, (v, h): (Window, Window)) -> Result<Tensor> {
     let channels = x.dim(1)?;
     let x = reach(&reach(x, 2, &v, 0.0)?, 3, &h, 0.0)?;
@@ -195,9 +195,10 @@ fn add_scaled<'a, T: WithDType>(y: &mut [T], x: impl IntoIterator<Item = &'a T>,
     y.iter_mut().zip(x).for_each(|(y, x)| *y += scale * *x);
 }
 
-/// A run of neighbouring outputs in one row that one pixel of the kernel contributes to: all its inputs lie inside the map.
+/// A run of neighbouring outputs in one row to which one pixel of the kernel contributes: all its inputs lie inside the
+/// map.
 struct Run {
-    /// Number of the pixel in the kernel.
+    /// The index of the pixel in the kernel.
     at: usize,
     output: usize,
     input: usize,

@@ -1,12 +1,12 @@
-//! Max pooling with padding. candle's has no padding and a wrong gradient.
+//! Max pooling with padding. Candle's has no padding and a wrong gradient.
 
 use candle_core::{Result, Tensor};
 
 use super::{element, reach};
 use crate::graph::Window;
 
-/// The maximum of `x` `[N, C, H, W]` over windows; padding counts as −∞. Composed from candle's `maximum`, so it runs
-/// and differentiates on any device; a gradient is shared between equal maxima.
+/// The maximum of `x` `[N, C, H, W]` over windows; padding counts as −∞. It is composed from candle's `maximum`, so it
+/// works and differentiates on any device; a gradient is shared between equal maxima.
 ///
 /// # Errors
 /// Where candle cannot compute on the tensor's device or type.

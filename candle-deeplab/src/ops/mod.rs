@@ -1,7 +1,7 @@
 //! Differentiable tensor operations that candle lacks or gets wrong.
 //!
-//! Each works on any candle device and has a gradient that the tests check numerically. Windows come resolved
-//! ([`Window`]), so padding may differ between the sides, as TensorFlow's SAME wants it.
+//! Each works on any candle device and has a gradient that the tests check numerically. Windows come fitted to the
+//! input's size ([`Window`]), so the padding of two sides may differ, as in TensorFlow's SAME.
 
 mod activation;
 mod batch_norm;
@@ -22,7 +22,7 @@ use candle_core::{Result, Tensor};
 
 use crate::graph::Window;
 
-/// The part of `x` that a window reads along `dim`, with its padding put there: exactly [`Window::reach`] elements.
+/// The part of `x` that windows read along `dim`, with its padding added: exactly [`Window::reach`] elements.
 fn reach(x: &Tensor, dim: usize, window: &Window, fill: f64) -> Result<Tensor> {
     let len = x.dim(dim)?;
     let wanted = window.reach();
@@ -43,7 +43,7 @@ fn pad(x: &Tensor, dim: usize, count: usize, fill: f64) -> Result<Option<Tensor>
     Tensor::full(fill as f32, dims, x.device())?.to_dtype(x.dtype()).map(Some)
 }
 
-/// Element number `index` of each window over `x` (already at its reach) along `dim`.
+/// Element number `index` of each window over `x` along `dim`, where `x` comes from [`reach`].
 fn element(x: &Tensor, dim: usize, window: &Window, index: usize) -> Result<Tensor> {
     let seen = x.narrow(dim, index * window.dilation, (window.output - 1) * window.stride + 1)?;
     if window.stride == 1 {

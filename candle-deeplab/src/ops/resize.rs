@@ -1,16 +1,16 @@
-//! Bilinear resizing. candle's is serial, computes in f64 and has no gradient.
+//! Bilinear resizing. Candle's is serial, computes in f64 and has no gradient.
 
 use candle_core::{Result, Tensor};
 
 use crate::graph::{Axis, Lerp};
 
-/// `x` `[N, C, H, W]` resized bilinearly to `(height, width)`.
+/// Resizes `x` `[N, C, H, W]` bilinearly to `(height, width)`.
 ///
-/// With `align_corners` corner pixels keep their place (TensorFlow DeepLab); without, pixels are areas, positions are
-/// at their centres, and the border is clamped (PyTorch's default). No antialiasing in either, as in both.
+/// With `align_corners`, the centres of corner pixels stay in place (TensorFlow DeepLab); without, pixels are areas,
+/// positions are at their centres, and the border is clamped (PyTorch's default). There is no antialiasing, as in both.
 ///
-/// Each axis in turn gathers the two neighbours of every position and blends them: memory grows with the output alone, and
-/// it is differentiable on any device.
+/// Along each axis in turn, it gathers the two neighbours of every position and blends them: memory grows only with the
+/// output, and the result is differentiable on any device.
 ///
 /// # Errors
 /// Where a size is zero, or candle cannot compute on the tensor's device or type.

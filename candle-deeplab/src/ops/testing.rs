@@ -1,4 +1,4 @@
-//! What the tests of the operations share: reproducible tensors and a numeric gradient check, in f64.
+//! Shared helpers of the operations' tests: reproducible tensors and a numeric gradient check, in f64.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 

@@ -1,4 +1,4 @@
-//! Reading an image file the way its photographer saw it.
+//! Reads image files, turned upright.
 
 use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
@@ -14,12 +14,12 @@ const MAX_SIDE: u32 = 1 << 16;
 /// The most memory that a decoder may ask for, in bytes: 350 megapixels of 8-bit RGB.
 const MAX_ALLOC: u64 = 1 << 30;
 
-/// Reads an image file: JPEG, PNG, WebP, BMP, TIFF or GIF (its first frame), told apart by content and not by name, turned
-/// upright as its EXIF orientation says. The colour type is the file's.
+/// Reads an image file, turned upright by its EXIF orientation: JPEG, PNG, WebP, BMP, TIFF or GIF (its first frame),
+/// recognised by content, not by name. The colour type is the file's.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be opened, [`Error::Image`] where it is none of these, is damaged, or is larger
-/// than 65 536 pixels a side or 1 GiB decoded (which is checked before memory is allocated).
+/// [`Error::Io`] where the file cannot be opened, [`Error::Image`] where it has none of these formats, is damaged, or
+/// is larger than 65 536 pixels a side or 1 GiB decoded (which is checked before memory is allocated).
 pub fn open(path: impl AsRef<Path>) -> Result<DynamicImage> {
     let path = path.as_ref();
     from_reader(BufReader::new(crate::file::open(path)?), path)
@@ -54,9 +54,9 @@ fn limits() -> Limits {
 fn decode(mut reader: ImageReader<impl BufRead + Seek>, limits: Limits) -> ImageResult<DynamicImage> {
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
-    // Some decoders check their own buffers only; the picture itself is checked here.
+    // Some decoders check only their own buffers; this checks the picture itself.
     limits.clone().reserve(decoder.total_bytes())?;
-    // A picture with damaged metadata is still a picture.
+    // Damaged metadata do not make the picture unreadable.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);
@@ -102,7 +102,7 @@ mod tests {
         [&jpeg[..2], &[0xff, 0xe1], &length, b"Exif\0\0", exif, &jpeg[2..]].concat()
     }
 
-    /// Which of red, green, blue and white each corner has: above left, above right, below left, below right.
+    /// The colour of each corner (red, green, blue or white): above left, above right, below left, below right.
     fn corners(image: &DynamicImage) -> String {
         let image = image.to_rgb8();
         let (right, below) = (image.width() - 2, image.height() - 2);
@@ -226,7 +226,7 @@ mod tests {
         assert!(matches!(open("no/such/file.png"), Err(Error::Io { path, .. }) if path.ends_with("file.png")));
     }
 
-    /// A PNG header may claim anything; nothing is allocated for it.
+    /// A PNG header may claim any size; nothing is allocated for it.
     #[test]
     fn images_beyond_the_limits_are_refused() {
         let claim = |width: u32, height: u32| {

@@ -3,15 +3,15 @@
 use crate::config::SizeRule;
 use crate::graph::Size;
 
-/// Where an image lies in a network's input: above left, as large as `valid`; the rest is padding.
+/// Where an image lies in a network's input: at the upper left, with the size `valid`; the rest is padding.
 ///
-/// A size rule makes one from an image's size; read backwards, it says how to get from the network's answer to the
-/// image's pixels: cut to `valid`, then resize to `image`.
+/// A size rule determines it from an image's size. Backwards, it maps the network's answer to the image's pixels: crop
+/// to `valid`, then resize to `image`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     /// The image's own size.
     pub image: Size,
-    /// The size that the image is resized to; the same as `image` where it is not.
+    /// The size that the image is resized to; equal to `image` where it is not resized.
     pub valid: Size,
     /// The network's input, padding included.
     pub input: Size,
@@ -43,7 +43,7 @@ impl Geometry {
     }
 }
 
-/// The largest size of the image's aspect within `room`, each side rounded and at least 1.
+/// The largest size with the image's aspect ratio within `room`, each side rounded and at least 1.
 fn fit(image: Size, room: Size) -> Size {
     let across = room.width as f64 / image.width as f64;
     let down = room.height as f64 / image.height as f64;
@@ -68,9 +68,9 @@ mod tests {
         assert_eq!(geometry(rule, 1026, 1026), ([513, 513], [513, 513]));
         assert_eq!(geometry(rule, 720, 1280), ([289, 513], [513, 513])); // 288.6
         assert_eq!(geometry(rule, 1280, 720), ([513, 289], [513, 513]));
-        assert_eq!(geometry(rule, 100, 200), ([257, 513], [513, 513])); // 256.5, and upwards
+        assert_eq!(geometry(rule, 100, 200), ([257, 513], [513, 513])); // 256.5, rounded up
         assert_eq!(geometry(rule, 513, 400), ([513, 400], [513, 513]));
-        // However thin the image is, a pixel is left of it.
+        // However thin the image is, at least one pixel remains.
         assert_eq!(geometry(rule, 1, 65_536), ([1, 513], [513, 513]));
         assert_eq!(geometry(rule, 65_536, 1), ([513, 1], [513, 513]));
     }

@@ -1,4 +1,4 @@
-//! From an image file to a network's input, and back from the input's pixels to the image's.
+//! Turns image files into a network's input, and maps the input's pixels back to the image's.
 
 mod decode;
 mod geometry;

@@ -1,4 +1,4 @@
-//! From an image to a network's input.
+//! Turns an image into a network's input.
 
 use std::borrow::Cow;
 
@@ -21,14 +21,15 @@ pub struct Prepared {
 }
 
 impl Preprocessing {
-    /// Makes a network's input of an image: resizes it by the size rule, normalises each channel as
+    /// Turns an image into a network's input: resizes it by the size rule, normalises each channel as
     /// `(value − mean) / std`, and pads below and to the right.
     ///
-    /// Where the size rule leaves the size as it is, so are the pixels. The filters are those of the `image` crate,
+    /// An image that already has the right size is not resampled. The filters are those of the `image` crate,
     /// antialiased when scaling down as Pillow's are; the two agree to within rounding.
     ///
     /// # Errors
-    /// [`Error::Input`] for an image without pixels, [`Error::Config`] for numbers that no config may have, [`Error::Candle`] where the device has no room for the input.
+    /// [`Error::Input`] for an image without pixels, [`Error::Config`] for a preprocessing that is not valid,
+    /// [`Error::Candle`] where the device has no room for the input.
     pub fn prepare(&self, image: &RgbImage, device: &Device) -> Result<Prepared> {
         let size = Size { height: image.height() as usize, width: image.width() as usize };
         if size.area() == 0 {
@@ -43,7 +44,7 @@ impl Preprocessing {
         Ok(Prepared { pixels, geometry })
     }
 
-    /// An image of another size by the model's filter.
+    /// Resizes an image with the model's filter.
     pub(crate) fn resize<'a>(&self, image: &'a RgbImage, to: Size) -> Cow<'a, RgbImage> {
         let (width, height) = (to.width as u32, to.height as u32);
         if image.dimensions() == (width, height) {
@@ -56,7 +57,7 @@ impl Preprocessing {
         Cow::Owned(imageops::resize(image, width, height, filter))
     }
 
-    /// The image's channels one after the other, each padded to `input`.
+    /// The normalised channels of the image, one after another, each padded to `input`.
     fn normalize(&self, image: &RgbImage, input: Size) -> Vec<f32> {
         let mut values = vec![0.0; 3 * input.area()];
         let row_bytes = 3 * image.width() as usize;

@@ -1,12 +1,13 @@
 //! How much memory this process may still take.
 
-/// Not all that is free is ours: kernels need room of their own, and so do other programs.
+/// The share of the free memory that an image may take: kernels need room of their own, and so do other programs.
 const OURS: f64 = 0.7;
 
-/// How many bytes feature maps may take on this machine, where the system says so: most of what is free, or of what is left
-/// below the limits of the process (`ulimit -v`) and of each control group around it (containers, Slurm, systemd).
+/// How many bytes feature maps may take on this machine, or `None` if the system does not say: most of the free memory,
+/// or of what is left below the limits of the process (`ulimit -v`) and of its control groups (containers, Slurm,
+/// systemd).
 ///
-/// It is a [memory limit](super::Options::memory_limit) for networks on the CPU.
+/// Use it as the [memory limit](super::Options::memory_limit) of networks on the CPU.
 pub fn free_memory() -> Option<u64> {
     system::free().map(|free| (free as f64 * OURS) as u64)
 }
@@ -27,12 +28,12 @@ mod system {
     use std::fs;
     use std::path::{Component, Path, PathBuf};
 
-    /// The least of what the system, the process's own limits and its control groups leave.
+    /// The smallest of what the system, the process's limits and its control groups leave.
     pub(super) fn free() -> Option<u64> {
         free_below(Path::new("/"))
     }
 
-    /// The same with the files of another root.
+    /// Like [`free`], but reads the files below another root.
     pub(super) fn free_below(root: &Path) -> Option<u64> {
         let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
         let (limits, status) = (read("proc/self/limits"), read("proc/self/status"));
@@ -60,7 +61,7 @@ mod system {
     struct Files {
         limits: &'static [&'static str],
         used: &'static str,
-        /// What memory.stat calls the file contents that the kernel gives up first.
+        /// The name in memory.stat of the page cache that the kernel reclaims first.
         reclaimable: &'static str,
     }
 
@@ -72,7 +73,8 @@ mod system {
     const VERSION_2: Files =
         Files { limits: &["memory.max", "memory.high"], used: "memory.current", reclaimable: "inactive_file " };
 
-    /// What each control group around the process leaves that limits memory: its own and all that hold it (cgroups(7)).
+    /// What each control group that limits the process's memory leaves: its own group and all groups around it
+    /// (cgroups(7)).
     fn groups(root: &Path, memberships: &str, mounts: &str) -> Vec<u64> {
         let mut left = vec![];
         for line in memberships.lines() {
@@ -94,7 +96,7 @@ mod system {
         left
     }
 
-    /// The folder of a control group, and that of the uppermost one which can be seen.
+    /// The folder of a control group, and that of the topmost visible group.
     fn folder(path: &str, mounts: &str, unified: bool) -> Option<(PathBuf, PathBuf)> {
         mounts.lines().find_map(|line| {
             // id, parent, device, root, mount point, options and more; then a dash, type, source, options (proc(5)).
@@ -110,7 +112,7 @@ mod system {
             if !fits {
                 return None;
             }
-            // A container may see its own group only, or a name that leads outside of what it sees.
+            // A container may see only its own group, or a path that leads outside of what it sees.
             let below = Path::new(path).strip_prefix(visible).ok();
             let below = below.filter(|below| below.components().all(|part| matches!(part, Component::Normal(_))));
             Some((below.map_or(point.clone(), |below| point.join(below)), point))
@@ -204,7 +206,7 @@ mod tests {
         assert_eq!(free(&files), Some(99 * MIB));
     }
 
-    /// A container without a namespace of its own sees its group at the mount point, and its full name.
+    /// A container without its own cgroup namespace sees its group at the mount point, but also its full path.
     #[test]
     fn version_1_is_read_where_a_container_mounts_it() {
         let mounts = "31 23 0:27 /docker/abc /sys/fs/cgroup/memory ro shared:5 - cgroup cgroup rw,memory\n";

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::graph::Size;
 use crate::npy;
 
-/// The class of each pixel, row by row. It needs neither an image nor names: a ground-truth mask is one, too.
+/// The class of each pixel, row by row. Neither an image nor class names are needed: a ground-truth mask is one, too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Parts")]
 pub struct LabelMap {
@@ -16,7 +16,7 @@ pub struct LabelMap {
     size: Size,
 }
 
-/// What is read of a file, before it is known to fit together.
+/// A label map as deserialized, before its size is checked.
 #[derive(Deserialize)]
 struct Parts {
     ids: Vec<u8>,
@@ -32,7 +32,7 @@ impl TryFrom<Parts> for LabelMap {
 }
 
 impl LabelMap {
-    /// A label map from its ids, row by row.
+    /// Makes a label map from class ids, row by row.
     ///
     /// # Errors
     /// [`Error::Mask`] unless there is one id for each pixel.
@@ -65,7 +65,7 @@ impl LabelMap {
         (x < self.size.width && y < self.size.height).then(|| self.ids[y * self.size.width + x])
     }
 
-    /// Writes a numpy array: u8 `[height, width]`, one class id a pixel.
+    /// Writes a numpy array: u8 `[height, width]`, one class id per pixel.
     ///
     /// # Errors
     /// Those of `to`.
@@ -98,7 +98,7 @@ mod tests {
         );
     }
 
-    /// Byte for byte what `numpy.save` writes of `numpy.array([[0, 15, 255], [1, 2, 3]], numpy.uint8)` (numpy 2.4).
+    /// Byte for byte what `numpy.save` writes for `numpy.array([[0, 15, 255], [1, 2, 3]], numpy.uint8)` (numpy 2.4).
     #[test]
     fn a_label_map_is_what_numpy_saves() {
         let map = LabelMap::new(vec![0, 15, 255, 1, 2, 3], Size::new(2, 3)).unwrap();

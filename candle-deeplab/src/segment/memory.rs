@@ -1,18 +1,18 @@
-//! How much memory an image takes, and the tiles that take less.
+//! Chooses tiles that fit into memory.
 
 use super::Tiles;
 use crate::config::SizeRule;
 use crate::error::Result;
 
-/// The least side that tiles are made of by themselves; less shows a network nothing.
+/// The smallest side of automatically chosen tiles; smaller ones give the network too little context.
 const LEAST_SIDE: usize = 257;
 
-/// The largest tiles that fit, or where none do, the smallest. They are as large as the rule's input, or that halved until
-/// they fit.
+/// Returns the largest tiles that fit, or the smallest if none do. Their sides are those of the rule's input, halved
+/// until they fit.
 pub(super) fn tiles_that_fit(rule: SizeRule, overlap: usize, fits: impl Fn(Tiles) -> bool) -> Result<Tiles> {
     let (SizeRule::Native { height, width } | SizeRule::Fit { height, width } | SizeRule::Stretch { height, width }) =
         rule;
-    // A model may say that any size will do.
+    // A model may accept any size, however small.
     let (mut height, mut width) = (height.max(2 * LEAST_SIDE - 1), width.max(2 * LEAST_SIDE - 1));
     loop {
         // With these sides the overlap is never too large.
@@ -36,7 +36,7 @@ mod tests {
     use crate::labels::Labels;
     use crate::segment::{Predictor, Segmenter, Wanted};
 
-    /// A network that calls the strongest colour the class, and says that it takes 100 bytes for each pixel.
+    /// A network whose class is the strongest colour, and which says that it takes 100 bytes for each pixel.
     struct Hungry;
 
     impl Predictor for Hungry {
@@ -85,7 +85,7 @@ mod tests {
         assert!(error.to_string().contains("1300×1000"), "{error}");
     }
 
-    /// A config may ask for a size that takes more than there is.
+    /// A config may require an input size that does not fit into memory.
     #[test]
     fn what_the_size_rule_makes_of_an_image_is_cut_too() {
         let size = SizeRule::Stretch { height: 800, width: 1200 };

@@ -1,4 +1,4 @@
-//! From an image to the class of each of its pixels.
+//! Segments images: finds the class of each pixel.
 
 mod free_memory;
 mod label_map;

@@ -1,4 +1,4 @@
-//! Multi-scale inference: several looks at an image, averaged.
+//! Multi-scale inference: the mean answer over several scales of an image.
 
 use candle_core::{Module, Tensor};
 
@@ -8,10 +8,11 @@ use crate::graph::Size;
 use crate::model::DeepLab;
 use crate::ops::resize_bilinear;
 
-/// A network that looks at its input at several scales, and mirrored if asked to, and averages the class probabilities:
-/// slower, and about one to two points of mIoU better (TensorFlow's `predict_labels_multi_scale` in `deeplab/model.py`).
+/// A model applied to several scales of its input, each optionally mirrored, whose class probabilities are averaged:
+/// slower, and about one to two points of mIoU better (TensorFlow's `predict_labels_multi_scale` in
+/// `deeplab/model.py`).
 ///
-/// As a [`Module`] it takes preprocessed pixels `[N, 3, H, W]` to probabilities `[N, classes, H, W]`.
+/// As a [`Module`], it maps preprocessed pixels `[N, 3, H, W]` to probabilities `[N, classes, H, W]`.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -33,7 +34,7 @@ impl MultiScale {
     /// The scales of TensorFlow's published VOC evaluations.
     pub const VOC_SCALES: [f64; 6] = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75];
 
-    /// A model at several scales of its input, each also mirrored left to right with `flip`.
+    /// Applies a model to several scales of its input, and with `flip` also to the mirror image of each.
     ///
     /// # Errors
     /// [`Error::Scales`] where there are none or one is not above zero and at most 8.
@@ -45,7 +46,7 @@ impl MultiScale {
         Ok(Self { model, scales: scales.to_vec(), flip })
     }
 
-    /// The model that looks.
+    /// The model that is applied at each scale.
     pub fn model(&self) -> &DeepLab {
         &self.model
     }
@@ -57,7 +58,7 @@ impl MultiScale {
         Size::new(side(input.height), side(input.width))
     }
 
-    /// The probabilities from one look.
+    /// The probabilities from one scale, mirrored or not.
     fn look(&self, pixels: &Tensor, scale: f64, mirrored: bool) -> Result<Tensor> {
         let align_corners = self.model.config().network.align_corners;
         let (_, _, height, width) = pixels.dims4()?;
@@ -71,7 +72,8 @@ impl MultiScale {
         }
         let mut logits = self.model.logits(&input)?;
         if scale < 1.0 {
-            // The original brings small logits to the unscaled head's size first, which is not the same as resizing once.
+            // TensorFlow resizes small logits to the unscaled head's size first, which is not the same as resizing
+            // once.
             let graph = self.model.graph();
             let head = graph.sizes(height, width)?[graph.tap(LOGITS)?.index()];
             logits = resize_bilinear(&logits, (head.height, head.width), align_corners)?;
@@ -83,7 +85,7 @@ impl MultiScale {
         Ok(candle_nn::ops::softmax(&logits, 1)?)
     }
 
-    /// The mean probabilities `[N, classes, H, W]` of all looks.
+    /// The mean probabilities `[N, classes, H, W]` over all scales and flips.
     pub(super) fn probabilities(&self, pixels: &Tensor) -> Result<Tensor> {
         let sides = if self.flip { &[false, true][..] } else { &[false] };
         let mut sum: Option<Tensor> = None;

@@ -1,11 +1,11 @@
-//! What can be chosen about segmenting with a model.
+//! Options for segmenting with a model.
 
 use super::{MultiScale, Segmenter, Tiles};
 use crate::error::Result;
 use crate::exec::Precision;
 use crate::model::DeepLab;
 
-/// What can be chosen about segmenting with a model. By default the model is used as it is.
+/// Options for segmenting with a model. By default, the model is used as it is.
 ///
 /// ```
 /// use candle_core::Device;
@@ -22,23 +22,24 @@ use crate::model::DeepLab;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// Another output stride than the model's own: see [`DeepLab::at_output_stride`].
+    /// The output stride, if it is not the model's own: see [`DeepLab::at_output_stride`].
     pub output_stride: Option<usize>,
-    /// The numbers that matmuls multiply: see [`DeepLab::with_precision`].
+    /// The precision of the numbers that matmuls multiply: see [`DeepLab::with_precision`].
     pub precision: Precision,
-    /// The scales at which the network looks at an image, and whose answers are averaged: see [`MultiScale`]. None are the
-    /// same as 1.
+    /// The scales at which the network sees an image; its answers are averaged: see [`MultiScale`]. An empty list means
+    /// scale 1 only.
     pub scales: Vec<f64>,
-    /// Whether it looks at the mirror image, too.
+    /// Whether the network sees the mirror image, too.
     pub flip: bool,
     /// The tiles that each image is cut into.
     pub tiles: Option<Tiles>,
-    /// Bytes that an image may take beyond the weights and itself, for the network's feature maps and its scores; by default
-    /// there is no limit. [`free_memory`](super::free_memory) is what the machine has for a network on the CPU.
+    /// How many bytes an image may take for the network's feature maps and scores, beyond the weights and the image
+    /// itself. By default, there is no limit. [`free_memory`](super::free_memory) is what the machine can spare for a
+    /// network on the CPU.
     ///
-    /// What would take more is cut into tiles: the image, or what the model's size rule makes of it.
+    /// An image that would take more is cut into tiles, after the model's size rule has resized it.
     pub memory_limit: Option<u64>,
-    /// Pixels that neighbouring tiles share where images are cut for want of memory.
+    /// Pixels that neighbouring tiles share, where an image is cut into tiles because of the memory limit.
     pub overlap: usize,
 }
 
@@ -57,7 +58,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// A segmenter that uses a model so.
+    /// Makes a segmenter that uses a model with these options.
     ///
     /// # Errors
     /// Those of [`DeepLab::at_output_stride`], [`DeepLab::with_precision`] and [`MultiScale::new`].

@@ -1,4 +1,4 @@
-//! What runs behind a segmenter.
+//! The network behind a segmenter.
 
 use candle_core::Tensor;
 
@@ -9,7 +9,8 @@ use crate::model::DeepLab;
 
 /// A network as a [`Segmenter`](super::Segmenter) needs it: from preprocessed pixels to a score for each class.
 ///
-/// [`DeepLab`] and [`MultiScale`] are such, and so is any function of a tensor, such as another candle module's forward pass:
+/// [`DeepLab`] and [`MultiScale`] are predictors, and so is any function of a tensor, such as another candle module's
+/// forward pass:
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -31,28 +32,28 @@ use crate::model::DeepLab;
 /// # Ok::<(), candle_deeplab::Error>(())
 /// ```
 pub trait Predictor: Send + Sync {
-    /// Scores `[N, classes, H, W]` of preprocessed pixels `[N, 3, H, W]`.
+    /// Computes scores `[N, classes, H, W]` from preprocessed pixels `[N, 3, H, W]`.
     ///
     /// # Errors
-    /// Whatever keeps the network from answering.
+    /// Any error of the network.
     fn predict(&self, pixels: &Tensor) -> Result<Tensor>;
 
-    /// What the scores are.
+    /// Whether the scores are logits or probabilities.
     fn answer(&self) -> Answer {
         Answer::Logits
     }
 
-    /// The class with the greatest score at each pixel, u8 `[N, H, W]`, where the network has a shorter way to it than by its
-    /// scores; `None` where it has not.
+    /// The class with the greatest score at each pixel, u8 `[N, H, W]`, if the network can find it faster than by
+    /// computing all scores; `None` if it cannot.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict), and [`Error::NotANumber`](crate::Error::NotANumber) where a score is none.
+    /// As [`predict`](Self::predict), and [`Error::NotANumber`](crate::Error::NotANumber) where a score is NaN.
     fn label_map(&self, _pixels: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
     }
 
-    /// About how many bytes of feature maps it takes to [predict](Self::predict) an image of preprocessed pixels; `None` where
-    /// that is not known.
+    /// About how many bytes the feature maps take when the network [predicts](Self::predict) one input of this size;
+    /// `None` if that is not known.
     ///
     /// # Errors
     /// [`Error::Graph`](crate::Error::Graph) for an input that the network cannot take.
@@ -61,12 +62,12 @@ pub trait Predictor: Send + Sync {
     }
 }
 
-/// What the numbers are that a network answers with.
+/// What a network's scores are: logits or probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Any numbers, the greatest of which wins: what [`DeepLab`] gives.
+    /// Unnormalized scores, the greatest of which wins, as from [`DeepLab`].
     Logits,
-    /// Probabilities, which sum up to 1 over the classes: what [`MultiScale`] gives.
+    /// Probabilities, which sum to 1 over the classes, as from [`MultiScale`].
     Probabilities,
 }
 
@@ -76,7 +77,7 @@ impl Predictor for DeepLab {
     }
 
     fn label_map(&self, pixels: &Tensor) -> Result<Option<Tensor>> {
-        // The eager executor has no shorter way.
+        // The eager executor has no faster way.
         self.fused()?.map(|cpu| cpu.label_map(pixels)).transpose()
     }
 
@@ -97,7 +98,7 @@ impl Predictor for MultiScale {
     fn memory(&self, input: Size) -> Result<Option<u64>> {
         let largest = self.largest(input);
         let looks = self.model().graph().peak_bytes(largest.height, largest.width)?;
-        // The sum of the earlier looks, the new one resized, and its softmax.
+        // The sum of the earlier scales' probabilities, the resized logits of the current scale, and their softmax.
         let answers = input.bytes(3 * self.model().config().network.classes);
         Ok(Some(looks.saturating_add(answers)))
     }

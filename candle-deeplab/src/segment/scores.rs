@@ -1,4 +1,4 @@
-//! How sure a network is of each class at each pixel.
+//! A network's scores for each class at each pixel.
 
 use std::io::{self, Write};
 
@@ -11,20 +11,20 @@ use crate::npy;
 use crate::pixels::{Geometry, Size};
 use crate::upsample::{Logits, label_map, rows};
 
-/// The network's answer to one image, from which the probability of each class at each of the image's pixels follows.
+/// The network's scores for one image, from which the probability of each class at each of the image's pixels follows.
 ///
-/// It is kept at the network's resolution: at the image's it could be gigabytes.
+/// They are kept at the network's resolution: at the image's, they could take gigabytes.
 #[derive(Debug, Clone)]
 pub struct Scores {
-    /// f32 `[classes, height, width]` on the CPU; neighbours in a row are adjacent.
+    /// f32 `[classes, height, width]` on the CPU; the values of a row are contiguous.
     values: Tensor,
     answer: Answer,
     image: Size,
 }
 
 impl Scores {
-    /// Takes the image's part of an answer `[1, classes, H, W]`. On a GPU only that comes over the bus; on the CPU it is
-    /// read where it lies.
+    /// Crops a network's answer `[1, classes, H, W]` to the image's part of the input. From a GPU, only that part is
+    /// copied; on the CPU, it is read in place.
     pub(super) fn new(values: &Tensor, answer: Answer, classes: usize, geometry: &Geometry) -> Result<Self> {
         let Geometry { input, valid, image } = *geometry;
         let expected = [1, classes, input.height, input.width];
@@ -43,7 +43,7 @@ impl Scores {
         Ok(scores)
     }
 
-    /// Scores of an image from planes of a size, class by class.
+    /// Makes scores from the planes of all classes, which have the size `size`.
     pub(super) fn from_planes(
         values: Vec<f32>,
         answer: Answer,
@@ -54,19 +54,19 @@ impl Scores {
         Ok(Self { values, answer, image })
     }
 
-    /// What the network said of the image's part of its input, f32 `[classes, height, width]` on the CPU: at the network's
-    /// resolution, or with [tiles](super::Tiles) at the image's.
+    /// The network's scores for the image's part of its input, f32 `[classes, height, width]` on the CPU: at the
+    /// network's resolution, or with [tiles](super::Tiles) at the image's.
     pub fn tensor(&self) -> &Tensor {
         &self.values
     }
 
-    /// What the numbers of [`tensor`](Self::tensor) are.
+    /// Whether [`tensor`](Self::tensor) holds logits or probabilities.
     pub fn answer(&self) -> Answer {
         self.answer
     }
 
-    /// The probability of each class at each of the image's pixels, f32 `[classes, height, width]` on the CPU. At a large
-    /// image's size that is much memory; [`write_npy`](Self::write_npy) needs none.
+    /// The probability of each class at each of the image's pixels, f32 `[classes, height, width]` on the CPU. For a
+    /// large image that takes much memory; [`write_npy`](Self::write_npy) needs little.
     ///
     /// # Errors
     /// [`Error::Candle`] where candle fails.
@@ -87,7 +87,7 @@ impl Scores {
         self.values.dims()[0]
     }
 
-    /// Gives the values to `with`.
+    /// Calls `with` with the values.
     pub(super) fn read<R>(&self, with: impl FnOnce(&Logits) -> R) -> Result<R> {
         let (storage, layout) = self.values.storage_and_layout();
         let Storage::Cpu(CpuStorage::F32(data)) = &*storage else {
@@ -115,12 +115,14 @@ impl Scores {
         self.image
     }
 
-    /// How likely one of `classes` is against the likeliest other class, at each pixel of an image of the size `to`: their
-    /// summed probability over that and the other's. It is above a half where one of them wins, at least.
+    /// How likely one of `classes` is against the likeliest other class, at each pixel of an image of the size `to`:
+    /// `p / (p + q)`, where `p` is the sum of their probabilities and `q` the greatest probability of another class.
+    /// Where one of `classes` wins, it is at least a half.
     ///
-    /// Log-odds are resized (bilinear, half-pixel), so that edges between the network's pixels are where logits have them.
+    /// Log-odds are resized (bilinear, half-pixel), so that edges fall between the network's pixels where the logits
+    /// put them.
     pub(crate) fn probability_of(&self, classes: &[u8], to: Size) -> Result<Vec<f32>> {
-        /// Log-odds beyond are as good as certain.
+        /// Log-odds beyond this are as good as certain.
         const CERTAIN: f32 = 20.0;
         let wanted: Vec<bool> =
             (0..self.classes()).map(|class| classes.iter().any(|c| usize::from(*c) == class)).collect();
@@ -128,7 +130,8 @@ impl Scores {
             let width = logits.size.width;
             let mut odds = vec![0.0; logits.size.area()];
             odds.par_chunks_exact_mut(width).enumerate().for_each(|(y, odds)| {
-                // Of each pixel the greatest logits of both sides, and the wanted ones' sum, in parts of their greatest.
+                // For each pixel: the greatest score among `classes`, the greatest among the others, and in `odds` the
+                // sum of exp(score − greatest) over `classes`.
                 let (mut most, mut other) = (vec![f32::NEG_INFINITY; width], vec![f32::NEG_INFINITY; width]);
                 let row = |class: usize| &logits.data[class * logits.class_stride + y * logits.row_stride..][..width];
                 let score = |value: f32| if self.answer == Answer::Logits { value } else { value.ln() };
@@ -169,14 +172,14 @@ impl Scores {
         })
     }
 
-    /// The mean probability of each class over the pixels that a label map of the image's size gives it; NaN where there
-    /// are none.
+    /// The mean probability of each class over the pixels that a label map of the image's size assigns to it; NaN where
+    /// there are none.
     pub(crate) fn mean_probabilities(&self, ids: &[u8]) -> io::Result<Vec<f64>> {
         let (classes, width) = (self.classes(), self.image.width);
         let mut sums = vec![(0.0f64, 0u64); classes];
         self.each_probability(|from, block| {
             for (id, pixel) in ids.iter().skip(from * width).zip(block.chunks_exact(classes)) {
-                // What a label map calls ignored has no probability.
+                // Ignored pixels have no class and thus no probability.
                 if let (Some((sum, count)), Some(probability)) =
                     (sums.get_mut(usize::from(*id)), pixel.get(usize::from(*id)))
                 {
@@ -189,9 +192,10 @@ impl Scores {
         Ok(sums.into_iter().map(|(sum, count)| sum / count as f64).collect())
     }
 
-    /// Gives the probabilities of some rows after the other to `with`, [rows, width, classes], with the first row's number.
+    /// Calls `with` for block after block of rows, with the number of a block's first row and its probabilities
+    /// `[rows, width, classes]`.
     fn each_probability(&self, mut with: impl FnMut(usize, &[f32]) -> io::Result<()>) -> io::Result<()> {
-        /// Rows that are computed at once.
+        /// Rows of a block.
         const BLOCK: usize = 32;
         let height = self.image.height;
         let each = |logits: &Logits| {

@@ -1,4 +1,4 @@
-//! The answer to "what is where in this image".
+//! A segmented image: its label map with class names and colours.
 
 use image::RgbImage;
 
@@ -9,7 +9,7 @@ use crate::labels::Labels;
 
 /// The class of each pixel of an image, with the image and the classes' names and colours.
 ///
-/// It needs no network: a ground-truth mask makes one too.
+/// No network is needed: it can also be made from a ground-truth mask.
 ///
 /// ```
 /// use candle_deeplab::labels::Labels;
@@ -30,7 +30,7 @@ pub struct Segmentation {
 }
 
 impl Segmentation {
-    /// Joins a label map (row by row, one id a pixel) to the image that it describes.
+    /// Joins a label map (row by row, one id per pixel) to the image that it describes.
     ///
     /// # Errors
     /// [`Error::Mask`] where the image has no pixels or another number of them, the labels are not valid, or an id is
@@ -50,11 +50,12 @@ impl Segmentation {
         Ok(Self { map, labels, image })
     }
 
-    /// Keeps some of the classes; what belonged to others becomes background, or where that has no value or is kept
-    /// itself, ignored (255 where the labels have no value for that). Kept background counts as a class like others.
+    /// Keeps some of the classes. Pixels of other classes become background; or, if the labels have no background or it
+    /// is kept itself, they get the ignore value (255 if the labels have none). A background that is kept counts as an
+    /// ordinary class.
     ///
     /// # Errors
-    /// [`Error::Mask`] where no value is left for what is not kept.
+    /// [`Error::Mask`] where no value is left for the pixels that are not kept.
     pub fn keep(&self, classes: &[u8]) -> Result<Self> {
         let mut labels = self.labels.clone();
         labels.background = labels.background.filter(|class| !classes.contains(class));
@@ -71,7 +72,7 @@ impl Segmentation {
         Ok(Self { map: LabelMap::new(ids, self.map.size())?, labels, image: self.image.clone() })
     }
 
-    /// The same with other colours, one for each class in their order; what a palette has beyond is left out.
+    /// The same segmentation with other colours, one for each class in order; surplus colours are left out.
     ///
     /// # Errors
     /// [`Error::Mask`] where there are too few.

@@ -1,4 +1,4 @@
-//! A network with everything around it: image in, label map out.
+//! A network with its pre- and postprocessing: from an image to its label map.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,13 +15,14 @@ use crate::labels::Labels;
 use crate::model::DeepLab;
 use crate::pixels::{Geometry, Prepared};
 
-/// Segments images of any size: preprocess, run the network, and bring its answer back to the image's own pixels.
+/// Segments images of any size: it preprocesses an image, runs the network, and resizes the scores to the image.
 ///
 /// The network is usually a [`DeepLab`]; any [`Predictor`] will do. Clones share it.
 ///
 /// # Threads
-/// Preprocessing, the network on the CPU and what follows run in the rayon pool of the caller: inside of `pool.install(..)`
-/// that is `pool`, elsewhere the global one, which has a thread for each core unless `RAYON_NUM_THREADS` says otherwise.
+/// Preprocessing, the network (on the CPU) and postprocessing run in the caller's rayon pool: inside `pool.install(..)`
+/// that is `pool`, elsewhere the global one, which has a thread for each core unless `RAYON_NUM_THREADS` says
+/// otherwise.
 #[derive(Clone)]
 pub struct Segmenter {
     network: Arc<dyn Predictor>,
@@ -31,30 +32,30 @@ pub struct Segmenter {
     tiles: Option<Tiles>,
     /// In bytes.
     memory_limit: Option<u64>,
-    /// Of tiles that the memory limit asks for.
+    /// The overlap of tiles that the memory limit requires, in pixels.
     overlap: usize,
 }
 
-/// Whether an image's [`Scores`] are wanted, too.
+/// Whether [`Scores`] are wanted besides the label map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// The label map is all.
+    /// Only the label map.
     LabelMap,
-    /// The scores, unless they alone would take more than the memory limit. That can happen with [tiles](Tiles) only, which
-    /// make them at the image's size.
+    /// The scores, unless they alone would exceed the memory limit. That can happen only with [tiles](Tiles), whose
+    /// scores are kept at the image's size.
     ScoresIfTheyFit,
-    /// The scores.
+    /// The scores, or an error if they do not fit.
     Scores,
 }
 
-/// An image's classes, and how they were found.
+/// A segmented image, with its scores and tiles if there are any.
 #[derive(Debug, Clone)]
 pub struct Segmented {
     /// The class of each pixel.
     pub segmentation: Segmentation,
     /// The scores, where they were wanted and fit.
     pub scores: Option<Scores>,
-    /// The tiles that the image was cut into for want of memory, and how many they were.
+    /// The tiles that the image was cut into because of the memory limit, and their number.
     pub tiled: Option<(Tiles, usize)>,
 }
 
@@ -72,19 +73,19 @@ impl fmt::Debug for Segmenter {
 }
 
 impl Segmenter {
-    /// A segmenter that preprocesses and names classes as the model's config says, on the model's device.
+    /// Makes a segmenter with the preprocessing, labels and device of a model.
     pub fn new(model: DeepLab) -> Self {
         let (preprocessing, labels, device) = surroundings(&model);
         Self::from_parts(model, preprocessing, labels, device)
     }
 
-    /// A segmenter that looks at several scales.
+    /// Makes a segmenter that averages over several scales.
     pub fn multi_scale(model: MultiScale) -> Self {
         let (preprocessing, labels, device) = surroundings(model.model());
         Self::from_parts(model, preprocessing, labels, device)
     }
 
-    /// A segmenter around any network, which takes its pixels on `device`.
+    /// Makes a segmenter around any network, which gets its pixels on `device`.
     pub fn from_parts(
         network: impl Predictor + 'static,
         preprocessing: Preprocessing,
@@ -100,34 +101,34 @@ impl Segmenter {
         &self.labels
     }
 
-    /// Cuts images into tiles from now on, or no more; see [`Tiles`].
+    /// Makes the segmenter cut images into tiles, or with `None` not; see [`Tiles`].
     pub fn with_tiles(self, tiles: Option<Tiles>) -> Self {
         Self { tiles, ..self }
     }
 
-    /// Lets no image take more than so many bytes: see [`Options::memory_limit`](super::Options::memory_limit) and
+    /// Limits how many bytes an image may take: see [`Options::memory_limit`](super::Options::memory_limit) and
     /// [`Options::overlap`](super::Options::overlap).
     pub fn with_memory_limit(self, memory_limit: Option<u64>, overlap: usize) -> Self {
         Self { memory_limit, overlap, ..self }
     }
 
-    /// Finds the class of each of the image's pixels. Transparency is dropped: what it hides is segmented too.
+    /// Finds the class of each pixel of an image. Transparency is dropped: hidden pixels are segmented too.
     ///
-    /// The logits are cut to the part of the input that the image fills, resized to the image (bilinear, half-pixel:
-    /// the inverse of how the image was resized) and only then compared, which gives smoother outlines than resizing
-    /// the label map as TensorFlow's exported graphs do. The first of equal logits wins. Where the image is not
-    /// resized, the network's own [label map](Predictor::label_map) is the answer, if it has one.
+    /// The logits are cropped to the part of the input that the image fills, resized to the image (bilinear,
+    /// half-pixel: the inverse of how the image was resized) and only then compared, which gives smoother outlines than
+    /// resizing the label map as TensorFlow's exported graphs do. The first of equal logits wins. Where the image is
+    /// not resized, the network's own [label map](Predictor::label_map) is used, if it has one.
     ///
     /// # Errors
-    /// [`Error::Input`] for an image without pixels, [`Error::Output`] where the network does not answer with one
-    /// logit for each label and input pixel, [`Error::NotANumber`] where one is none, [`Error::Memory`] where it fits below
-    /// the memory limit neither whole nor in tiles, [`Error::Candle`] where the network fails.
+    /// [`Error::Input`] for an image without pixels, [`Error::Output`] where the network does not return one logit for
+    /// each label and input pixel, [`Error::NotANumber`] where a logit is NaN, [`Error::Memory`] where neither the
+    /// whole image nor its tiles fit the memory limit, [`Error::Candle`] where the network fails.
     pub fn segment(&self, image: &DynamicImage) -> Result<Segmentation> {
         Ok(self.run(image.to_rgb8(), Wanted::LabelMap)?.segmentation)
     }
 
-    /// Segments images one after the other. It is as fast as calls of [`segment`](Self::segment), since each of them keeps
-    /// all threads busy, and takes no more memory than one.
+    /// Segments images one after another: as fast as separate calls of [`segment`](Self::segment), since each call
+    /// keeps all threads busy, and with the memory of one call.
     ///
     /// # Errors
     /// As [`segment`](Self::segment), for the first image that cannot be segmented.
@@ -135,16 +136,17 @@ impl Segmenter {
         images.iter().map(|image| self.segment(image)).collect()
     }
 
-    /// Segments an image whose rows lie in a buffer: red, green and blue of each pixel, a byte each, and `stride` bytes from a
-    /// row to the next.
+    /// Segments an image in a buffer of rows: red, green and blue of each pixel, a byte each, with `stride` bytes from
+    /// one row to the next.
     ///
     /// # Errors
-    /// [`Error::Pixels`] where the rows do not lie in the buffer; otherwise as [`segment`](Self::segment).
+    /// [`Error::Pixels`] where the buffer is too small for the rows or they overlap; otherwise as
+    /// [`segment`](Self::segment).
     pub fn segment_buffer(&self, bytes: &[u8], size: Size, stride: usize) -> Result<Segmentation> {
         Ok(self.run(image_of_rows(bytes, size, stride)?, Wanted::LabelMap)?.segmentation)
     }
 
-    /// Segments an image that is a tensor: u8 `[H, W, 3]`, red, green and blue, on any device.
+    /// Segments an image given as a tensor: u8 `[H, W, 3]`, red, green and blue, on any device.
     ///
     /// # Errors
     /// [`Error::Pixels`] for a tensor of another shape or type; otherwise as [`segment`](Self::segment).
@@ -161,22 +163,23 @@ impl Segmenter {
         self.segment_buffer(&bytes, Size::new(height, width), 3 * width)
     }
 
-    /// Does what [`segment`](Self::segment) does, and gives the probabilities, too. With [tiles](Self::with_tiles) they
-    /// are kept at the image's size.
+    /// Segments an image as [`segment`](Self::segment) does, and returns the scores, too. With
+    /// [tiles](Self::with_tiles), they are kept at the image's size.
     ///
     /// # Errors
-    /// As [`segment`](Self::segment), and [`Error::Memory`] where the scores alone are more than the memory limit.
+    /// As [`segment`](Self::segment), and [`Error::Memory`] where the scores alone exceed the memory limit.
     pub fn segment_with_scores(&self, image: &DynamicImage) -> Result<(Segmentation, Scores)> {
         let image = image.to_rgb8();
         let scores = self.scores(&image, self.tiles_for(size_of(&image))?)?;
         Ok((Segmentation::new(scores.label_map()?, self.labels.clone(), image)?, scores))
     }
 
-    /// Does what [`segment`](Self::segment) does, and says how. It takes the image, which becomes a part of the result.
+    /// Segments an image as [`segment`](Self::segment) does, and returns its scores and tiles as well. It takes the
+    /// image by value because the result contains it.
     ///
     /// # Errors
-    /// As [`segment`](Self::segment), and [`Error::Memory`] where the scores are wanted and alone are more than the memory
-    /// limit.
+    /// As [`segment`](Self::segment), and [`Error::Memory`] where [`Wanted::Scores`] asks for scores that alone exceed
+    /// the memory limit.
     pub fn run(&self, image: RgbImage, wanted: Wanted) -> Result<Segmented> {
         let size = size_of(&image);
         let tiles = self.tiles_for(size)?;
@@ -199,11 +202,11 @@ impl Segmenter {
         Ok(Segmented { segmentation: Segmentation::new(ids, self.labels.clone(), image)?, scores, tiled })
     }
 
-    /// About how many bytes an image of a size takes beyond the weights and the image itself, in tiles or whole: the feature
-    /// maps and the scores. `None` where the [network does not say](Predictor::memory).
+    /// About how many bytes an image of this size takes for feature maps and scores, beyond the weights and the image
+    /// itself, in tiles or whole. `None` if the [network does not say](Predictor::memory).
     ///
-    /// It is known before anything is allocated, and an estimate: executors differ in what they keep beside the network's own
-    /// values.
+    /// It is an estimate, made before anything is allocated: executors differ in what they keep besides the network's
+    /// own values.
     ///
     /// # Errors
     /// Those of [`Predictor::memory`], and [`Error::Memory`] where the memory limit is too small for the image.
@@ -216,24 +219,25 @@ impl Segmenter {
             None => (Geometry::new(self.preprocessing.size, image).input, 0),
             Some(cut) => {
                 let (tile, seen) = (cut.tiles().size(), self.seen(image, cut));
-                // A strip as high as a tile stays; and the whole answer where it has to be resized.
+                // A strip as high as a tile is kept, and all scores where they have to be resized.
                 let strip = Size::new(tile.height.min(seen.height), seen.width).bytes(self.classes());
                 let answer = if seen == image { 0 } else { seen.bytes(self.classes()) };
                 (tile, strip.saturating_add(answer))
             }
         };
-        // Executors keep their maps while the scores are made.
+        // Executors keep their feature maps while the scores are made.
         let beside = input.bytes(3 + self.classes()).saturating_add(kept);
         Ok(self.network.memory(input)?.map(|network| network.saturating_add(beside)))
     }
 
-    /// The tiles that an image is to be cut into.
+    /// How an image has to be cut into tiles, if at all.
     fn tiles_for(&self, image: Size) -> Result<Option<Cut>> {
         if let Some(tiles) = self.tiles {
             return Ok(Some(Cut::Asked(tiles)));
         }
         let Some(limit) = self.memory_limit else { return Ok(None) };
-        // A network that does not say what it needs is taken to fit, and what it cannot compute whole it may in parts.
+        // A network that does not say what it needs is assumed to fit. An input that it cannot take whole may still
+        // work in tiles.
         let fits = |cut| self.memory_of(image, cut).is_ok_and(|needed| needed.is_none_or(|needed| needed <= limit));
         if fits(None) {
             return Ok(None);
@@ -248,7 +252,7 @@ impl Segmenter {
         }
     }
 
-    /// The size at which tiles see an image.
+    /// The size of the image that is cut into tiles.
     fn seen(&self, image: Size, cut: Cut) -> Size {
         match cut {
             Cut::Asked(_) => image,
@@ -256,7 +260,7 @@ impl Segmenter {
         }
     }
 
-    /// Whether all scores of an image of a size may be in memory at once.
+    /// Checks that all scores of an image of this size fit the memory limit.
     fn check_scores(&self, image: Size) -> Result<()> {
         let (needed, Size { height, width }) = (image.bytes(self.classes()), image);
         match self.memory_limit {
@@ -292,7 +296,8 @@ impl Segmenter {
         }
     }
 
-    /// The scores of a tile, which is not resized, whatever the model's size rule says, and padded to the size of all tiles.
+    /// The scores of a tile. It is not resized, whatever the model's size rule says, but padded to the size of all
+    /// tiles.
     fn tile(&self, tile: &RgbImage, tiles: Tiles) -> Result<Scores> {
         let Size { height, width } = tiles.size();
         let size = SizeRule::Native { height, width };
@@ -304,7 +309,7 @@ impl Segmenter {
         Scores::new(&answer, self.answer(), self.classes(), &prepared.geometry)
     }
 
-    /// The network's own label map, where the image was padded at most to become its input.
+    /// The network's own label map, if the image was not resized, only padded, to become its input.
     fn short_way(&self, Prepared { pixels, geometry }: &Prepared) -> Result<Option<Vec<u8>>> {
         let Geometry { input, valid, image } = *geometry;
         if valid != image {
@@ -331,9 +336,9 @@ impl Segmenter {
 /// Why an image is cut into tiles.
 #[derive(Debug, Clone, Copy)]
 enum Cut {
-    /// They were asked for: the image is not resized.
+    /// The caller asked for tiles: the image is cut without being resized.
     Asked(Tiles),
-    /// The network's input would not fit into memory: that is cut.
+    /// The network's input would not fit into memory: it is cut after resizing.
     OfNeed(Tiles),
 }
 
@@ -349,13 +354,13 @@ fn size_of(image: &RgbImage) -> Size {
     Size::new(image.height() as usize, image.width() as usize)
 }
 
-/// What a network's config and place say of the way to it and back.
+/// The preprocessing, labels and device of a model.
 fn surroundings(network: &DeepLab) -> (Preprocessing, Labels, Device) {
     let config = network.config();
     (config.preprocessing.clone(), config.labels.clone(), network.device().clone())
 }
 
-/// An image of rows in a buffer.
+/// Copies an image out of a buffer of rows.
 fn image_of_rows(bytes: &[u8], size: Size, stride: usize) -> Result<RgbImage> {
     let Size { height, width } = size;
     let wrong = |what: &str| Error::Pixels {
@@ -368,7 +373,7 @@ fn image_of_rows(bytes: &[u8], size: Size, stride: usize) -> Result<RgbImage> {
     if stride < row {
         return Err(wrong("rows overlap"));
     }
-    // The last row need not be followed by padding.
+    // The last row need not be padded to the stride.
     let needed = height.checked_sub(1).and_then(|rows| rows.checked_mul(stride)?.checked_add(row));
     if needed.unwrap_or(0) > bytes.len() || needed.is_none() && height > 0 {
         return Err(wrong("there are too few bytes"));
@@ -398,7 +403,7 @@ mod tests {
         Labels { background: Some(0), ..Labels::numbered(3) }
     }
 
-    /// A network that calls the strongest colour the class: red 0, green 1, blue 2.
+    /// A network whose class is the strongest colour: red 0, green 1, blue 2.
     fn by_color(size: SizeRule) -> Segmenter {
         let network = |pixels: &Tensor| pixels.affine(4.0, -1.0);
         Segmenter::from_parts(network, preprocessing(size), three_classes(), Device::Cpu)
@@ -543,7 +548,7 @@ mod tests {
             Rgb([wave(31.0, x), wave(17.0, y), wave(53.0, x + y)])
         });
         let image = DynamicImage::from(image);
-        // As it is, and padded.
+        // Without padding, and with it.
         for least in [1, 193] {
             let model = random(SizeRule::Native { height: least, width: least });
             let short = Segmenter::new(model.clone()).segment(&image).unwrap();

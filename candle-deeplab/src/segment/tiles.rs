@@ -1,4 +1,4 @@
-//! Large images in parts.
+//! Segments large images in overlapping tiles.
 
 use image::{RgbImage, imageops};
 
@@ -7,13 +7,13 @@ use crate::error::{Error, Result};
 use crate::pixels::Size;
 use crate::upsample::{Logits, label_map};
 
-/// How an image is cut into parts that overlap: each goes through the network as it is, and where parts overlap their
-/// answers are averaged (mmsegmentation's `slide_inference`).
+/// How an image is cut into overlapping tiles. Each tile goes through the network on its own, and where tiles overlap
+/// their scores are averaged (mmsegmentation's `slide_inference`).
 ///
-/// The image is **not** resized, whatever the model's size rule says, so things should be about as large in it as in the
-/// images that the network was trained on, and a tile about as large as its training crop. Tiles at the right and at the
-/// bottom are moved inwards; an image that is smaller than a tile is padded to it. A larger overlap gives a network more
-/// to see beside each seam, and costs time.
+/// The image is **not** resized, whatever the model's size rule says. So objects should be about as large in it as in
+/// the training images, and a tile about as large as the training crop. Tiles at the right and bottom edges are moved
+/// inwards; an image that is smaller than a tile is padded to it. A larger overlap gives the network more context at
+/// each seam, and costs time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiles {
     height: usize,
@@ -50,7 +50,7 @@ impl Tiles {
     }
 }
 
-/// Where tiles begin along a side.
+/// The positions at which tiles begin along a side.
 fn positions(side: usize, tile: usize, overlap: usize) -> Vec<usize> {
     let last = side.saturating_sub(tile);
     let mut positions: Vec<usize> = (0..last).step_by(tile - overlap).collect();
@@ -58,7 +58,7 @@ fn positions(side: usize, tile: usize, overlap: usize) -> Vec<usize> {
     positions
 }
 
-/// One over how many tiles lie on each row or column.
+/// For each row or column, 1 / the number of tiles that cover it.
 fn weights(side: usize, tile: usize, positions: &[usize]) -> Vec<f32> {
     let mut covered = vec![0u32; side];
     for &begin in positions {
@@ -67,7 +67,7 @@ fn weights(side: usize, tile: usize, positions: &[usize]) -> Vec<f32> {
     covered.into_iter().map(|count| 1.0 / count as f32).collect()
 }
 
-/// What is said of a tile.
+/// Computes the scores of a tile.
 type Look<'a> = dyn Fn(&RgbImage) -> Result<Scores> + 'a;
 
 impl Tiles {
@@ -78,8 +78,7 @@ impl Tiles {
         Ok(ids)
     }
 
-    /// The scores of an image by its tiles, at its own size; they are those of an image of the size `of`, from which it was
-    /// resized.
+    /// The scores of an image by its tiles, at the image's size. `of` is the size that it had before it was resized.
     pub(super) fn scores(
         self,
         image: &RgbImage,
@@ -100,8 +99,8 @@ impl Tiles {
         Scores::from_planes(planes, answer, (classes, size), of)
     }
 
-    /// Averages a row of tiles after the other, and gives the rows of the image that no further tile touches to
-    /// `finished`, so that no more than a strip as high as a tile is ever in memory.
+    /// Averages one row of tiles after another, and passes the rows of the image that no further tile touches to
+    /// `finished`, so that only a strip as high as a tile is in memory at a time.
     fn strips(self, image: &RgbImage, classes: usize, look: &Look, mut finished: impl FnMut(Logits)) -> Result<()> {
         let size = Size::new(image.height() as usize, image.width() as usize);
         let width = size.width;
@@ -135,7 +134,7 @@ impl Tiles {
     }
 }
 
-/// Adds the answer to one tile to planes whose size and row length are given with them.
+/// Adds the scores of one tile to the strip, whose plane size and row length come with it.
 fn add(scores: &Scores, left: usize, (strip, plane, width): (&mut [f32], usize, usize)) -> Result<()> {
     scores.read(|logits| {
         for (class, plane) in strip.chunks_exact_mut(plane).enumerate() {
@@ -187,7 +186,8 @@ mod tests {
         RgbImage::from_fn(width, height, |x, y| Rgb([(x * 37 + y * 91) as u8, (x * y) as u8, (x * 5 + 200 - y) as u8]))
     }
 
-    /// A network that looks at each pixel alone gives the same answer in tiles of any size, and sees no padding.
+    /// A network whose answer at a pixel depends only on that pixel gives the same result in tiles of any size, and
+    /// never sees padding.
     #[test]
     fn a_network_that_sees_one_pixel_knows_no_tiles() {
         for (width, height) in [(23, 17), (8, 30), (5, 4), (1, 1), (64, 16)] {
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// A network that answers with a tile's mean: where tiles overlap, the mean of the means.
+    /// The network answers with the mean of each row of a tile. Where tiles overlap, their means are averaged.
     #[test]
     fn answers_are_averaged_where_tiles_overlap() {
         let image = RgbImage::from_fn(3, 2, |x, _| Rgb([[30, 60, 150][x as usize], 0, 0]));

@@ -1,8 +1,8 @@
-//! What becomes of the strides that would lead past the output stride.
+//! Where dilation starts when strides would lead past the output stride.
 
 use serde::{Deserialize, Serialize};
 
-/// Where dilation starts, once a stride has been left out to stay at the output stride.
+/// Where dilation starts, once a stride has been omitted to keep the output stride.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DilationStart {

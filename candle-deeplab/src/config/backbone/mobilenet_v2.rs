@@ -1,4 +1,4 @@
-//! What MobileNetV2s there are.
+//! Layouts of MobileNetV2.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,26 +14,26 @@ pub struct MobileNetV2 {
     pub blocks: Vec<InvertedResidual>,
     /// Channels of a 1×1 convolution after the last block; `null` where the features are taken before it (all but smp).
     pub head: Option<usize>,
-    /// Where a block's zeros go.
+    /// Where a block is padded.
     pub padding: BlockPadding,
-    /// Whether the first convolution is padded (all but VainF, whose stem makes 64×64 of 129×129).
+    /// Whether the first convolution is padded (in all but VainF, whose stem turns 129×129 into 64×64).
     pub padded_stem: bool,
-    /// Where dilation starts, once a stride has been left out.
+    /// Where dilation starts, once a stride has been omitted.
     pub dilation_start: DilationStart,
     /// Epsilon of the batch norms (TensorFlow and transformers: 1e-3; PyTorch code bases: 1e-5).
     pub batch_norm_eps: f64,
 }
 
-/// Where the zeros around a depthwise convolution's input go.
+/// Where an inverted residual is padded for its depthwise convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockPadding {
     /// Around the depthwise convolution's input, by TensorFlow's SAME (TensorFlow, transformers).
     Same,
-    /// Around the depthwise convolution's input, as many on each side (smp, mmsegmentation).
+    /// Around the depthwise convolution's input, equally on each side (smp, mmsegmentation).
     Symmetric,
-    /// Around the block's input, before it is expanded: what the depthwise convolution sees there is the expansion of
-    /// zeros, `ReLU6(BN(0))` (VainF, jfzhang95).
+    /// Around the block's input, before it is expanded: the depthwise convolution then sees the expansion of zeros
+    /// there, `ReLU6(BN(0))` (VainF, jfzhang95).
     BeforeExpansion,
 }
 
@@ -41,7 +41,7 @@ pub enum BlockPadding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InvertedResidual {
-    /// Channels inside; `null` where the block starts with its depthwise convolution.
+    /// Channels after the expansion; `null` where the block starts with its depthwise convolution.
     pub expansion: Option<usize>,
     /// Channels of its result.
     pub width: usize,
@@ -57,8 +57,9 @@ const STAGES: [(usize, usize, usize); 7] =
 const EXPANSION: f64 = 6.0;
 
 impl MobileNetV2 {
-    /// TensorFlow DeepLab's MobileNetV2 with every width times `depth_multiplier`. Widths are rounded to whole numbers
-    /// and expansions to multiples of 8 (`slim/nets/mobilenet/mobilenet.py` as `deeplab/core/feature_extractor.py` calls it).
+    /// TensorFlow DeepLab's MobileNetV2 with every width multiplied by `depth_multiplier`. Widths are rounded to whole
+    /// numbers and expansions to multiples of 8 (`slim/nets/mobilenet/mobilenet.py` as
+    /// `deeplab/core/feature_extractor.py` calls it).
     pub fn tensorflow(depth_multiplier: f64) -> Self {
         // At 1 the original rounds widths to multiples of 8, which they already are.
         let scaled = |width: usize| divisible(width as f64 * depth_multiplier, 1.0);
@@ -85,7 +86,7 @@ impl MobileNetV2 {
         }
     }
 
-    /// The stride of each block: what a checkpoint does not tell.
+    /// The stride of each block, which a checkpoint does not contain.
     pub fn strides() -> Vec<usize> {
         let stage = |(_, count, stride): (usize, usize, usize)| {
             std::iter::once(stride).chain(std::iter::repeat_n(1, count.saturating_sub(1)))
@@ -99,7 +100,7 @@ impl MobileNetV2 {
     }
 }
 
-/// `value` rounded to a multiple of `divisor`, at least one multiple and never more than a tenth below
+/// Rounds `value` to a multiple of `divisor`, at least one multiple and never more than a tenth below
 /// (`_make_divisible` in `slim/nets/mobilenet/mobilenet.py`).
 fn divisible(value: f64, divisor: f64) -> usize {
     let rounded = ((value + divisor / 2.0) / divisor).floor() * divisor;

@@ -1,4 +1,4 @@
-//! What MobileNetV3s there are.
+//! Layouts of MobileNetV3.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +16,13 @@ pub struct MobileNetV3 {
     pub batch_norm_eps: f64,
 }
 
-/// An inverted residual: expand, depthwise, weigh the channels, project.
+/// An inverted residual with squeeze-and-excitation: expand, depthwise, weight the channels, project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SqueezedResidual {
     /// Side of the depthwise kernel: 3 or 5.
     pub kernel: usize,
-    /// Channels inside; `null` where the block starts with its depthwise convolution.
+    /// Channels after the expansion; `null` where the block starts with its depthwise convolution.
     pub expansion: Option<usize>,
     /// Channels that squeeze-and-excitation squeezes to; `null` where there is none.
     pub squeeze: Option<usize>,
@@ -34,7 +34,8 @@ pub struct SqueezedResidual {
     pub hard_swish: bool,
 }
 
-/// Kernel, channels inside, channels out, squeeze-and-excitation, hard-swish and stride of each block (the paper's table 1).
+/// Kernel, channels after the expansion, channels out, squeeze-and-excitation, hard-swish and stride of each block (the
+/// paper's table 1).
 const LARGE: [(usize, usize, usize, bool, bool, usize); 15] = [
     (3, 16, 16, false, false, 1),
     (3, 64, 24, false, false, 2),
@@ -59,7 +60,7 @@ impl MobileNetV3 {
         let mut input = 16;
         let mut blocks = Vec::new();
         for (kernel, inside, width, squeezed, hard_swish, stride) in LARGE {
-            // Where there is nothing to expand, there is no convolution for it.
+            // A block that does not widen its input has no expanding convolution.
             let expansion = (inside != input).then_some(inside);
             let squeeze = squeezed.then(|| squeezed_width(inside));
             blocks.push(SqueezedResidual { kernel, expansion, squeeze, width, stride, hard_swish });
@@ -68,7 +69,7 @@ impl MobileNetV3 {
         Self { stem: 16, blocks, head: 960, batch_norm_eps: 1e-3 }
     }
 
-    /// The tap of the features at stride 8 that torchvision's auxiliary head looks at.
+    /// The tap of the features at stride 8 that torchvision's auxiliary head reads.
     pub fn auxiliary_tap() -> &'static str {
         "block4"
     }

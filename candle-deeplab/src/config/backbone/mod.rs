@@ -1,4 +1,4 @@
-//! The feature extractors: what their code bases differ in, and the published variants.
+//! The backbones: how code bases differ in them, and the published variants.
 
 mod dilation;
 mod mobilenet_v2;
@@ -29,7 +29,7 @@ pub enum Backbone {
 }
 
 impl Backbone {
-    /// The variant's name where it is a published one, e.g. `xception65`; otherwise the family's.
+    /// The name of a published variant, e.g. `xception65`; otherwise that of the family.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Xception(layout) => layout.name(),
@@ -49,7 +49,7 @@ impl Backbone {
         }
     }
 
-    /// Whether its last block has units that a multi-grid is about.
+    /// Whether a multi-grid applies to its last block.
     pub fn has_multi_grid(&self) -> bool {
         matches!(self, Self::Xception(_) | Self::Resnet(_))
     }

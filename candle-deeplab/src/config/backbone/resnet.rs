@@ -1,4 +1,4 @@
-//! What ResNets there are.
+//! Layouts of ResNet.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,19 +10,19 @@ use super::dilation::DilationStart;
 pub struct ResNet {
     /// The convolutions before the first pooling.
     pub stem: Stem,
-    /// What its units are made of.
+    /// The kind of its units.
     pub unit: Unit,
     /// How the first pooling pads.
     pub pool_padding: PoolPadding,
-    /// Which unit of the second to fourth block (TensorFlow: of the first to third) has stride 2.
+    /// Which unit of the second to fourth block has stride 2 (TensorFlow: of the first to third).
     pub strided_unit: StridedUnit,
     /// Where a block that dilates instead of striding starts to dilate.
     pub dilation_start: DilationStart,
-    /// What the network's multi-grid is to the rates of the last block.
+    /// How the network's multi-grid determines the rates of the last block.
     pub multi_grid_rule: MultiGridRule,
     /// Number of units in each of the four blocks.
     pub units: [u8; 4],
-    /// Channels of each block's result; inside a bottleneck they are a quarter.
+    /// Channels of each block's result; inside a bottleneck, there are a quarter of them.
     pub widths: [usize; 4],
     /// Epsilon of the batch norms (1e-5 in every code base).
     pub batch_norm_eps: f64,
@@ -48,7 +48,7 @@ pub enum Stem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolPadding {
-    /// TensorFlow's SAME: an even side at the bottom and right only.
+    /// TensorFlow's SAME: even sides are padded only at the bottom and right.
     Same,
     /// One row and column on each side (PyTorch).
     Symmetric,
@@ -64,7 +64,7 @@ pub enum StridedUnit {
     Last,
 }
 
-/// What a ResNet's units are made of.
+/// The kind of a ResNet's units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Unit {
@@ -72,19 +72,19 @@ pub enum Unit {
     Bottleneck,
     /// Two 3×3 convolutions (ResNet-18 and -34).
     Basic {
-        /// Whether the second one dilates too, at the rate of the units that follow (smp, timm), or never does
-        /// (mmsegmentation).
+        /// Whether the second convolution dilates too, at the rate of the following units (smp, timm); it never does in
+        /// mmsegmentation.
         dilate_second: bool,
     },
 }
 
-/// What [`Network::multi_grid`](crate::config::Network::multi_grid) is to the rates of a ResNet's last block.
+/// How [`Network::multi_grid`](crate::config::Network::multi_grid) determines the rates of a ResNet's last block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MultiGridRule {
-    /// Factors of the rates that the output stride asks for (TensorFlow, jfzhang95).
+    /// Its numbers multiply the rates that the output stride requires (TensorFlow, jfzhang95).
     Factors,
-    /// The rates themselves, at every output stride; `[1, 1, 1]` is none (mmsegmentation's `d16-mg124`).
+    /// Its numbers are the rates, at every output stride; `[1, 1, 1]` has no effect (mmsegmentation's `d16-mg124`).
     Rates,
 }
 

@@ -1,4 +1,4 @@
-//! What Xceptions there are.
+//! Layouts of Xception.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +14,14 @@ pub struct Xception {
     pub middle_blocks: u8,
     /// Channels of the separable convolutions in the two exit blocks.
     pub exit: [[usize; 3]; 2],
-    /// Whether a unit's first ReLU overwrites the unit's input, so that its skip sees no negative value either (jfzhang95).
+    /// Whether a unit's first ReLU overwrites the unit's input, so that its skip sees no negative values either
+    /// (jfzhang95).
     pub in_place_relu: bool,
     /// Whether the separable convolutions of the last exit block have a ReLU after their depthwise part too (all but
     /// jfzhang95).
     pub exit_depthwise_relu: bool,
-    /// Whether the convolution of the first exit block that would have strided dilates like the two before it (all but
-    /// jfzhang95, where it stays at rate 1: seen at output stride 8).
+    /// Whether the third convolution of the first exit block, which would have had a stride, dilates like the two
+    /// before it (in all but jfzhang95, where it stays at rate 1, which matters at output stride 8).
     pub dilate_strided: bool,
     /// Epsilon of the batch norms (TensorFlow and timm: 1e-3; jfzhang95: 1e-5).
     pub batch_norm_eps: f64,
@@ -74,7 +75,7 @@ impl Xception {
         }
     }
 
-    /// The strides that a published entry flow of so many blocks has: what a checkpoint does not tell.
+    /// The strides of the published entry flow with this number of blocks, which a checkpoint does not contain.
     pub fn entry_strides(blocks: usize) -> Option<Vec<usize>> {
         let row = VARIANTS.iter().find(|(_, entry, _)| entry.len() == blocks);
         row.map(|(_, entry, _)| entry.iter().map(|&(_, stride)| stride).collect())
@@ -86,7 +87,8 @@ impl Xception {
         if self.entry.len() > 3 { "entry_flow.block3.sepconv2" } else { "entry_flow.block2.sepconv2" }
     }
 
-    /// The tap of timm's features at stride 4: the same after the next convolution's ReLU (`timm/models/xception_aligned.py`).
+    /// The tap of timm's features at stride 4: the same features after the next convolution's ReLU
+    /// (`timm/models/xception_aligned.py`).
     pub fn low_level_relu_tap(&self) -> &'static str {
         if self.entry.len() > 3 { "entry_flow.block3.sepconv3.relu" } else { "entry_flow.block2.sepconv3.relu" }
     }

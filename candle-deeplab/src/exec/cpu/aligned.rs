@@ -1,12 +1,12 @@
-//! Memory for floats that begins at a cache line.
+//! Float buffers that begin at a cache line.
 
 use std::ops::{Deref, DerefMut};
 
-/// Bytes of a cache line, and of the widest vector.
+/// The size in bytes of a cache line, and of the widest vector.
 const LINE: usize = 64;
 
-/// Floats that begin at a cache line. Where a row does so as well, none of its vectors lies across two lines. Allocators align
-/// to 16 bytes only.
+/// A float buffer that begins at a cache line. If a row does so as well, none of its vectors straddles two lines.
+/// Allocators align to only 16 bytes.
 #[derive(Debug, Default)]
 pub(super) struct Aligned {
     data: Vec<f32>,
@@ -17,12 +17,12 @@ pub(super) struct Aligned {
 impl Aligned {
     pub(super) fn zeroed(len: usize) -> Self {
         let data = vec![0.0; len + LINE / size_of::<f32>()];
-        // The offset may be unknown (under Miri): then vectors may lie across lines, which is slower, not wrong.
+        // The offset may be unknown (under Miri): vectors may then straddle lines, which is slower but not wrong.
         let start = data.as_ptr().align_offset(LINE).min(data.len() - len);
         Self { data, start, len }
     }
 
-    /// Two slices of these lengths. Their former content may be lost.
+    /// Returns two slices of these lengths. Their former content may be lost.
     pub(super) fn split(&mut self, first: usize, second: usize) -> (&mut [f32], &mut [f32]) {
         self.grow(first + second);
         self[..first + second].split_at_mut(first)

@@ -10,24 +10,24 @@ use super::plan::Plan;
 use super::view::{View, ViewMut};
 use crate::exec::fuse::Operand;
 
-/// Memory that is more than so many times as large as a call needs is too large for it.
+/// An arena that is more than this many times as large as a call needs is too large for it.
 const SLACK: usize = 2;
 
-/// Memory is given back after so many calls in a row that it was too large for. Not at once: an image at several scales, or
-/// in tiles, takes a few sizes by turns, and so does the next.
+/// Memory is freed after it was too large for this many calls in a row. It is not freed at once: an image at several
+/// scales, or in tiles, takes a few sizes in turn, and so does the next image.
 const PATIENCE: usize = 32;
 
-/// The buffers of a plan, and what a call needs besides.
+/// The buffers of a plan, and the other memory of a call.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     buffers: Vec<Aligned>,
-    /// How many of the latest calls it was too large for.
+    /// For how many calls in a row it has been too large.
     idle: usize,
-    /// The first row of each map that is in memory, those of all images counted together.
+    /// The first row of each map that is in memory. Rows are numbered through all images.
     tops: Vec<usize>,
     /// The logits as planes.
     pub(super) planes: Aligned,
-    /// What a step needs while it runs.
+    /// Scratch memory for the running step.
     pub(super) scratch: Aligned,
 }
 
@@ -63,7 +63,7 @@ impl Arena {
         }
     }
 
-    /// Lets `write` fill rows of a map while it reads other maps from the arena: they are in other buffers.
+    /// Lets `write` fill rows of a map while it reads other maps from the arena, which lie in other buffers.
     pub(super) fn write(
         &mut self,
         plan: &Plan,
@@ -86,7 +86,7 @@ impl Arena {
         self.buffers[map.buffer] = buffer;
     }
 
-    /// Moves rows of a map to the beginning of its memory, so that there is room for those below them.
+    /// Moves rows of a map to the beginning of its memory, which makes room for the rows below them.
     pub(super) fn keep(&mut self, plan: &Plan, map: usize, rows: Range<usize>) {
         let (buffer, line) = (plan.maps[map].buffer, plan.maps[map].line());
         let top = std::mem::replace(&mut self.tops[map], rows.start);
@@ -102,7 +102,7 @@ impl Arena {
     }
 }
 
-/// Arenas that wait for a call: as many as calls ran at once, but no more than the pool has threads.
+/// Arenas that wait for a call: as many as there were calls at once, but no more than the pool has threads.
 #[derive(Debug, Default)]
 pub(super) struct Arenas(Mutex<Vec<Arena>>);
 

@@ -1,35 +1,36 @@
-//! Steps that run band by band: some rows of each, one step after the other, before the next rows of the first.
+//! Runs steps band by band: every step computes some of its rows before the first step goes on to its next rows.
 //!
-//! The maps at the beginning and at the end of a network are larger than the last cache, and their layers do little with
-//! each value. What one step of a band writes is still in the cache when the next one reads it. And where only steps of the
-//! band need a map, only a band's rows of it are ever in memory, with those that the next band reads again.
+//! The maps at the beginning and at the end of a network are larger than the last-level cache, and their layers do
+//! little work per value. What one step of a band writes is still in the cache when the next step reads it. And where
+//! only steps of the band need a map, only one band's rows of it are in memory, plus the rows that the next band reads
+//! again.
 
 use std::ops::{Range, RangeInclusive};
 
 use super::geometry::Geometry;
 use crate::exec::fuse::{Fused, Operation, Step};
 
-/// When steps run band by band.
+/// Limits that decide which steps run band by band.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Floats of a map beyond which it does not stay in the last cache until the next step.
+    /// The size in floats beyond which a map does not stay in the last-level cache until the next step.
     pub(super) large: usize,
-    /// Floats that the maps of a band may have: a share of that cache.
+    /// How many floats the maps of a band may have: a share of that cache.
     pub(super) floats: usize,
-    /// Rows of the last step that a band must have: fewer are no work for many threads, and of fewer rows most were in memory
-    /// before.
+    /// How many rows of the last step a band must have: fewer give many threads too little work, and most of the rows
+    /// that they read are those of the band before.
     pub(super) rows: usize,
-    /// Weights that a step may have: every band reads them again.
+    /// How many weights a step may have: every band reads them again.
     pub(super) weights: usize,
 }
 
-/// Steps of a stretch at most: trying how many fit takes time, too.
+/// The most steps of a stretch: trying how many fit takes time, too.
 const MAX_STEPS: usize = 16;
-/// More threads than these do not make a band larger.
+/// The number of threads beyond which bands do not grow.
 const MAX_THREADS: usize = 8;
 
 impl Limits {
-    /// For the threads of the current pool: the last cache grows with the cores.
+    /// Limits for the current pool: the last-level cache grows with the number of cores.
     pub(super) fn usual() -> Self {
         let threads = rayon::current_num_threads().clamp(2, MAX_THREADS);
         Self { large: 2 << 20, floats: threads << 20, rows: 4, weights: 96 << 10 }
@@ -40,30 +41,32 @@ impl Limits {
 #[derive(Debug)]
 pub(super) struct Stretch {
     pub(super) steps: Range<usize>,
-    /// Of each image, from top to bottom. Without bands, each step computes all rows of all images at once.
+    /// The bands of each image, from top to bottom. Without bands, each step computes all rows of all images at once.
     pub(super) bands: Vec<Band>,
 }
 
 #[derive(Debug)]
 pub(super) struct Band {
-    /// The rows of maps between the steps that are in memory and that this band reads again.
+    /// For each map between the steps, the rows that are in memory and that this band reads again.
     pub(super) kept: Vec<(usize, Range<usize>)>,
     /// The rows that each step computes.
     pub(super) rows: Vec<Range<usize>>,
 }
 
-/// Bands, and how many rows of each map between their steps have to be in memory.
+/// Bands, and for each map between their steps, how many rows of it have to be in memory.
 type Banded = (Vec<Band>, Vec<(usize, usize)>);
 
-/// The rows of a map.
+/// The number and size of a map's rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows {
     pub(super) count: usize,
-    /// Floats of each.
+    /// Floats of a row.
     pub(super) line: usize,
 }
 
-/// Cuts a network into stretches, after which the maps that are wanted are there as a whole. The second result says how many rows of a map have to be in memory where these are not all.
+/// Cuts a network into stretches. The wanted maps are complete at the end.
+///
+/// The second result says, for each map that is never in memory as a whole, how many of its rows have to be.
 pub(super) fn stretches(
     fused: &Fused,
     geometry: &[Geometry],
@@ -78,7 +81,7 @@ pub(super) fn stretches(
     let mut start = 0;
     while start < suits.len() {
         let most = suits[start..].iter().take(MAX_STEPS).take_while(|suits| **suits).count();
-        // As many steps as fit.
+        // Take as many steps as fit.
         let ends = (start + 2..start + most + 1).rev();
         let banded = ends.map(|end| start..end).find_map(|steps| {
             let (bands, rows) = Banding::new(fused, geometry, maps, &lives, steps.clone())?.bands(limits)?;
@@ -92,7 +95,7 @@ pub(super) fn stretches(
     (stretches, in_memory)
 }
 
-/// Whether a step gains from maps that are still in the cache, and can compute some rows of its result.
+/// Whether a step gains from maps that are still in the cache, and can compute its result some rows at a time.
 fn suits(step: &Step, maps: &[Rows], limits: Limits) -> bool {
     let weights = match &step.operation {
         Operation::Conv { conv, .. } => conv.weights(),
@@ -109,12 +112,12 @@ struct Banding<'a> {
     geometry: &'a [Geometry],
     maps: &'a [Rows],
     steps: Range<usize>,
-    /// The maps that these steps write and no others need.
+    /// The maps that only these steps write and read.
     between: Vec<usize>,
 }
 
 impl<'a> Banding<'a> {
-    /// `None` where nothing lies between the steps.
+    /// Returns `None` if no map lies between the steps.
     fn new(
         fused: &'a Fused,
         geometry: &'a [Geometry],
@@ -129,7 +132,7 @@ impl<'a> Banding<'a> {
         (!between.is_empty()).then_some(Self { fused, geometry, maps, steps, between })
     }
 
-    /// The fewest bands whose maps fit: of the least rows, or of twice, four times, … as many.
+    /// The fewest bands whose maps fit: their rows are the minimum, or twice, four times, … as many.
     fn bands(&self, limits: Limits) -> Option<Banded> {
         let mut rows = limits.rows;
         let mut best = self.bands_of(rows, limits.floats)?;
@@ -139,8 +142,8 @@ impl<'a> Banding<'a> {
         Some(best)
     }
 
-    /// Bands with so many rows of the last step; `None` where their maps have more floats than this, or where there would be
-    /// one band only.
+    /// Bands with `rows` rows of the last step; `None` where their maps have more than `floats` floats, or where there
+    /// would be only one band.
     fn bands_of(&self, rows: usize, floats: usize) -> Option<Banded> {
         let mut in_memory = vec![0; self.between.len()];
         let mut bands = Vec::new();
@@ -175,7 +178,7 @@ impl<'a> Banding<'a> {
         self.maps[self.fused.steps[step].output.map].count
     }
 
-    /// The row up to which each step has to compute, so that the last one can compute its next so many rows.
+    /// The row up to which each step has to compute, so that the last one can compute its next `rows` rows.
     fn ends(&self, done: &[usize], rows: usize) -> Vec<usize> {
         let mut ends = done.to_vec();
         let last = ends.len() - 1;
@@ -188,7 +191,7 @@ impl<'a> Banding<'a> {
             let output = self.fused.steps[step].output.map;
             let later = step + 1..self.steps.end;
             let seen = later.filter_map(|user| Some(self.sees(user, output, 0..ends[user - self.steps.start])?.end));
-            // A result that no later step of these reads keeps pace with the last one.
+            // A result that no later step of the stretch reads keeps pace with the last step.
             let end = seen.max().unwrap_or(self.height(step) * ends[last] / height);
             let (end, done) = (end.max(done[step - self.steps.start]), done[step - self.steps.start]);
             ends[step - self.steps.start] = match self.geometry[step] {
@@ -202,7 +205,8 @@ impl<'a> Banding<'a> {
         ends
     }
 
-    /// The rows of a map that some rows of a step's result are made of; `None` if the step does not read the map.
+    /// The rows of a map that a step reads to compute some rows of its result; `None` if the step does not read the
+    /// map.
     fn sees(&self, step: usize, map: usize, rows: Range<usize>) -> Option<Range<usize>> {
         let Step { input, other, .. } = &self.fused.steps[step];
         let other = other.filter(|other| other.map == map).map(|_| rows.clone());
@@ -219,7 +223,7 @@ impl<'a> Banding<'a> {
         }
     }
 
-    /// Rows of a map that are in memory after each step has computed so many rows, and that the next band reads again.
+    /// The rows of a map that the next band reads again, when each step has computed the rows before `done`.
     fn kept(&self, map: usize, done: &[usize]) -> Range<usize> {
         let end = self.end(map, done);
         let rest = |step: usize| done[step - self.steps.start]..self.height(step);
@@ -228,7 +232,7 @@ impl<'a> Banding<'a> {
         start.unwrap_or(end).min(end)..end
     }
 
-    /// How many rows of a map are computed when each step has computed so many rows.
+    /// How many rows of a map are computed, when each step has computed the rows before `done`.
     fn end(&self, map: usize, done: &[usize]) -> usize {
         let writers = self.fused.steps[self.steps.clone()].iter().zip(done).filter(|(step, _)| step.output.map == map);
         writers.map(|(_, done)| *done).max().unwrap_or(0)
@@ -286,7 +290,7 @@ mod tests {
 
     #[test]
     fn memory_does_not_grow_with_the_height_where_steps_run_band_by_band() {
-        // The input and the logits aside.
+        // All maps but the input and the logits.
         let between = |height| {
             let (program, plan) = plan(height);
             (1..plan.maps.len()).filter(|map| *map != program.fused.logits.map).map(|map| plan.maps[map].rows).collect()

@@ -1,24 +1,24 @@
 //! Blocks of pixels: what a thread computes at once.
 
-/// Floats of a block's inputs: they share a core's second cache (512 KiB and more) with a panel of weights.
+/// Floats of a block's inputs, which share a core's L2 cache (512 KiB and more) with a panel of weights.
 const BLOCK_FLOATS: usize = 40 << 10;
 
-/// Pixels of a block at least, however many channels they have: each block reads all weights once, from the last cache or
-/// from memory.
+/// The fewest pixels of a block, however many channels they have: each block reads all weights once, from the
+/// last-level cache or from memory.
 const MIN_PIXELS: usize = 96;
 
-/// Pixels with so many inputs each that the cache holds.
+/// How many pixels with this number of inputs fit into the cache.
 pub(super) fn fitting_pixels(inputs: usize) -> usize {
     (BLOCK_FLOATS / inputs.max(1)).max(MIN_PIXELS)
 }
 
-/// Pixels of a block: a multiple of `step` and, if that allows it, at most `most`; of such sizes the one with which the
-/// threads are done the soonest.
+/// The pixels of a block: a multiple of `step` and, if that is possible, at most `most`. Of these sizes, it is the one
+/// with which the threads are done soonest.
 pub(super) fn block_pixels(pixels: usize, most: usize, step: usize) -> usize {
     let (steps, threads) = (pixels.div_ceil(step).max(1), rayon::current_num_threads());
     let fitting = (most / step).clamp(1, steps);
     let least = fitting.div_ceil(2).min(steps.div_ceil(threads));
-    // All blocks take the same time: while one that is left over at the end is computed, all threads but one wait.
+    // All blocks take the same time: while a leftover block is computed at the end, all threads but one wait.
     let done = |block: usize| steps.div_ceil(block).div_ceil(threads) * block;
     let block = (least..=fitting).rev().min_by_key(|block| done(*block)).unwrap_or(fitting);
     block * step

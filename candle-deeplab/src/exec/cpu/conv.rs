@@ -1,8 +1,8 @@
-//! Dense convolutions as a matmul over blocks of pixels.
+//! Computes dense convolutions as matmuls over blocks of pixels.
 //!
-//! A row of the matmul is what the window of a pixel sees, read where it lies in the input; or the pixel's result of the
-//! depthwise convolution before it, which the thread makes just before it is used, in memory of its own, and which never
-//! exists for the whole map. Rows from which many outputs are made are interleaved first.
+//! A row of the matmul is what the window of a pixel sees, read in place from the input. Or it is a pixel of the result
+//! of a fused depthwise convolution: the thread computes it just before its use, in memory of its own, so that this
+//! result never exists for the whole map. Where the matmul has many outputs, rows are interleaved first.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -23,14 +23,14 @@ use crate::exec::fold::Folded;
 use crate::exec::fuse::{Clamp, FusedConv};
 use crate::graph::Window;
 
-/// A dense convolution, or a group of one, with everything around it that is fused.
+/// A dense convolution, or one group of it, with everything that is fused into it.
 #[derive(Debug)]
 pub(super) struct DenseConv {
-    /// Inputs are `[ky][kx][channel]`.
+    /// The inputs of an output are `[ky][kx][channel]`.
     weights: Packed,
     rows: Rows,
     clamp: Clamp,
-    /// Whether Winograd's algorithm can compute it, too, from the same weights: a plan then chooses.
+    /// Whether Winograd's algorithm can compute it, too, from the same weights: the plan then decides.
     pub(super) suits_winograd: bool,
 }
 
@@ -43,10 +43,10 @@ enum Rows {
     Depthwise(DepthwiseConv),
 }
 
-/// Floats of the rows that are made before they are interleaved: they are still in the cache then.
+/// How many floats of rows are computed before these are interleaved: they are still in the cache then.
 const STRIP_FLOATS: usize = 16 << 10;
 
-/// Outputs from which on it is faster to interleave rows first.
+/// The number of outputs from which on it is faster to interleave rows first.
 const MIN_OUTPUTS: usize = 512;
 
 thread_local! {
@@ -54,7 +54,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// What a block needs while it is computed.
+/// What a thread needs while it computes a block.
 #[derive(Default)]
 struct Scratch {
     input: Input,
@@ -62,7 +62,7 @@ struct Scratch {
     sums: Aligned,
 }
 
-/// What rows are made of.
+/// What the rows of a matmul are made from.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     kernels: Kernels,
@@ -70,7 +70,7 @@ struct Source<'a> {
     windows: (Window, Window),
 }
 
-/// Memory for rows that are not used where they lie.
+/// Memory for rows that are not read in place.
 #[derive(Default)]
 struct Input {
     made: Made,
@@ -85,7 +85,7 @@ struct Made {
     rounded: Aligned,
 }
 
-/// Where rows lie.
+/// Where the rows of a matmul lie.
 #[derive(Default)]
 struct Lists {
     runs: Vec<Run>,
@@ -93,9 +93,9 @@ struct Lists {
 }
 
 impl DenseConv {
-    /// Packs a group of a convolution. Matmuls multiply at this precision, but for those that suit Winograd's algorithm,
-    /// which stay f32: a quarter of the products is worth more than half the time of each, and the transforms would multiply
-    /// the error of rounding.
+    /// Packs one group of a convolution. Its matmuls multiply at this precision, except that convolutions which suit
+    /// Winograd's algorithm stay f32: a quarter of the products is worth more than half the time for each, and the
+    /// transforms would amplify the rounding error.
     pub(super) fn new(
         conv: &FusedConv,
         folded: &Folded,
@@ -128,7 +128,7 @@ impl DenseConv {
         Ok(Self { weights, rows, clamp: conv.clamp, suits_winograd })
     }
 
-    /// Computes the pixels of `out`. Windows are those of the depthwise convolution, where there is one.
+    /// Computes the pixels of `out`. If there is a fused depthwise convolution, the geometry is that of its windows.
     pub(super) fn run(
         &self,
         kernels: Kernels,
@@ -154,14 +154,14 @@ impl DenseConv {
         let matrix = pointwise || matches!(self.rows, Rows::Depthwise(_));
         let interleaved = matrix && self.weights.outputs() >= MIN_OUTPUTS;
         let strassen = strassen::block_rows(self.weights.weights()).filter(|_| interleaved);
-        // Strassen's algorithm adds rows to others, which may be NaN: never to those of another image.
+        // Strassen's algorithm adds rows to other rows, which may be NaN: never to those of another image.
         let (image, block) = match strassen {
             Some(rows) => {
                 let image = out.height * out.width;
                 (image, block_pixels(image.min(out.pixels()), rows, 2 * rows_at_once))
             }
             None => {
-                // What windows see is copied when it is rounded.
+                // Rounding copies all that windows see.
                 let floats = match self.weights.precision() {
                     Precision::Bf16 if !matrix => self.weights.weights().inputs,
                     _ => x.channels,
@@ -203,8 +203,8 @@ impl DenseConv {
         });
     }
 
-    /// The rows of a matrix [interleaved](Interleave), and their number of inputs. They are filled up with zeros to an even
-    /// number of groups.
+    /// The rows of the matmul, [interleaved](Interleave), and their number of inputs. They are padded with zeros to an
+    /// even number of groups.
     fn interleaved<'a>(
         &self,
         source: Source,
@@ -227,7 +227,7 @@ impl DenseConv {
         (interleaved, inputs)
     }
 
-    /// The rows of a matrix, and their pitch.
+    /// The rows of the matmul, one per pixel, and their pitch.
     fn matrix<'a>(
         &self,
         Source { kernels, x, windows }: Source<'a>,
@@ -249,7 +249,7 @@ impl DenseConv {
         self.rounded(kernels, made, lists, rounded)
     }
 
-    /// What the windows see, where it lies, and how far the windows of neighbouring pixels lie apart.
+    /// The input that the windows see, read in place, and the distance between the windows of neighbouring pixels.
     fn seen<'a>(
         &self,
         Source { kernels, x, windows }: Source<'a>,
@@ -261,7 +261,7 @@ impl DenseConv {
         self.rounded(kernels, (x.data, windows.1.stride * x.pitch), lists, rounded)
     }
 
-    /// The rows and their pitch, in bf16 where the weights are.
+    /// The rows and their pitch, rounded to bf16 if the weights are.
     fn rounded<'a>(
         &self,
         kernels: Kernels,
@@ -281,7 +281,7 @@ impl DenseConv {
     }
 }
 
-/// The rows from the first on, all inputs side by side.
+/// Sets the lists to one run of rows, each of which has all its inputs side by side.
 fn one_run(rows: usize, len: usize, Lists { runs, segments }: &mut Lists) {
     runs.clear();
     segments.clear();
@@ -289,7 +289,8 @@ fn one_run(rows: usize, len: usize, Lists { runs, segments }: &mut Lists) {
     segments.push(Segment { x: 0, input: 0, len });
 }
 
-/// Rounds rows to bf16 and puts the inputs of each side by side, two to a word; the segments then say where they lie there.
+/// Rounds rows to bf16 and packs the inputs of each side by side, two to a word; the segments then point to the packed
+/// inputs.
 fn round_rows(
     kernels: Kernels,
     (x, x_pitch): (&[f32], usize),
@@ -309,7 +310,8 @@ fn round_rows(
     }
 }
 
-/// Where the windows of some pixels lie in `x`. The weights have so many inputs for each pixel of the kernel.
+/// Finds where the windows of some pixels lie in `x`. `inputs` is the number of the weights' inputs for each pixel of
+/// the kernel.
 fn find_segments(
     x: &View,
     windows: (Window, Window),

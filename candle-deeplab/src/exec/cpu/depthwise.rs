@@ -1,4 +1,4 @@
-//! Depthwise convolutions, on their own or as the input of a matmul; the arithmetic is the instruction set's.
+//! Depthwise convolutions, as steps of their own or as the input of a matmul. `isa` has the arithmetic.
 
 use std::cell::RefCell;
 
@@ -13,7 +13,7 @@ use crate::exec::fold::{Folded, Reader};
 use crate::exec::fuse::{Clamp, FusedDepthwise};
 use crate::graph::Window;
 
-/// A depthwise convolution with everything around it that is fused.
+/// A depthwise convolution with everything that is fused into it.
 #[derive(Debug)]
 pub(super) struct DepthwiseConv {
     /// `[pixel of the kernel][channel]`
@@ -46,7 +46,7 @@ impl DepthwiseConv {
         Ok(Self { weights, bias: folded.bias, relu_input: *relu_input, clamp: conv.clamp })
     }
 
-    /// Computes the pixels of `out`, as a step of its own, with all threads.
+    /// Computes the pixels of `out` with all threads, as a step of its own.
     pub(super) fn run(&self, kernels: Kernels, x: View, windows: (Window, Window), out: ViewMut) {
         let block = block_pixels(out.pixels(), fitting_pixels(self.bias.len()), 1);
         let ViewMut { data, first, pitch, offset, .. } = out;

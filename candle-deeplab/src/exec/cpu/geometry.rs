@@ -4,13 +4,13 @@ use std::fmt;
 
 use crate::graph::{Axis, Window};
 
-/// What of a step depends on sizes.
+/// The part of a step that depends on sizes.
 #[derive(Debug)]
 pub(super) enum Geometry {
-    /// Each pixel is made of those at the same place.
+    /// Each pixel is computed from the pixels at the same place.
     Pointwise,
     Windows((Window, Window)),
-    /// By [Winograd's algorithm](super::winograd), in patches that see so many inputs along an axis.
+    /// By [Winograd's algorithm](super::winograd), in patches that see this many inputs along an axis.
     Winograd((Window, Window), usize),
     Resize((Axis, Axis)),
 }

@@ -1,9 +1,9 @@
-//! Runs a network on the CPU by fused kernels, any batch and size: for inference.
+//! Runs a network on the CPU with fused kernels, for inference at any batch and input size.
 //!
 //! `exec::fuse` turns the graph into steps; `pack` folds and packs their weights; `plan` fits them to an input size,
-//! runs neighbours band by band, and says which maps share memory; `isa` has the kernels. Feature maps lie with their channels
-//! last: a pixel's channels are a row of a matmul, a vector of channels never crosses the edge of a map, and threads that share
-//! out pixels write to separate slices.
+//! decides which of them run band by band, and which maps share memory; `isa` has the kernels. Feature maps are stored
+//! channels last: a pixel's channels are a row of a matmul, a vector of channels never crosses the edge of a map, and
+//! threads that compute different pixels write to separate slices.
 
 mod aligned;
 mod arena;
@@ -46,16 +46,16 @@ use isa::Kernels;
 use pack::{Program, StepWeights};
 use plan::Plan;
 
-/// Input sizes whose plans are kept.
+/// How many plans are kept.
 const MAX_PLANS: usize = 8;
 
-/// What a plan is made for: batch, height and width, and the maps that are wanted.
+/// What a plan is made for: batch, height and width, and the wanted maps.
 type PlanOf = ([usize; 3], Vec<usize>);
 
 /// A network with its weights packed for the CPU's vector instructions.
 ///
-/// It works in the current rayon pool. For the next calls it keeps the memory of as many calls as ran at once, but of no more
-/// than the pool has threads. Memory that was more than twice as large as needed for 32 calls in a row is given back.
+/// It runs in the current rayon pool. Memory is kept for the next calls: of as many calls as ran at once, but of no
+/// more than the pool has threads. Memory that was more than twice as large as needed for 32 calls in a row is freed.
 #[derive(Debug)]
 pub struct Cpu {
     graph: Arc<Graph>,
@@ -63,7 +63,7 @@ pub struct Cpu {
     precision: Precision,
     program: Program,
     limits: fn() -> Limits,
-    /// By batch, height and width, and the maps that are wanted; the latest last.
+    /// The least recently used comes first.
     plans: Mutex<Vec<(PlanOf, Arc<Plan>)>>,
     arenas: Arenas,
 }
@@ -71,7 +71,7 @@ pub struct Cpu {
 /// How long one step of a call took.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct StepTime {
-    /// The node whose work it mainly was.
+    /// The path of the node that does most of the step's work.
     pub path: String,
     /// The kernel, e.g. `depthwise 3×3 + 1×1`.
     pub kernel: String,
@@ -82,10 +82,10 @@ pub struct StepTime {
 }
 
 impl Cpu {
-    /// Folds, fuses and packs a network. Takes each parameter from `get`, several at once.
+    /// Folds, fuses and packs a network. Each parameter comes from `get`, which is called by several threads at once.
     ///
-    /// At [`Precision::Bf16`], the inputs and weights of matmuls are rounded; their sums, the maps between layers, depthwise
-    /// convolutions and dense ones that can take Winograd's form stay f32.
+    /// At [`Precision::Bf16`], the inputs and weights of matmuls are rounded; their sums, the maps between layers,
+    /// depthwise convolutions and dense ones that suit Winograd's algorithm stay f32.
     ///
     /// # Errors
     /// Those of `get`; [`Error::Executor`] where this machine [lacks](Isa::supports) the instructions; [`Error::Graph`] where the
@@ -99,7 +99,7 @@ impl Cpu {
         Self::from_values(graph, isa, precision, |param| Values::of(&get(param)?))
     }
 
-    /// As [`new`](Self::new), from the values of each parameter.
+    /// As [`new`](Self::new), but takes the values of each parameter instead of a tensor.
     pub(crate) fn from_values<'a>(
         graph: Arc<Graph>,
         isa: Isa,
@@ -112,12 +112,12 @@ impl Cpu {
         Ok(Self { graph, kernels, precision, program, limits: Limits::usual, plans, arenas })
     }
 
-    /// The instruction set that it uses.
+    /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.kernels.isa()
     }
 
-    /// What its matmuls multiply.
+    /// The precision of the numbers that matmuls multiply.
     pub fn precision(&self) -> Precision {
         self.precision
     }
@@ -132,8 +132,8 @@ impl Cpu {
         self.call(pixels, &[logits.map], None, |plan, arena| tensor(plan, arena, logits))
     }
 
-    /// The values of nodes `[N, C, h, w]`, for pixels `[N, 3, H, W]`; nothing behind the last of them is computed. `None`
-    /// where one of them is only a part of a step, such as a convolution before its norm.
+    /// The values of nodes, each `[N, C, h, w]`, for pixels `[N, 3, H, W]`; nothing after the last of these nodes is
+    /// computed. `None` where a node is only a part of a step, such as a convolution before its norm.
     ///
     /// # Errors
     /// As [`logits`](Self::logits).
@@ -161,11 +161,12 @@ impl Cpu {
         })
     }
 
-    /// The class of each pixel, u8 `[N, H, W]`: that of the greatest [`output`](Self::output), to rounding, which is
-    /// never made as a whole. The first of equals wins.
+    /// The class of each pixel, u8 `[N, H, W]`: the one with the greatest [`output`](Self::output), to rounding. The
+    /// output is never computed as a whole. The first of equals wins.
     ///
     /// # Errors
-    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes; [`Error::NotANumber`] where a logit is none.
+    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes; [`Error::NotANumber`] where a logit is
+    /// NaN.
     pub fn label_map(&self, pixels: &Tensor) -> Result<Tensor> {
         self.labels(pixels, None)
     }
@@ -209,7 +210,7 @@ impl Cpu {
         (&arena.planes[..len], classes, size)
     }
 
-    /// Runs the steps to the maps that are wanted, and then `finish` on what they have computed, inside the rayon pool.
+    /// Runs the steps up to the wanted maps, and then `finish` on their results, inside the rayon pool.
     fn call<R: Send>(
         &self,
         pixels: &Tensor,
@@ -233,7 +234,7 @@ impl Cpu {
             return Err(Error::Device { expected: DeviceLocation::Cpu, actual: pixels.device().location() });
         };
         let pixels = &storage.as_slice::<f32>()?[layout.start_offset()..][..batch * channels * height * width];
-        // From inside the pool a parallel loop costs a wake-up less.
+        // Inside the pool, a parallel loop costs one wake-up less.
         rayon::scope(|_| {
             self.arenas.with(&plan, |arena| {
                 self.steps(&plan, pixels, arena, times);
@@ -289,7 +290,7 @@ impl Cpu {
         }
     }
 
-    /// Computes rows of a step's result, those of all images counted together.
+    /// Computes rows of a step's result. Rows are numbered through all images.
     fn step(&self, index: usize, rows: Range<usize>, plan: &Plan, arena: &mut Arena) {
         let (step, geometry) = (&self.program.fused.steps[index], &plan.steps[index]);
         let mut scratch = std::mem::take(&mut arena.scratch);
@@ -335,7 +336,7 @@ impl Cpu {
     }
 }
 
-/// A map or a part of one as a tensor `[N, C, h, w]`.
+/// A map, or some of its channels, as a tensor `[N, C, h, w]`.
 fn tensor(plan: &Plan, arena: &Arena, place: Operand) -> Result<Tensor> {
     let view = arena.view(plan, place);
     let mut planes = vec![0.0; plan.batch * view.channels * view.height * view.width];

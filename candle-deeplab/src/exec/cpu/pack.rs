@@ -1,4 +1,4 @@
-//! A fused network with its weights folded, and packed for an instruction set: what runs for any input size.
+//! A fused network with its weights folded and packed for an instruction set, for any input size.
 
 use rayon::prelude::*;
 
@@ -15,7 +15,7 @@ use crate::graph::Graph;
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) fused: Fused,
-    /// Those of each step.
+    /// The weights of each step.
     pub(super) weights: Vec<StepWeights>,
 }
 
@@ -23,7 +23,7 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) enum StepWeights {
     None,
-    /// Of each group.
+    /// One convolution for each group.
     Dense(Vec<DenseConv>),
     Depthwise(DepthwiseConv),
 }

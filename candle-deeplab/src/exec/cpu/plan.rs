@@ -1,4 +1,4 @@
-//! A program fitted to a batch and an input size: the geometry of each step, and which maps share memory.
+//! A program fitted to a batch and an input size: the geometry of each step, the bands, and which maps share memory.
 
 use std::ops::RangeInclusive;
 
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::exec::fuse::{Operation, Step};
 use crate::graph::{Axis, Graph, Size};
 
-/// What a call needs to know besides the weights.
+/// All that a call needs besides the weights.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) batch: usize,
@@ -23,7 +23,7 @@ pub(super) struct Plan {
     pub(super) buffers: Vec<usize>,
     /// The size of the network's output.
     pub(super) output: Size,
-    /// How the logits are resized to it.
+    /// How the logits are resized to the output's size.
     pub(super) output_axes: (Axis, Axis),
 }
 
@@ -31,9 +31,9 @@ pub(super) struct Plan {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MapInMemory {
     pub(super) size: Size,
-    /// Floats from a pixel to the next.
+    /// Floats from one pixel to the next.
     pub(super) pitch: usize,
-    /// Rows that are in memory at once, those of all images counted together.
+    /// How many rows are in memory at once, counted over all images.
     pub(super) rows: usize,
     pub(super) buffer: usize,
 }
@@ -46,7 +46,7 @@ impl MapInMemory {
 }
 
 impl Plan {
-    /// A plan for the maps that are wanted: no step runs behind the last that writes one of them.
+    /// Makes a plan for the wanted maps: no step runs after the last that writes one of them.
     ///
     /// # Errors
     /// As [`Graph::sizes`].
@@ -109,17 +109,18 @@ fn axes(from: Size, to: Size, align_corners: bool) -> (Axis, Axis) {
     (Axis::new(from.height, to.height, align_corners), Axis::new(from.width, to.width, align_corners))
 }
 
-/// The first and the last stretch that need each map: steps of a stretch run together.
+/// The liveness of each map, in stretches: the first and the last stretch that need it, since the steps of a stretch
+/// run together.
 fn lives(program: &Program, stretches: &[Stretch], wanted: &[usize]) -> Vec<RangeInclusive<usize>> {
     let stretch_of =
         stretches.iter().enumerate().flat_map(|(index, stretch)| stretch.steps.clone().map(move |_| index));
-    // Behind the last step, what is wanted is read.
+    // The wanted maps are read after the last step.
     let stretch_of: Vec<usize> = stretch_of.chain([stretches.len()]).collect();
     program.fused.lives(wanted).into_iter().map(|life| stretch_of[*life.start()]..=stretch_of[*life.end()]).collect()
 }
 
-/// Gives each map a buffer, and each buffer its length. A map gets the shortest free buffer that is long enough; if there is
-/// none, the longest free one, made longer.
+/// Assigns a buffer to each map, and a length to each buffer. A map gets the shortest free buffer that is long enough;
+/// if there is none, the longest free one, which grows.
 fn share(lives: &[RangeInclusive<usize>], lengths: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..lives.len()).collect();
     order.sort_by_key(|&map| *lives[map].start());

@@ -1,4 +1,4 @@
-//! Bilinear resizing: of maps inside the network, and of the logits at its end, which leave as planes.
+//! Bilinear resizing of maps inside the network, and of the logits at its end, which are stored as planes.
 
 use rayon::prelude::*;
 
@@ -6,7 +6,7 @@ use super::view::{View, ViewMut, position};
 use crate::graph::{Axis, Lerp, Size};
 use crate::upsample::{Logits, winners};
 
-/// `x` at the size of `out`.
+/// Resizes `x` to the size of `out`.
 pub(super) fn resize(x: View, (vertical, horizontal): (&Axis, &Axis), out: ViewMut) {
     let (height, width) = (out.height, out.width);
     out.for_each_pixel(|pixel, out| {
@@ -21,7 +21,7 @@ pub(super) fn resize(x: View, (vertical, horizontal): (&Axis, &Axis), out: ViewM
     });
 }
 
-/// Planes of a size resized to planes of the axes' lengths.
+/// Resizes planes to the lengths of the axes.
 pub(super) fn resize_planes(
     planes: &[f32],
     Size { height, width }: Size,
@@ -42,8 +42,8 @@ pub(super) fn resize_planes(
     );
 }
 
-/// The class with the greatest value at each pixel of planes `[N, classes, height, width]` that are resized in thought only.
-/// The first of equals wins; NaN never does.
+/// The class with the greatest value at each pixel, as if planes `[N, classes, height, width]` were resized first. The
+/// first of equals wins; NaN never does.
 pub(super) fn argmax_planes(planes: &[f32], classes: usize, size: Size, axes: &(Axis, Axis), out: &mut [u8]) {
     let (plane, pixels) = (size.area(), axes.0.0.len() * axes.1.0.len());
     for (data, ids) in planes.chunks_exact(classes * plane).zip(out.chunks_exact_mut(pixels)) {
@@ -51,7 +51,7 @@ pub(super) fn argmax_planes(planes: &[f32], classes: usize, size: Size, axes: &(
     }
 }
 
-/// A row between two rows of a plane.
+/// Interpolates a row between two rows of a plane.
 fn blend_rows(plane: &[f32], v: Lerp, out: &mut [f32]) {
     let width = out.len();
     let (near, far) = (&plane[v.near * width..][..width], &plane[v.far * width..][..width]);

@@ -1,4 +1,4 @@
-//! The steps that cost little: element by element, pooling, and layout changes at the two ends of the network.
+//! The cheap steps: elementwise operations, pooling, and layout changes at the two ends of the network.
 
 use rayon::prelude::*;
 
@@ -6,23 +6,23 @@ use super::view::{View, ViewMut, position};
 use crate::exec::fuse::Clamp;
 use crate::graph::{Activation, Window};
 
-/// `x` itself, in another place.
+/// Copies `x`.
 pub(super) fn copy(x: View, out: ViewMut) {
     map(x, |x| x, out);
 }
 
-/// An activation that no convolution could take in.
+/// An activation that could not be fused into a convolution.
 pub(super) fn activate(x: View, activation: Activation, out: ViewMut) {
     match activation {
         Activation::Relu => map(x, |x| Clamp::RELU.apply(x), out),
         Activation::Relu6 => map(x, |x| Clamp::RELU6.apply(x), out),
         Activation::HardSwish => map(x, |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0, out),
-        // PyTorch's.
+        // PyTorch's definition; TensorFlow's has another slope.
         Activation::HardSigmoid => map(x, |x| (x + 3.0).clamp(0.0, 6.0) / 6.0, out),
     }
 }
 
-/// `a + b`, where no convolution could take it in.
+/// `a + b`, where the sum could not be fused into a convolution.
 pub(super) fn add(a: View, b: View, out: ViewMut) {
     out.for_each_pixel(|pixel, out| {
         for ((out, a), b) in out.iter_mut().zip(a.at(pixel)).zip(b.at(pixel)) {
@@ -50,7 +50,7 @@ pub(super) fn multiply(x: View, weights: View, out: ViewMut) {
     });
 }
 
-/// The maximum over a window. Padding never wins; NaN does not either, as in candle.
+/// The maximum over a window. Padding never wins, and neither does NaN, as in candle.
 pub(super) fn max_pool(x: View, (v, h): (Window, Window), out: ViewMut) {
     let (height, width) = (out.height, out.width);
     out.for_each_pixel(|pixel, out| {
@@ -66,9 +66,9 @@ pub(super) fn max_pool(x: View, (v, h): (Window, Window), out: ViewMut) {
     });
 }
 
-/// The mean over height and width. Sums are taken in f64: a map may have a million pixels.
+/// The mean over height and width. Sums are f64, since a map may have a million pixels.
 pub(super) fn global_pool(x: View, out: ViewMut) {
-    /// Channels that a thread sums up at once: enough neighbours in memory to be read at speed.
+    /// How many channels a thread sums up at once: enough adjacent floats to be read at full speed.
     const GROUP: usize = 256;
     let ViewMut { data, pitch, offset, channels, .. } = out;
     let pixels = x.height * x.width;

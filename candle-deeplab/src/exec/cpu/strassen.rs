@@ -1,25 +1,26 @@
-//! Wide matmuls by one level of Strassen's algorithm: seven products of quarters where a plain one is eight.
+//! Computes wide matmuls by one level of Strassen's algorithm: seven products of quarters instead of eight.
 //!
-//! In Winograd's form, with 15 additions. A block's rows and inputs are cut into halves; so are the outputs, as pairs of
-//! neighbouring full panels. Sums of quarters of the rows are made once for a block; those of the weights are made for each
-//! pair just before its products, so that they are never all in memory. The sums pay for themselves where a block has many
-//! rows: such blocks are larger than others, and their rows come from the last cache.
+//! It is Winograd's form, with 15 additions. A block's rows and inputs are cut into halves; so are the outputs, in
+//! pairs of neighbouring full panels. Sums of quarters of the rows are computed once for a block; those of the weights
+//! are computed for each pair of panels just before its products, so that they are never all in memory. The sums pay
+//! for themselves where a block has many rows: such blocks are larger than others, and their rows come from the
+//! last-level cache.
 
 use super::aligned::Aligned;
 use super::isa::{Kernels, Matmul, Quarters, Run, Segment, Weights};
 use crate::exec::choice::Precision;
 use crate::exec::fuse::Clamp;
 
-/// Inputs and outputs from which on it is faster.
+/// The numbers of inputs and outputs from which on it is faster.
 const MIN_INPUTS: usize = 512;
 const MIN_OUTPUTS: usize = 512;
-/// Rows of a block from which on it is faster.
+/// The number of rows of a block from which on it is faster.
 const MIN_ROWS: usize = 128;
-/// Rows of a block at most, and their floats; their sums are as many again.
+/// The most rows of a block, and the most floats of them; their sums take as many again.
 const MAX_ROWS: usize = 576;
 const MAX_FLOATS: usize = 400 << 10;
 
-/// Rows of a block at most; `None` where the plain algorithm is as fast, or where sums would be rounded to bf16.
+/// The most rows of a block; `None` where the plain algorithm is as fast, or where sums would be rounded to bf16.
 pub(super) fn block_rows(weights: Weights) -> Option<usize> {
     let Weights { precision, inputs, outputs, .. } = weights;
     let rows = (MAX_FLOATS / inputs.max(1)).min(MAX_ROWS);
@@ -28,8 +29,9 @@ pub(super) fn block_rows(weights: Weights) -> Option<usize> {
     (wide && rows >= MIN_ROWS).then_some(rows)
 }
 
-/// The matmul of one run of rows, all inputs side by side, in an even number of [interleaved](super::isa::Interleave) groups, of
-/// which the last are filled up with zeros. A few rows are multiplied in the plain way. `scratch` is kept for the next call.
+/// Computes the matmul of one run of rows with all inputs side by side, in an even number of
+/// [interleaved](super::isa::Interleave) groups, the last of which are padded with zeros. A few rows are multiplied in
+/// the plain way. `scratch` is kept for the next call.
 pub(super) fn matmul(kernels: Kernels, args: Matmul, scratch: &mut Aligned) {
     match args.runs.iter().map(|run| run.rows).sum() {
         rows if rows < MIN_ROWS => kernels.matmul(args),
@@ -37,18 +39,18 @@ pub(super) fn matmul(kernels: Kernels, args: Matmul, scratch: &mut Aligned) {
     }
 }
 
-/// A quarter of a matrix: its rows, and their number of inputs in the whole matrix.
+/// A quarter of a matrix: its rows, and the number of inputs that a row of the whole matrix has.
 type Quarter<'a> = (&'a [f32], usize);
 
-/// As [`matmul`], of more rows than one group has, with an even number of inputs.
+/// As [`matmul`], for more rows than one group has and an even number of inputs.
 ///
-/// Names are the usual ones: A is the matrix of rows, B that of weights, C that of outputs; S and T are sums of quarters of A
-/// and of B.
+/// Names are the usual ones: A is the matrix of rows, B that of weights, C that of outputs; S and T are sums of
+/// quarters of A and B.
 fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Aligned) {
     let Matmul { x, weights: Weights { inputs: all, outputs, width, panels, .. }, .. } = args;
     let (rows_at_once, inputs) = (kernels.rows_at_once(), all / 2);
     let half = rows.next_multiple_of(2 * rows_at_once) / 2;
-    // In each group, the first half of the inputs comes first.
+    // A group is stored by inputs, so its first half is the first half of the inputs.
     let (group_len, s_len, b_len, c_len) = (rows_at_once * inputs, half * inputs, inputs * width, half * width);
     let (s, rest) = scratch.split(4 * s_len, 4 * b_len + 3 * c_len + width);
     for at in (0..s_len).step_by(group_len) {
@@ -64,9 +66,9 @@ fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Al
     let (r, no_bias) = rest.split_at_mut(c_len);
     no_bias.fill(0.0);
     let halves = Halves { kernels, rows: half, inputs, width, no_bias };
-    // First row and number of rows of each half: the lower one may have fewer.
+    // The first row and the number of rows of each half: the lower one may have fewer.
     let (upper, lower) = ((0, half), (half, rows - half));
-    // The last panel, if it is not full, is left to the plain algorithm, which leaves out the vectors that it lacks.
+    // A last panel that is not full, or has no partner, is left to the plain algorithm, which skips empty vectors.
     let pairs = outputs / width / 2;
     for (pair, panels) in panels.chunks_exact(4 * b_len).take(pairs).enumerate() {
         let (left, right) = (2 * pair, 2 * pair + 1);
@@ -87,7 +89,7 @@ fn by_quarters(kernels: Kernels, mut args: Matmul, rows: usize, scratch: &mut Al
     }
 }
 
-/// The part of a matmul that a panel computes, with the results from a row on.
+/// The part of a matmul that computes one panel's outputs, for the rows of the result from `row` on.
 fn part<'a>(args: &'a mut Matmul, row: usize, panel: usize) -> Matmul<'a> {
     let (Weights { precision, inputs, outputs, width, panels, bias }, pitch) = (args.weights, args.out_pitch);
     let first = panel * width;
@@ -136,7 +138,8 @@ impl Halves<'_> {
         self.finish(Some((x, panel)), starts, self.rows, part);
     }
 
-    /// So many rows of a part of the result: such a product and the earlier sums `starts`, or these alone.
+    /// Computes `rows` rows of a part of the result: a product of halves, if there is one, plus the earlier sums
+    /// `starts`.
     fn finish(&self, product: Option<(Quarter, &[f32])>, starts: &[&[f32]], rows: usize, part: Matmul) {
         let inputs = if product.is_some() { self.inputs } else { 0 };
         let ((x, x_pitch), panels) = product.unwrap_or_default();
@@ -204,7 +207,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
 
-        /// Odd rows, inputs that are no whole vectors, a panel without another one, a last panel that is not full.
+        /// Odd numbers of rows, inputs that are not whole vectors, a panel without a partner, a last panel that is not
+        /// full.
         #[test]
         fn matmuls_of_any_shape(
             rows in 9usize..60, half in 1usize..40, outputs in 1usize..200, gap in 0usize..3,

@@ -36,9 +36,9 @@ fn image(size: [usize; 3]) -> Tensor {
     hashed("image", &[size[0], 3, size[1], size[2]]).to_dtype(DType::F32).unwrap()
 }
 
-/// How far a result may be off, as a share of the greatest value. A number of bf16 has 8 bits of mantissa, and these networks
-/// subtract much of what they add, so this finds products that are left out or in the wrong place. The tests of the kernels say
-/// how exact each matmul is.
+/// How far a result may be off, as a share of the greatest value. A bf16 number has 8 bits of mantissa, and much
+/// cancels in these networks' sums, so this finds only products that are missing or in the wrong place. The kernels'
+/// tests check how exact each matmul is.
 fn tolerance(precision: Precision) -> f32 {
     match precision {
         Precision::F32 => 2e-5,
@@ -46,7 +46,7 @@ fn tolerance(precision: Precision) -> f32 {
     }
 }
 
-/// Limits under which every step that can runs band by band, in bands whose maps have so many floats.
+/// Limits under which every step that can run band by band does, in bands whose maps have at most `floats` floats.
 fn bands_of(floats: usize) -> Limits {
     Limits { large: 0, floats, rows: 1, weights: usize::MAX }
 }
@@ -64,7 +64,7 @@ fn check(graph: Graph, size: [usize; 3]) {
         for limits in [Limits::usual, || bands_of(2000), || bands_of(8000), || bands_of(usize::MAX)] {
             cpu.limits = limits;
             cpu.plans = Default::default();
-            // Twice, the second time in memory that has been used.
+            // The second time, memory is reused.
             for _ in 0..2 {
                 close(&cpu.logits(&image).unwrap(), &wanted[0], (isa, precision));
                 close(&cpu.output(&image).unwrap(), &wanted[1], (isa, precision));
@@ -75,7 +75,7 @@ fn check(graph: Graph, size: [usize; 3]) {
     }
 }
 
-/// Every value that the executor has, all at once and one by one, which is how features are asked for.
+/// Compares every value that the executor has, all at once and one by one, which is how features are asked for.
 fn values(cpu: &Cpu, eager: &Eager, image: &Tensor) {
     let there = |node: &Value| cpu.program.fused.places[node.index()].is_some();
     let nodes: Vec<Value> = cpu.graph.values().filter(there).collect();
@@ -98,7 +98,7 @@ fn close(ours: &Tensor, reference: &Tensor, (isa, precision): (Isa, Precision)) 
     }
 }
 
-/// Each pixel's class has the greatest logit, but for rounding.
+/// Checks that each pixel's class has the greatest logit, to rounding.
 fn labels(labels: &Tensor, logits: &Tensor, precision: Precision) {
     let (n, _, h, w) = logits.dims4().unwrap();
     let best = logits.max(1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -148,8 +148,8 @@ proptest! {
         check(graph, size);
     }
 
-    /// Windows that share inputs with the next pixel's, and others, on maps of one column and more, with odd numbers of
-    /// channels.
+    /// Windows that share inputs with those of the next pixel, and others, on maps of one or more columns, with odd
+    /// numbers of channels.
     #[test]
     fn depthwise_convolutions_of_three_columns(
         (channels, stride, dilation) in (1usize..70, 1usize..3, prop_oneof![Just(1usize), Just(1), Just(2), Just(25)]),
@@ -210,7 +210,7 @@ proptest! {
     }
 }
 
-/// A value that is used with and without its ReLU, as the units of Xception use theirs.
+/// A value is used with and without its ReLU, as in the units of Xception.
 #[test]
 fn a_skip_past_the_relu_sees_the_value_without_it() {
     let graph = network(|g, image| {
@@ -239,7 +239,7 @@ fn what_cannot_be_fused_is_computed_on_its_own() {
         let relu6 = g.activation(x, Activation::Relu6);
         let twice = g.add(relu, relu);
         let sum = g.add(twice, relu6);
-        // The sum is in two concatenations, one inside the other, twice over.
+        // The sum occurs in two concatenations, one inside the other, twice over.
         let inner = g.concat(&[sum, image, sum]);
         let outer = g.concat(&[inner, sum]);
         let after = g.conv_bn_act("after", outer, Conv::pointwise(7), Activation::Relu6);
@@ -250,8 +250,8 @@ fn what_cannot_be_fused_is_computed_on_its_own() {
     check(graph, [1, 6, 5]);
 }
 
-/// A decoder's projection of early features is computed right behind these, if it has much fewer channels: they are never in
-/// memory as a whole.
+/// A decoder's projection of early features is computed right after them if it has far fewer channels: the features are
+/// then never in memory as a whole.
 #[test]
 fn few_channels_of_early_features_are_made_early() {
     let layers = |few| {
@@ -287,7 +287,7 @@ fn weights_of_another_shape_are_an_error() {
     assert!(error.contains("has 1 values instead of"), "{error}");
 }
 
-/// Sizes beyond what is kept, and many calls at once.
+/// More sizes than plans are kept, and many calls at once.
 #[test]
 fn calls_of_many_sizes_at_once_do_not_disturb_each_other() {
     let graph = Arc::new(network(|g, image| {
@@ -310,7 +310,7 @@ fn calls_of_many_sizes_at_once_do_not_disturb_each_other() {
     });
 }
 
-/// Images of a batch, and tensors that are views of others.
+/// Images of a batch, and tensors that are views.
 #[test]
 fn a_batch_is_its_images() {
     let graph = Arc::new(network(|g, image| g.conv_bn_act("first", image, Conv::dense(9, 3), Activation::Relu)));
@@ -388,7 +388,7 @@ fn the_size_decides_the_form() {
     }
 }
 
-/// Not all patches are in memory at once, and not all outputs are computed at once.
+/// Too many patches to be in memory at once, and too many outputs to be computed at once.
 #[test]
 fn convolutions_in_strips_and_parts() {
     wide_convolutions(&[(304, 33)], &[1], &[[1, 40, 128]]);
@@ -415,7 +415,7 @@ fn wide_convolutions(channels: &[(usize, usize)], rates: &[usize], sizes: &[[usi
     }
 }
 
-/// Strassen's algorithm adds rows to others.
+/// Strassen's algorithm adds rows to other rows.
 #[test]
 fn nan_stays_in_its_image() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
@@ -453,7 +453,7 @@ fn wide_pointwise_convolutions() {
     }
 }
 
-/// It counts like the summary: zeros that fill up words of bf16 are no multiplications.
+/// The profile counts like the summary: the zeros that pad bf16 words are not multiplied.
 #[test]
 fn a_profile_counts_the_multiplications_of_the_network() {
     let graph = Arc::new(network(|g, image| {

@@ -1,9 +1,8 @@
-//! Feature maps as the kernels see them: channels last, perhaps only some channels of a wider map, perhaps only some of its
-//! rows.
+//! Feature maps as the kernels see them: channels last, and possibly only some channels or some rows of a larger map.
 
 use rayon::prelude::*;
 
-/// `[N, H, W, C]` in a slice: the channels of a pixel are adjacent, pixels are `pitch` apart.
+/// A map `[N, H, W, C]` in a slice: the channels of a pixel are adjacent, and pixels are `pitch` apart.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     /// Begins at the first channel of pixel number `first`.
@@ -16,7 +15,7 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Number of a pixel.
+    /// The number of a pixel, counted through all images.
     pub(super) fn pixel(&self, n: usize, y: usize, x: usize) -> usize {
         (n * self.height + y) * self.width + x
     }
@@ -36,14 +35,14 @@ impl<'a> View<'a> {
         &self.data[self.place(pixel)..]
     }
 
-    /// A part of the channels, which are cut into so many.
+    /// Part number `index` of the channels, which are cut into `parts` equal parts.
     pub(super) fn part(&self, index: usize, parts: usize) -> Self {
         let channels = self.channels / parts;
         Self { data: &self.data[index * channels..], channels, ..*self }
     }
 }
 
-/// Rows of a map that are being written: whole pixels, of which the writer has the channels from `offset` on.
+/// Rows of a map that are being written: whole pixels, whose channels from `offset` on belong to the writer.
 pub(super) struct ViewMut<'a> {
     pub(super) data: &'a mut [f32],
     /// The number of the first pixel.
@@ -60,7 +59,7 @@ impl ViewMut<'_> {
         self.data.len() / self.pitch
     }
 
-    /// A part of the channels, which are cut into so many.
+    /// Part number `index` of the channels, which are cut into `parts` equal parts.
     pub(super) fn part(&mut self, index: usize, parts: usize) -> ViewMut<'_> {
         let channels = self.channels / parts;
         ViewMut { data: self.data, offset: self.offset + index * channels, channels, ..*self }
@@ -77,13 +76,13 @@ impl ViewMut<'_> {
     }
 }
 
-/// Image, row and column of a pixel of maps of this height and width.
+/// The image, row and column of a pixel number, in maps of this height and width.
 pub(super) fn position(pixel: usize, height: usize, width: usize) -> (usize, usize, usize) {
     (pixel / (height * width), pixel / width % height, pixel % width)
 }
 
-/// Floats from a pixel of so many channels to the next. Rows of a matmul begin at cache lines, and not a power of two apart,
-/// or the rows that it reads at once would compete for the same few places in the cache.
+/// Floats from one pixel with this number of channels to the next. Rows of a matmul begin at cache lines, but not a
+/// multiple of 512 floats apart, or the rows that a kernel reads at once would compete for the same few cache sets.
 pub(super) fn row_pitch(channels: usize) -> usize {
     match channels.next_multiple_of(16) {
         _ if channels < 16 => channels,

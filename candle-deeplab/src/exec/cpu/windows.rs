@@ -1,4 +1,4 @@
-//! Which pixels of a map the windows over it see.
+//! Finds the pixels of a map that windows see.
 
 use std::ops::Range;
 
@@ -6,9 +6,10 @@ use super::isa::Run;
 use super::view::{View, position};
 use crate::graph::Window;
 
-/// Cuts pixels of the result into runs whose windows lie in `x` alike; what falls outside the map is left out.
-/// `push(list, start, at, place)` adds a pixel that a run's first window sees to the list, in which the run's own part begins
-/// at `start`: its number in the window, and where its channels lie.
+/// Cuts pixels of the result into runs whose windows cover `x` in the same way; what falls outside the map is left out.
+///
+/// For each pixel that a run's first window sees, `push(list, start, at, place)` appends to the list: `start` is where
+/// the run's own part of the list begins, `at` the pixel's number in the window, and `place` where its channels lie.
 pub(super) fn find_runs<T>(
     x: &View,
     (v, h): (Window, Window),
@@ -36,8 +37,8 @@ pub(super) fn find_runs<T>(
     }
 }
 
-/// How many windows from this one on, up to the end of the row, lie alike in an input of `len` elements: the same elements of
-/// each are inside.
+/// How many windows from this one on, up to the end of the row, cover an input of `len` elements in the same way: the
+/// same elements of each are inside.
 fn alike(window: &Window, len: usize, first: usize) -> usize {
     let changes = (0..window.kernel).flat_map(|at| {
         let inside = window.inside(len, at);

@@ -1,11 +1,12 @@
-//! Dense 3×3 convolutions at stride 1 by Winograd's algorithm: F(4×4, 3×3), 36 products where 16 outputs take 144, or
-//! F(3×3, 3×3), 25 where 9 take 81.
+//! Computes dense 3×3 convolutions at stride 1 by Winograd's algorithm: F(4×4, 3×3), with 36 products instead of 144
+//! for 16 outputs, or F(3×3, 3×3), with 25 instead of 81 for 9 outputs.
 //!
-//! Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016). A map is cut into patches of 4×4 outputs,
-//! which see 6×6 inputs (or 3×3, which see 5×5). Inputs and weights are transformed; then each of the 36 (25) positions of a
-//! patch is a matmul over all patches; and the products are transformed back. At an atrous rate d, the map is d×d interleaved
-//! maps of rate 1; where these are small, patches of 3×3 may cover them with fewer products. Plain windows, which see less at
-//! the edges, may take fewer still: the size decides, and all forms read the same weights.
+//! Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016). A map is cut into patches of 4×4
+//! outputs, which see 6×6 inputs (or 3×3, which see 5×5). Inputs and weights are transformed; then each of the 36 (25)
+//! positions of a patch is a matmul over all patches; and the products are transformed back. At an atrous rate d, the
+//! map consists of d×d interleaved maps of rate 1; where these are small, patches of 3×3 may cover them with fewer
+//! products. Plain windows, which see less at the edges, may take fewer still: the size decides, and all three forms
+//! read the same packed weights.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -22,17 +23,18 @@ use crate::exec::choice::Precision;
 use crate::exec::fuse::{Clamp, FusedConv};
 use crate::graph::{Size, Window};
 
-/// The greatest rate at which it is faster than a matmul of bf16, which takes half the time of one of f32.
+/// The greatest atrous rate at which Winograd's algorithm is faster than a matmul in bf16, which takes half the time of
+/// one in f32.
 const MAX_RATE_BESIDE_BF16: usize = 2;
-/// Floats of transformed patches that are in memory at once, before and after the matmuls: a share of the last cache.
+/// How many floats of transformed patches are in memory at once, inputs and products: a share of the last-level cache.
 const MAX_FLOATS: usize = 2 << 20;
-/// The same where a single band has more, beyond which it is not worth its memory.
+/// The limit for a single band that has more: beyond it, the algorithm is not worth its memory.
 const MAX_BAND: usize = 20 << 20;
-/// Floats of transformed weights that a thread works with at once.
+/// How many floats of transformed weights a thread works with at once.
 const WEIGHTS: usize = 56 << 10;
-/// The transform of the weights takes as long as the products of so many patches.
+/// The transform of the weights takes about as long as the products of this many patches.
 const WEIGHTS_AS_PATCHES: usize = 4;
-/// Floats between positions beyond their own, so that those of a patch do not compete for one place in the cache.
+/// Padding between positions in floats, so that the positions of a patch do not compete for the same cache set.
 const GAP: usize = 16;
 
 thread_local! {
@@ -40,7 +42,7 @@ thread_local! {
     static TRANSFORMED: RefCell<Aligned> = RefCell::default();
 }
 
-/// Whether a convolution can be computed this way: always in f32, whatever the precision of others.
+/// Whether a convolution can be computed this way. It is always computed in f32, whatever the precision of others.
 pub(super) fn suits(conv: &FusedConv, kernels: Kernels, precision: Precision) -> bool {
     let (inputs, outputs) = (conv.group_inputs, conv.conv.out_channels / conv.conv.groups);
     (conv.conv.kernel, conv.conv.stride) == (3, 1)
@@ -48,9 +50,10 @@ pub(super) fn suits(conv: &FusedConv, kernels: Kernels, precision: Precision) ->
         && kernels.patch_lanes().is_some_and(|lanes| inputs.min(outputs) >= 2 * lanes)
 }
 
-/// Computes the pixels of `out` in patches of this span. The weights are not kept transformed: that would be four times as
-/// many, to be read from memory at every call. Each panel is transformed, a row of positions at a time, just before its
-/// matmuls.
+/// Computes the pixels of `out` in patches of this span.
+///
+/// The transformed weights are not kept: they would be four times as many, to be read from memory at every call.
+/// Instead, each panel is transformed just before its matmuls, one row of positions at a time.
 pub(super) fn run(
     kernels: Kernels,
     (weights, clamp): (&Packed, Clamp),
@@ -67,7 +70,8 @@ pub(super) fn run(
     let ViewMut { data, first: first_pixel, pitch, offset, height, width: columns, .. } = out;
     let rate = windows.0.dilation;
     let (side, positions) = (span - 2, span * span);
-    // A band is the rows that a row of patches of every interleaved map makes; it is written by one thread.
+    // A band consists of the rows of outputs that one row of patches of every interleaved map computes; one thread
+    // writes it.
     let band_rows = side * rate;
     let origins: Vec<usize> = origins(columns, rate, side).collect();
     let patch_floats = positions * (row_pitch(inputs) + parts * group * width);
@@ -87,7 +91,7 @@ pub(super) fn run(
                     let at = |i: usize| {
                         let (iy, ix) =
                             (windows.0.input(x.height, y, i / span), windows.1.input(x.width, column, i % span));
-                        // What only outputs below these rows see may not be there yet.
+                        // Rows that only outputs below these see may not be computed yet.
                         let iy = iy.filter(|iy| seen.contains(iy))?;
                         (i < positions).then_some(x.place(x.pixel(n, iy, ix?)))
                     };
@@ -103,7 +107,7 @@ pub(super) fn run(
             });
             let runs = layout.runs();
             let segments = layout.segments(inputs);
-            // The same inputs for all outputs one after another: they are still in the cache.
+            // All outputs of the same inputs are computed in succession, while the inputs are still in the cache.
             products.par_chunks_mut(layout.part()).enumerate().for_each(|(index, out)| {
                 let (row, first) = (index / parts, index % parts * group);
                 let panels = group.min(panels - first);
@@ -171,29 +175,30 @@ pub(super) fn run(
     }
 }
 
-/// How many panels of so many floats are transformed at once. Their weights share a core's second cache with the patches at
-/// a position, which are read once for all of them.
+/// How many panels are transformed at once; `panel` is the floats of one. Their weights share a core's L2 cache with
+/// the patches at a position, which are read once for all these panels.
 fn group(panel: usize, panels: usize) -> usize {
     let fitting = (WEIGHTS / (MAX_SPAN * panel)).clamp(1, panels);
     panels.div_ceil(panels.div_ceil(fitting))
 }
 
-/// How the transformed patches of a strip lie in memory: the inputs as `[block of patches][position][patch][channel]`, so
-/// that a thread writes a block, and a matmul reads neighbouring rows; the products as `[row of positions][part][position of
-/// the row][patch][output]`, so that a thread writes a part of the outputs.
+/// The memory layout of the transformed patches of a strip. The inputs are
+/// `[block of patches][position][patch][channel]`, so that a thread writes a block, and a matmul reads neighbouring
+/// rows. The products are `[row of positions][part][position of the row][patch][output]`, so that a thread writes a
+/// part of the outputs.
 struct Layout {
     /// Positions along an axis.
     span: usize,
     patches: usize,
     /// Patches of a block.
     block: usize,
-    /// Floats from a patch of the inputs to the next.
+    /// Floats from one patch of the inputs to the next.
     pitch: usize,
-    /// Floats from a position of the inputs to the next.
+    /// Floats from one position of the inputs to the next.
     input_step: usize,
     /// Outputs of a part.
     width: usize,
-    /// Floats from a position of the products to the next.
+    /// Floats from one position of the products to the next.
     product_step: usize,
 }
 
@@ -219,7 +224,7 @@ impl Layout {
         block * self.block..((block + 1) * self.block).min(self.patches)
     }
 
-    /// Floats of a row of positions of a part of the products.
+    /// Floats of one row of positions and one part of the products.
     fn part(&self) -> usize {
         self.span * self.product_step
     }
@@ -231,22 +236,24 @@ impl Layout {
         (0..self.patches.div_ceil(self.block)).map(run).collect()
     }
 
-    /// Where each block's rows lie, counted from a position's place in the first block.
+    /// Where each block's rows begin, relative to the position's place in the first block.
     fn segments(&self, len: usize) -> Vec<Segment> {
         (0..self.patches.div_ceil(self.block)).map(|block| Segment { x: block * self.block(), input: 0, len }).collect()
     }
 }
 
-/// Where the patches of so many outputs along an axis of `len` begin, interleaved map by interleaved map.
+/// Where patches with `side` outputs along an axis of length `len` begin, one interleaved map after another.
 fn origins(len: usize, rate: usize, side: usize) -> impl Iterator<Item = usize> {
     (0..rate.min(len)).flat_map(move |start| (start..len).step_by(side * rate))
 }
 
-/// The span of the fastest patches. `None` where windows over a map of this size take less time (for each input and output,
-/// as many products as pixels of the kernel lie inside the map), or patches too much memory: `floats` are those of a position
-/// of a patch, before and after its products.
+/// The span of the fastest patches.
+///
+/// `None` where plain windows over a map of this size are faster (for each input and output, they take as many products
+/// as pixels of the kernel lie inside the map), or where patches take too much memory: `floats` is the size of one
+/// position of one patch, inputs and products.
 pub(super) fn best_span((v, h): (Window, Window), size: Size, floats: usize) -> Option<usize> {
-    // Windows that see nothing but the pixel at their own place.
+    // Such windows see only their own pixel.
     if v.dilation >= size.height.max(size.width) {
         return None;
     }
@@ -255,7 +262,7 @@ pub(super) fn best_span((v, h): (Window, Window), size: Size, floats: usize) -> 
         let along = |window: Window| origins(window.output, window.dilation, span - 2).count();
         (along(v) * along(h) + WEIGHTS_AS_PATCHES) * span * span
     };
-    // The larger one where both cost as much: it has fewer sums around its products.
+    // At equal cost, the larger span has fewer additions around its products.
     let span = if cost(MAX_SPAN - 1) < cost(MAX_SPAN) { MAX_SPAN - 1 } else { MAX_SPAN };
     let band = v.dilation.min(v.output) * origins(h.output, h.dilation, span - 2).count() * span * span * floats;
     (band <= MAX_BAND && cost(span) <= seen(v, size.height) * seen(h, size.width)).then_some(span)
@@ -270,12 +277,12 @@ struct Patches<'a> {
     first: usize,
     /// Number of rows of outputs.
     rows: usize,
-    /// First columns of the patches in a row of them.
+    /// The first columns of the patches in a row of patches.
     columns: &'a [usize],
 }
 
 impl Patches<'_> {
-    /// `rate` rows of patches to a band, fewer in one that has fewer rows of outputs.
+    /// A band has `rate` rows of patches, or fewer if it has fewer rows of outputs.
     fn len(&self) -> usize {
         let band = self.side * self.rate;
         (self.rows / band * self.rate + (self.rows % band).min(self.rate)) * self.columns.len()
@@ -333,8 +340,9 @@ mod tests {
         }
     }
 
-    /// Maps of 6×6 are four patches of 3×3, of 25 products each; of 8×8 four of 4×4. At rate 12, a map of 33×33 is 144 patches
-    /// of 3×3, where all windows along an axis see 75 pixels; on 17×17 they see 27, on 5×5 each sees its own alone.
+    /// A map of 6×6 is four patches of 3×3 outputs, with 25 products each; one of 8×8 is four of 4×4. At rate 12, a map
+    /// of 33×33 is 144 patches of 3×3, where all windows along an axis see 75 pixels; on 17×17 they see 27, and on 5×5
+    /// each sees only its own pixel.
     #[test]
     fn the_form_with_the_fewest_products() {
         let forms = [

@@ -2,7 +2,7 @@
 
 use crate::graph::Activation;
 
-/// Bounds that a result is held to: those of an activation, or none. NaN stays NaN.
+/// The bounds that a result is clamped to: those of an activation, or none. NaN stays NaN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Clamp {
     pub(crate) low: f32,
@@ -14,7 +14,7 @@ impl Clamp {
     pub(crate) const RELU: Self = Self { low: 0.0, ..Self::NONE };
     pub(crate) const RELU6: Self = Self { low: 0.0, high: 6.0 };
 
-    /// An activation's bounds, if these are all that it does.
+    /// The bounds of an activation that only clamps; `None` for others.
     pub(crate) fn of(activation: Activation) -> Option<Self> {
         match activation {
             Activation::Relu => Some(Self::RELU),

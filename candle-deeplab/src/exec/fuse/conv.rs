@@ -1,9 +1,9 @@
-//! Convolutions with what they have taken in.
+//! Convolutions with the nodes that they have absorbed.
 
 use super::Clamp;
 use crate::graph::{Conv, Graph, Value};
 
-/// A convolution, the batch norms behind it, which are folded into its weights, and the bounds of its result.
+/// A convolution, the batch norms behind it, which are folded into its weights, and the clamp of its result.
 #[derive(Debug, Clone)]
 pub(crate) struct FusedConv {
     pub(crate) conv: Conv,
@@ -11,9 +11,10 @@ pub(crate) struct FusedConv {
     pub(crate) group_inputs: usize,
     /// The node of the convolution, which has its kernel and bias.
     pub(crate) node: Value,
-    /// A batch norm that stands alone is a 1×1 convolution of each channel by one: `node` is the norm, and has no kernel.
+    /// A batch norm without a convolution is a depthwise 1×1 convolution whose weights are 1: `node` is the norm, and
+    /// has no kernel.
     pub(crate) has_kernel: bool,
-    /// The nodes of the batch norms, in order, and what is added to the variance in each.
+    /// The nodes of the batch norms, in order, and the epsilon that each adds to the variance.
     pub(crate) norms: Vec<(Value, f64)>,
     pub(crate) clamp: Clamp,
 }
@@ -27,14 +28,14 @@ pub(crate) struct FusedDepthwise {
 }
 
 impl FusedConv {
-    /// The convolution of a node, as it is.
+    /// The convolution of a node, with nothing absorbed.
     pub(crate) fn new(graph: &Graph, node: Value, conv: Conv) -> Self {
         let channels = graph.node(graph.node(node).inputs[0]).channels;
         let (norms, clamp) = (Vec::new(), Clamp::NONE);
         Self { conv, group_inputs: channels / conv.groups, node, has_kernel: true, norms, clamp }
     }
 
-    /// A batch norm that stands alone.
+    /// A batch norm without a convolution.
     pub(crate) fn of_norm(channels: usize, norm: Value, eps: f64) -> Self {
         let conv = Conv { groups: channels, ..Conv::pointwise(channels) };
         let (norms, clamp) = (vec![(norm, eps)], Clamp::NONE);
@@ -45,12 +46,12 @@ impl FusedConv {
         self.conv.is_depthwise(self.group_inputs * self.conv.groups)
     }
 
-    /// Pixels of the kernel.
+    /// The number of pixels of the kernel.
     pub(crate) fn kernel_area(&self) -> usize {
         self.conv.kernel.pow(2)
     }
 
-    /// Number of weights, the bias aside: the multiply-adds of a pixel of the result.
+    /// The number of weights without the bias, which is the number of multiply-adds per pixel of the result.
     pub(crate) fn weights(&self) -> usize {
         self.kernel_area() * self.group_inputs * self.conv.out_channels
     }

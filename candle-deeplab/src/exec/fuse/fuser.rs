@@ -1,10 +1,10 @@
-//! How a graph's nodes become steps.
+//! Turns a graph's nodes into steps.
 
 use super::{Clamp, FusedConv, FusedDepthwise, Map, Operand, Operation, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Graph, Op, Value};
 
-/// The maps and the steps of a graph up to its logits, and where the value of each node is, if it is anywhere.
+/// The maps and the steps of a graph up to its logits, and where the value of each node is stored, if anywhere.
 pub(super) fn fuse(graph: &Graph, logits: Value) -> Result<(Vec<Map>, Vec<Step>, Vec<Option<Operand>>)> {
     let (users, state) = (graph.users(logits), vec![State::Waiting; graph.nodes().len()]);
     let mut fuser = Fuser { graph, logits, users, state, maps: Vec::new(), steps: Vec::new() };
@@ -22,31 +22,31 @@ pub(super) fn fuse(graph: &Graph, logits: Value) -> Result<(Vec<Map>, Vec<Step>,
 struct Fuser<'a> {
     graph: &'a Graph,
     logits: Value,
-    /// The nodes that need each value on the way to the logits.
+    /// For each value, the nodes that need it on the way to the logits.
     users: Vec<Vec<Value>>,
     state: Vec<State>,
     maps: Vec<Map>,
     steps: Vec<Step>,
 }
 
-/// What has become of a node's value.
+/// The state of a node's value.
 #[derive(Clone, Copy)]
 enum State {
     Waiting,
     /// It exists only within the step of a later node.
     Absorbed,
-    /// It is the ReLU of this operand, and happens where that is read.
+    /// It is the ReLU of this operand, applied where it is read.
     Relu(Operand),
     Ready(Operand),
-    /// It is a concatenation, some of whose inputs have been written to their place.
+    /// It is a concatenation, and some of its inputs have been written to their place.
     Partly(Operand),
 }
 
-/// A convolution with what it has taken in behind it.
+/// A convolution with the nodes behind it that it has absorbed.
 struct Chain {
     conv: FusedConv,
     residual: Option<Operand>,
-    /// The node whose value comes out.
+    /// The node whose value it computes.
     end: Value,
 }
 
@@ -85,7 +85,7 @@ impl Fuser<'_> {
         Ok(())
     }
 
-    /// A convolution, or a batch norm in its form, with all that it can take in.
+    /// Adds a convolution, or a batch norm in the form of one, with all that it can absorb.
     fn convolution(&mut self, value: Value, conv: FusedConv) -> Result<()> {
         let x = self.graph.node(value).inputs[0];
         if !conv.is_depthwise() {
@@ -111,7 +111,7 @@ impl Fuser<'_> {
         Ok(())
     }
 
-    /// What a convolution takes in behind it; an addition only where it may.
+    /// Absorbs what it can behind a convolution; an addition only with `may_add`.
     fn chain(&mut self, value: Value, mut conv: FusedConv, may_add: bool) -> Chain {
         let (mut end, mut residual, mut clamp) = (value, None, None);
         while let Some(user) = self.sole_user(end) {
@@ -138,17 +138,18 @@ impl Fuser<'_> {
     fn conv(&mut self, node: Value, input: Operand, depthwise: Option<FusedDepthwise>, chain: Chain) {
         let Chain { conv, residual: other, end } = chain;
         let pointwise = depthwise.is_none() && conv.conv.groups == 1 && conv.conv.windows().is_pointwise();
-        // What lives on instead must be worth its copy into a concatenation: at most half of what does not.
+        // The result that is kept instead has at most half as many channels, which is worth its copy into a
+        // concatenation.
         let few = 2 * conv.conv.out_channels <= conv.group_inputs;
         let early = if pointwise && few && other.is_none() { self.early(node, input) } else { None };
-        // In its place in a concatenation, it would keep the memory of the whole.
+        // Written to its place in a concatenation, it would keep the whole concatenation in memory.
         let output = if early.is_some() { self.new_map(end) } else { self.place(end) };
         let step = Step { node, operation: Operation::Conv { depthwise, conv }, input, other, output };
         self.steps.insert(early.unwrap_or(self.steps.len()), step);
         self.state[end.index()] = State::Ready(output);
     }
 
-    /// Where among the steps a node could stand that is the last to read an earlier map: right behind the map's other
+    /// The position among the steps of a node that is the last to read an earlier map: right after the map's other
     /// uses.
     fn early(&self, node: Value, x: Operand) -> Option<usize> {
         let users = &self.users[self.graph.node(node).inputs[0].index()];
@@ -158,7 +159,7 @@ impl Fuser<'_> {
         (last && early < self.steps.len()).then_some(early)
     }
 
-    /// Copies into a concatenation what could not be written to its place there.
+    /// Copies those inputs into a concatenation that could not be written to their place.
     fn concat(&mut self, value: Value) -> Result<()> {
         let mut offset = 0;
         for &x in &self.graph.node(value).inputs {
@@ -174,14 +175,14 @@ impl Fuser<'_> {
         Ok(())
     }
 
-    /// A step that is named after `node` and computes the value of `end`.
+    /// Adds a step that is named after `node` and computes the value of `end`.
     fn step(&mut self, node: Value, end: Value, operation: Operation, input: Operand, other: Option<Operand>) {
         let output = self.place(end);
         self.steps.push(Step { node, operation, input, other, output });
         self.state[end.index()] = State::Ready(output);
     }
 
-    /// Where a value is put: in a concatenation, if nothing else needs it, or in a map of its own.
+    /// Decides where a value is stored: in a concatenation, if nothing else needs it, or in a map of its own.
     fn place(&mut self, value: Value) -> Operand {
         match self.sole_user(value) {
             Some(user) if self.graph.node(user).op == Op::Concat => {
@@ -193,7 +194,7 @@ impl Fuser<'_> {
         }
     }
 
-    /// The part of a concatenation's map that one of its inputs is for.
+    /// The part of a concatenation's map for one of its inputs.
     fn concat_part(&mut self, concat: Value, offset: usize, input: Value) -> Operand {
         let whole = match self.state[concat.index()] {
             State::Partly(whole) => whole,

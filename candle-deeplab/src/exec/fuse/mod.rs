@@ -1,17 +1,17 @@
-//! From the graph to fused steps: what is computed together, where each result is put, and in which order.
+//! Turns a graph into fused steps: what is computed together, where each result is stored, and in which order.
 //!
-//! A [`Fused`] network knows no weights, no device and no layout of memory. An executor packs the weights of each step and
-//! has a kernel for each kind of step; the ONNX export writes each as the operators that it is made of.
+//! A [`Fused`] network has no weights, no device and no memory layout. An executor packs the weights of each step and
+//! has a kernel for each kind of step; the ONNX export writes each step as the operators that it consists of.
 //!
-//! - A convolution takes in what follows it, as long as nothing else needs the value in between: batch norms, then the
-//!   addition of a value that is already there (a residual), then an activation that only clamps.
-//! - A 1×1 convolution takes in the depthwise convolution before it, so that a separable convolution is one step.
-//! - A ReLU that only depthwise convolutions read happens where they read. The units of Xception are such: their skip
-//!   needs the value without it.
-//! - A result that only a concatenation needs is written to its place there at once.
-//! - Steps stand in the order of the nodes, but for a 1×1 convolution that is the last to read early features and makes
-//!   few channels of them (a decoder's projection): it stands right behind their other uses, so that they need not be
-//!   kept until the decoder.
+//! - A convolution absorbs the nodes behind it, as long as nothing else needs the values in between: batch norms, then the
+//!   addition of a value that is already computed (a residual), then an activation that only clamps.
+//! - A 1×1 convolution absorbs the depthwise convolution before it, so that a separable convolution is one step.
+//! - A ReLU that only depthwise convolutions read is applied where they read it. Xception has such ReLUs: the skip of a
+//!   unit needs the value without the ReLU.
+//! - A result that only a concatenation needs is written directly to its place there.
+//! - Steps are in the order of the nodes, with one exception: a 1×1 convolution that is the last to read early features
+//!   and computes few channels from them (a decoder's projection) comes right after their other uses, so that the early
+//!   features need not be kept until the decoder.
 
 mod clamp;
 mod conv;
@@ -35,11 +35,12 @@ pub(crate) struct Fused {
     /// The feature maps that steps read and write; the first is the input.
     pub(crate) maps: Vec<Map>,
     pub(crate) steps: Vec<Step>,
-    /// Where the value of each node is; `None` where it is within a step, or not needed for the logits.
+    /// Where the value of each node is stored; `None` where it exists only within a step, or is not needed for the
+    /// logits.
     pub(crate) places: Vec<Option<Operand>>,
     /// The logits at the head's resolution.
     pub(crate) logits: Operand,
-    /// How they become the network's output.
+    /// How the logits are resized to the network's output.
     pub(crate) output: Upsampling,
 }
 
@@ -54,7 +55,7 @@ pub(crate) struct Map {
 /// The bilinear resize of the logits at the end of the network.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Upsampling {
-    /// A node with the height and width that they are resized to.
+    /// A node that has the height and width of the output.
     pub(crate) like: Value,
     pub(crate) align_corners: bool,
 }
@@ -78,8 +79,8 @@ impl Fused {
         Ok(Self { maps, steps, places, logits, output: Upsampling { like, align_corners } })
     }
 
-    /// The first and the last step that need each map. The input is there before the first step, and the maps that are wanted
-    /// are needed behind the last one: by the step that would come next.
+    /// The liveness of each map: the first and the last step that need it. The input is needed from the first step on,
+    /// and the wanted maps until one step past the last.
     pub(crate) fn lives(&self, wanted: &[usize]) -> Vec<RangeInclusive<usize>> {
         let mut lives = vec![(usize::MAX, 0); self.maps.len()];
         for (index, step) in self.steps.iter().enumerate() {

@@ -5,10 +5,10 @@ use std::fmt;
 use super::{FusedConv, FusedDepthwise};
 use crate::graph::{Activation, Value, Windows};
 
-/// A step: an operation, what it reads and what it writes.
+/// A step: an operation, its operands and its result.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// The node whose work this mainly is: its path is the step's name.
+    /// The node that does most of the step's work: its path is the step's name.
     pub(crate) node: Value,
     pub(crate) operation: Operation,
     pub(crate) input: Operand,
@@ -21,21 +21,21 @@ pub(crate) struct Step {
 /// What a step computes.
 #[derive(Debug)]
 pub(crate) enum Operation {
-    /// A convolution, dense or in groups. A 1×1 one may have taken in the depthwise convolution before it, whose result is
-    /// then nowhere else.
+    /// A convolution, dense or in groups. A 1×1 convolution may have absorbed the depthwise convolution before it,
+    /// whose result is then stored nowhere.
     Conv {
         depthwise: Option<FusedDepthwise>,
         conv: FusedConv,
     },
-    /// A depthwise convolution that no other could take in.
+    /// A depthwise convolution that no other convolution could absorb.
     Depthwise(FusedDepthwise),
-    /// An activation that no convolution could take in.
+    /// An activation that no convolution could absorb.
     Activation(Activation),
     Copy,
     Add,
-    /// By a value of the same size, or by one number for each channel.
+    /// Multiplication by a value of the same size, or by one number for each channel.
     Multiply,
-    /// Bilinear, to the size of the output.
+    /// A bilinear resize to the size of the output.
     Resize {
         align_corners: bool,
     },
@@ -48,13 +48,13 @@ pub(crate) enum Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Operand {
     pub(crate) map: usize,
-    /// The first of them.
+    /// The first channel.
     pub(crate) offset: usize,
     pub(crate) channels: usize,
 }
 
 impl Step {
-    /// What it reads and writes.
+    /// The operands that it reads, and its result.
     pub(crate) fn operands(&self) -> impl Iterator<Item = Operand> + use<> {
         [Some(self.input), self.other, Some(self.output)].into_iter().flatten()
     }
@@ -73,7 +73,7 @@ impl Operation {
         }
     }
 
-    /// Multiply-adds of a pixel of the result.
+    /// Multiply-adds per pixel of the result.
     pub(crate) fn macs_per_pixel(&self) -> usize {
         match self {
             Self::Conv { depthwise, conv } => conv.weights() + depthwise.as_ref().map_or(0, |d| d.conv.weights()),

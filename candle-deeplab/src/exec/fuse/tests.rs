@@ -1,4 +1,4 @@
-//! Which nodes become one step, where its result is put, and when it is computed.
+//! Which nodes become one step, where its result is stored, and when it is computed.
 
 use super::*;
 use crate::arch;
@@ -16,7 +16,7 @@ fn fused(layers: impl FnOnce(&mut Builder, Value) -> Value) -> (Graph, Fused) {
     (graph, fused)
 }
 
-/// Each step in a line: its name, what it computes of which maps, and where it puts the result.
+/// Each step as a line: its name, its operation and operands, and where it stores the result.
 fn steps(layers: impl FnOnce(&mut Builder, Value) -> Value) -> Vec<String> {
     let (graph, fused) = fused(layers);
     let place = |operand: Operand| match fused.maps[operand.map].channels {
@@ -58,7 +58,7 @@ fn a_convolution_takes_in_norm_residual_and_clamp() {
     assert_eq!(graph.node(convs[1].norms[0].0).path, "second.bn");
 }
 
-/// What is needed twice is computed on its own; so is an activation that does more than to clamp.
+/// What is needed twice is a step of its own; so is an activation that does more than clamp.
 #[test]
 fn what_others_need_is_not_taken_in() {
     let lines = steps(|g, image| {
@@ -83,7 +83,8 @@ fn what_others_need_is_not_taken_in() {
     );
 }
 
-/// A unit of Xception: its ReLUs happen where depthwise convolutions read, and its skip sees the values without them.
+/// A unit of Xception: its ReLUs are applied where depthwise convolutions read, and its skip sees the values without
+/// them.
 #[test]
 fn a_separable_convolution_is_one_step_with_the_relu_before_it() {
     let layers = |g: &mut Builder, image| {
@@ -103,7 +104,7 @@ fn a_separable_convolution_is_one_step_with_the_relu_before_it() {
     assert_eq!(fused.steps[1].operation.macs_per_pixel(), 9 * 8 + 8 * 8);
 }
 
-/// One of another stride, or of groups, takes in no depthwise convolution.
+/// A 1×1 convolution with a stride or with groups absorbs no depthwise convolution.
 #[test]
 fn a_depthwise_convolution_that_no_other_takes_in_is_a_step() {
     let lines = steps(|g, image| {
@@ -146,7 +147,7 @@ fn what_only_a_concatenation_needs_is_written_to_its_place() {
     );
 }
 
-/// A decoder's projection of early features, if it makes few channels of them.
+/// A decoder's projection of early features, if it computes few channels from them.
 #[test]
 fn few_channels_of_early_features_are_made_early() {
     let names = |few| {
@@ -164,7 +165,7 @@ fn few_channels_of_early_features_are_made_early() {
     assert_eq!(names(13), ["features", "deep", "deeper", "low_level", "resize", "logits"]);
 }
 
-/// What the output does not need is no step: an auxiliary head, say.
+/// What the output does not need is not a step, such as an auxiliary head.
 #[test]
 fn a_value_lives_from_its_step_to_the_last_that_reads_it() {
     let (_, fused) = fused(|g, image| {
@@ -190,7 +191,7 @@ fn a_network_without_logits_is_refused() {
     assert!(said.contains("`features`") && said.contains("must be the resize of its logits"), "{said}");
 }
 
-/// Features are a use of their own, which should need no second executor.
+/// Features are read from steps' results, so that they need no second executor.
 #[test]
 fn backbone_blocks_aspp_and_decoder_are_results_of_steps() {
     let backbones = [

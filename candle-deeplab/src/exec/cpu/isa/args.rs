@@ -1,37 +1,37 @@
-//! What the kernels are given, and the checks that their unsafe code relies on.
+//! The arguments of the kernels, and the checks that their unsafe code relies on.
 
 use std::ops::Range;
 
 use super::packed::Weights;
 use crate::exec::fuse::Clamp;
 
-/// Inputs that a patch of Winograd's algorithm sees along an axis, at most.
+/// The most inputs that a patch of Winograd's algorithm sees along an axis.
 pub(in super::super) const MAX_SPAN: usize = 6;
-/// Outputs of a patch along an axis, at most.
+/// The most outputs of a patch along an axis.
 pub(super) const MAX_SIDE: usize = MAX_SPAN - 2;
-/// Weights of the kernels that the algorithm is for, 3×3.
+/// The area of the 3×3 kernels that the algorithm computes.
 pub(in super::super) const KERNEL_AREA: usize = 9;
 
-/// Sums that the measurement of the peak keeps going at once: enough to hide the latency of an addition.
+/// How many independent sums the measurement of the peak has: enough to hide the latency of an addition.
 pub(super) const CHAINS: usize = 12;
 
-/// Inputs of a matmul's row that lie side by side in memory.
+/// Inputs of a matmul's row that are contiguous in memory.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Segment {
-    /// Where those of a run's first row begin.
+    /// Where the inputs of a run's first row begin.
     pub(in super::super) x: usize,
-    /// The number of the first of them among the weights' inputs.
+    /// The index of the first of them among the weights' inputs.
     pub(in super::super) input: usize,
     pub(in super::super) len: usize,
 }
 
-/// Neighbouring rows of a result that are computed from the same segments, or neighbours. Inputs that none of these names
-/// count as zero.
+/// Neighbouring rows of a result that are computed from the same segments (or, in a depthwise convolution, the same
+/// neighbours). Inputs that none of these cover count as zero.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Run {
     pub(in super::super) first: usize,
     pub(in super::super) rows: usize,
-    /// Which of the segments or neighbours.
+    /// The range of the segments or neighbours.
     pub(in super::super) sees: Range<usize>,
 }
 
@@ -40,9 +40,9 @@ pub(in super::super) struct Matmul<'a> {
     pub(in super::super) runs: &'a [Run],
     pub(in super::super) segments: &'a [Segment],
     pub(in super::super) x: &'a [f32],
-    /// From a row of a run to the next.
+    /// Floats from one row of a run to the next.
     pub(in super::super) x_pitch: usize,
-    /// Whether rows lie as [`Interleave`] leaves them; `x_pitch` is their number of inputs then.
+    /// Whether rows are laid out by [`Interleave`]; `x_pitch` is their number of inputs then.
     pub(in super::super) interleaved: bool,
     pub(in super::super) weights: Weights<'a>,
     /// Earlier sums to add, each as rows of whole panels.
@@ -73,7 +73,7 @@ impl Matmul<'_> {
         }
     }
 
-    /// Whether `x` has so many rows of `len` inputs.
+    /// Whether `x` has `rows` rows of `len` inputs.
     fn holds_rows(&self, x: &[f32], rows: usize, len: usize, rows_at_once: usize) -> bool {
         if !self.interleaved {
             return holds(x, rows, self.x_pitch, len);
@@ -83,16 +83,16 @@ impl Matmul<'_> {
     }
 }
 
-/// Rows that are put into groups of as many as a [`matmul`](super::Kernels::matmul) [computes at
-/// once](super::Kernels::rows_at_once), each `[input][row]`: it then reads one stream of memory instead of one for each row. The
-/// last group is filled up with zeros.
+/// Rows to put into groups of as many as a [`matmul`](super::Kernels::matmul)
+/// [computes at once](super::Kernels::rows_at_once), each `[input][row]`: it then reads one stream of memory instead of
+/// one for each row. The last group is padded with zeros.
 pub(in super::super) struct Interleave<'a> {
     pub(in super::super) x: &'a [f32],
-    /// From a row to the next.
+    /// Floats from one row to the next.
     pub(in super::super) pitch: usize,
     pub(in super::super) rows: usize,
     pub(in super::super) inputs: usize,
-    /// The groups.
+    /// The groups `[group][input][row]`.
     pub(in super::super) out: &'a mut [f32],
 }
 
@@ -130,9 +130,9 @@ impl Quarters<'_> {
 /// A neighbour of a pixel that a depthwise convolution's window sees, as offsets.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Neighbour {
-    /// Where the channels begin that a run's first pixel sees.
+    /// Where the neighbour's channels begin for a run's first pixel.
     pub(in super::super) input: usize,
-    /// Where the weights begin that they are multiplied by, one for each channel.
+    /// Where the neighbour's weights begin, one for each channel.
     pub(in super::super) weight: usize,
 }
 
@@ -142,11 +142,11 @@ pub(in super::super) struct Depthwise<'a> {
     pub(in super::super) neighbours: &'a [Neighbour],
     pub(in super::super) channels: usize,
     pub(in super::super) x: &'a [f32],
-    /// From what a pixel of a run sees to what the next one sees.
+    /// Floats from what one pixel of a run sees to what the next one sees.
     pub(in super::super) x_step: usize,
     pub(in super::super) weights: &'a [f32],
     pub(in super::super) bias: &'a [f32],
-    /// Whether the input goes through a ReLU.
+    /// Whether the input goes through a ReLU first.
     pub(in super::super) relu_input: bool,
     pub(in super::super) clamp: Clamp,
     pub(in super::super) out: &'a mut [f32],
@@ -174,7 +174,7 @@ impl Depthwise<'_> {
     }
 }
 
-/// A row of positions of `G g Gᵀ`, for a panel of 3×3 kernels `g`.
+/// One row of positions of `G g Gᵀ`, for a panel of 3×3 kernels `g`.
 pub(in super::super) struct PatchWeights<'a> {
     /// Positions of a patch along an axis, 5 or 6.
     pub(in super::super) span: usize,
@@ -182,7 +182,7 @@ pub(in super::super) struct PatchWeights<'a> {
     pub(in super::super) panel: &'a [f32],
     pub(in super::super) width: usize,
     pub(in super::super) inputs: usize,
-    /// Which row of positions.
+    /// The index of the row of positions.
     pub(in super::super) row: usize,
     /// Position number `i` of the row begins at `i * step`, `[input][width]`.
     pub(in super::super) out: &'a mut [f32],
@@ -206,7 +206,7 @@ pub(in super::super) struct PatchInput<'a> {
     /// Inputs of a patch along an axis, 5 or 6.
     pub(in super::super) span: usize,
     pub(in super::super) x: &'a [f32],
-    /// Where the channels of each begin, row by row; `None` in the padding, which is zero.
+    /// Where the channels of each pixel begin, row by row; `None` in the padding, which is zero.
     pub(in super::super) pixels: [Option<usize>; MAX_SPAN * MAX_SPAN],
     pub(in super::super) channels: usize,
     /// The channels of position number `i` begin at `i * step`.
@@ -232,7 +232,7 @@ pub(in super::super) struct PatchOutput<'a> {
     pub(in super::super) span: usize,
     pub(in super::super) products: Products<'a>,
     pub(in super::super) channels: usize,
-    /// One for each channel, filled up to whole panels.
+    /// A bias for each channel, padded to whole panels.
     pub(in super::super) bias: &'a [f32],
     /// Only x86 has kernels for patches.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
@@ -245,8 +245,8 @@ pub(in super::super) struct PatchOutput<'a> {
     pub(in super::super) out_pitch: usize,
 }
 
-/// The products of a patch. Those of a part of the channels (`width` of them, one or more panels) at position (y, x) begin at
-/// `y * row_step + part * part_step + x * step`.
+/// The products of a patch. The channels are split into parts of `width` channels, one or more panels each; the
+/// products of a part at position (y, x) begin at `y * row_step + part * part_step + x * step`.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Products<'a> {
     pub(in super::super) data: &'a [f32],
@@ -273,12 +273,12 @@ impl PatchOutput<'_> {
     }
 }
 
-/// Whether there are kernels for patches of so many inputs along an axis.
+/// Whether there are kernels for patches with this number of inputs along an axis.
 fn is_span(span: usize) -> bool {
     matches!(span, 5 | MAX_SPAN)
 }
 
-/// Whether a slice has so many rows of so many values, `pitch` apart.
+/// Whether a slice has `rows` rows of `values` values, `pitch` apart.
 fn holds(slice: &[f32], rows: usize, pitch: usize, values: usize) -> bool {
     let Some(last) = rows.checked_sub(1) else { return true };
     last.checked_mul(pitch).and_then(|start| start.checked_add(values)).is_some_and(|end| end <= slice.len())

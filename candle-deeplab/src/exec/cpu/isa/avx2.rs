@@ -1,4 +1,5 @@
-//! AVX2 and FMA: 8 lanes, 16 registers, of which 6 rows of 16 outputs take 12 for sums, 2 for weights and 1 for an input.
+//! AVX2 and FMA: 8 lanes and 16 registers. A matmul of 6 rows by 16 outputs takes 12 of them for sums, 2 for weights
+//! and 1 for an input.
 
 use std::arch::x86_64::{
     __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps,
@@ -127,7 +128,7 @@ impl Lanes for __m256 {
         unsafe { _mm256_fmadd_ps(self, factor, sum) }
     }
 
-    // Of two operands of which one is NaN, the instruction returns the second.
+    // If an operand is NaN, the instruction returns the second one.
     #[inline(always)]
     unsafe fn at_least(self, low: Self) -> Self {
         // SAFETY: the caller knows that AVX2 exists.

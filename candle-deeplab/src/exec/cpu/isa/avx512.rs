@@ -1,5 +1,6 @@
-//! AVX-512: 16 lanes, 32 registers, of which 8 rows of 48 outputs take 24 for sums, 3 for weights and 1 for an input. 12 or 14
-//! rows of 32 would leave fewer idle, and load more inputs for each multiply-add.
+//! AVX-512: 16 lanes and 32 registers. A matmul of 8 rows by 48 outputs takes 24 of them for sums, 3 for weights and 1
+//! for an input. 12 or 14 rows by 32 outputs would leave fewer registers idle, but load more inputs for each
+//! multiply-add.
 
 use std::arch::x86_64::{
     __m512, __m512bh, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
@@ -49,7 +50,7 @@ pub(super) unsafe fn matmul_bf16(args: Matmul<'_>) {
     unsafe { lanes::matmul::<__m512, Bf16, ROWS_AT_ONCE, VECTORS>(args) }
 }
 
-/// Rounds to bf16, two numbers to a word, and returns how many words it has filled; fewer than 32 numbers are left.
+/// Rounds to bf16, two numbers to a word, and returns how many words it has filled; fewer than 32 numbers remain.
 ///
 /// # Safety
 /// AVX-512 F and BF16 exist.
@@ -68,7 +69,7 @@ pub(super) unsafe fn round(x: &[f32], words: &mut [f32]) -> usize {
     len
 }
 
-/// Each word is two numbers.
+/// Each word is two bf16 numbers.
 struct Bf16;
 
 impl MulAdd<__m512> for Bf16 {
@@ -175,7 +176,7 @@ impl Lanes for __m512 {
         unsafe { _mm512_fmadd_ps(self, factor, sum) }
     }
 
-    // Of two operands of which one is NaN, the instruction returns the second.
+    // If an operand is NaN, the instruction returns the second one.
     #[inline(always)]
     unsafe fn at_least(self, low: Self) -> Self {
         // SAFETY: the caller knows that AVX-512 F exists.

@@ -1,4 +1,4 @@
-//! Rows of a matmul put into groups, by transposing squares of 8×8 in registers.
+//! Puts rows of a matmul into groups, by transposing squares of 8×8 in registers.
 
 use std::arch::x86_64::{
     __m256, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
@@ -20,8 +20,8 @@ pub(super) unsafe fn interleave<const ROWS: usize>(args: Interleave<'_>) {
     for (first, out) in (0..rows).step_by(ROWS).zip(out.chunks_exact_mut((ROWS * inputs).max(1))) {
         let there = ROWS.min(rows - first);
         let mut k = 0;
-        // Where a group has fewer than 8 rows, a store reaches into the place of the next input, which is stored later. Behind
-        // the square there is room for that: an input is left.
+        // Where a group has fewer than 8 rows, a store also writes to the place of the next input, which is stored
+        // later. There is room for that behind the square, since at least one input is left.
         while k + LANES < inputs {
             // SAFETY: `check` has found the rows with all their inputs, of which more than 8 are left. The last store begins
             // two inputs or more before the end of the group: `LANES` floats are left there.
@@ -52,7 +52,7 @@ unsafe fn transposed(rows: [__m256; LANES]) -> [__m256; LANES] {
     // SAFETY: the caller's promise.
     unsafe {
         let [a, b, c, d, e, f, g, h] = rows;
-        // Column i and column i + 4 of four rows.
+        // Vector i has column i and column i + 4 of four rows.
         let (upper, lower) = (columns([a, b, c, d]), columns([e, f, g, h]));
         let near = |i: usize| _mm256_permute2f128_ps::<0x20>(upper[i], lower[i]);
         let far = |i: usize| _mm256_permute2f128_ps::<0x31>(upper[i], lower[i]);
@@ -60,7 +60,7 @@ unsafe fn transposed(rows: [__m256; LANES]) -> [__m256; LANES] {
     }
 }
 
-/// The columns of four rows, in each half of a vector on its own.
+/// Transposes four rows, in each half of a vector on its own.
 ///
 /// # Safety
 /// AVX2 exists.

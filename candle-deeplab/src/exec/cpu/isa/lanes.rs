@@ -1,5 +1,5 @@
-//! The kernels of all vector instruction sets, written once over the type of the vector. Each set has a file, such as
-//! [`avx2`](super::avx2), which has the type's operations and compiles the kernels with its instructions switched on.
+//! The kernels of all vector instruction sets, written once and generic over the vector type. Each set has a file, such
+//! as [`avx2`](super::avx2), which has the type's operations and compiles the kernels with its instructions enabled.
 #![expect(clippy::needless_range_loop, reason = "sums stay in registers where the loops over them are counted")]
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -29,14 +29,14 @@ pub(super) trait Lanes: Copy {
     unsafe fn at_most(self, high: Self) -> Self;
 }
 
-/// How a matmul multiplies words of 32 bits of a row and of the weights, and adds the products up.
+/// How a matmul multiplies 32-bit words of a row by words of the weights, and adds up the products.
 pub(super) trait MulAdd<V> {
     /// # Safety
     /// The instructions exist.
     unsafe fn add(x: V, weights: V, sum: V) -> V;
 }
 
-/// Each word is a number.
+/// Each word is one f32 number.
 pub(super) struct F32;
 
 impl<V: Lanes> MulAdd<V> for F32 {
@@ -47,11 +47,11 @@ impl<V: Lanes> MulAdd<V> for F32 {
     }
 }
 
-/// Floats of a cache line. Where a kernel reads or writes many rows, it takes as many floats of each at once, so that no line
-/// is fetched twice.
+/// Floats of a cache line. Where a kernel reads or writes many rows, it takes a whole line of each at once, so that no
+/// line is fetched twice.
 pub(super) const LINE: usize = 16;
 
-/// Asks for a cache line that is needed soon. The address may be invalid.
+/// Prefetches a cache line. The address may be invalid.
 #[inline(always)]
 fn fetch(at: *const f32) {
     // SAFETY: every x86-64 has the instruction; it changes nothing but caches, and ignores addresses that cannot be read.
@@ -64,7 +64,7 @@ pub(super) const MAX_PANEL: usize = 48;
 /// The most rows that a matmul computes at once.
 const MAX_ROWS: usize = 8;
 
-/// Evaluates an expression with a number from 1 to `$most` as a constant; no code is made for greater ones.
+/// Evaluates an expression with a number from 1 to `$most` as a constant; no code is generated for greater ones.
 macro_rules! with_constant {
     ($number:expr, $most:expr, |$name:ident| $call:expr) => {
         with_constant!($number, $most, |$name| $call, 1 2 3 4 5 6 7 8)
@@ -81,7 +81,7 @@ macro_rules! with_constant {
     }};
 }
 
-/// Multiply-adds that need nothing but registers.
+/// Runs multiply-adds that use nothing but registers.
 ///
 /// # Safety
 /// The vector's instructions exist.
@@ -89,7 +89,7 @@ macro_rules! with_constant {
 pub(super) unsafe fn multiply_adds<V: Lanes, M: MulAdd<V>>(rounds: usize) -> f32 {
     // SAFETY: the caller's promise; the array has a vector's lanes.
     unsafe {
-        // About a half as f32, and two halves as bf16.
+        // As f32 about 0.5, as two bf16 numbers 0.5 each.
         let factor = V::splat(f32::from_bits(black_box(0x3f00_3f00)));
         let mut sums = [V::splat(1.0); CHAINS];
         for _ in 0..rounds {
@@ -104,7 +104,7 @@ pub(super) unsafe fn multiply_adds<V: Lanes, M: MulAdd<V>>(rounds: usize) -> f32
     }
 }
 
-/// A matmul that computes `ROWS` rows and `VECTORS` vectors of outputs at once: all inputs are summed up in registers.
+/// Computes a matmul, `ROWS` rows and `VECTORS` vectors of outputs at once: all inputs are summed up in registers.
 ///
 /// # Safety
 /// The vector's instructions exist, the arguments are [checked](Matmul::check), and the panels are `VECTORS` vectors wide.
@@ -113,7 +113,7 @@ pub(super) unsafe fn matmul<V: Lanes, M: MulAdd<V>, const ROWS: usize, const VEC
     const { assert!(ROWS <= MAX_ROWS && VECTORS * V::LANES <= MAX_PANEL) };
     debug_assert_eq!(args.weights.width, VECTORS * V::LANES);
     let weights = args.weights;
-    // A panel stays in the nearest cache that holds it while the block's rows pass by.
+    // A panel stays in the nearest cache that can hold it, while the block's rows pass by.
     for (panel, bias, first, columns) in weights.panels() {
         let vectors = columns.div_ceil(V::LANES);
         for run in args.runs {
@@ -122,7 +122,7 @@ pub(super) unsafe fn matmul<V: Lanes, M: MulAdd<V>, const ROWS: usize, const VEC
                 let left = run.rows - row;
                 let rows = match args.interleaved {
                     true => left.min(ROWS),
-                    // Evenly, give or take a row: a last single row would wait for each addition.
+                    // Split evenly, give or take a row: a single last row would wait for the latency of each addition.
                     false => left.div_ceil(left.div_ceil(ROWS)),
                 };
                 let part = Part { panel, bias, first, columns, run, row };
@@ -137,7 +137,7 @@ pub(super) unsafe fn matmul<V: Lanes, M: MulAdd<V>, const ROWS: usize, const VEC
     }
 }
 
-/// Which part of a matmul's result is computed: some rows, and the outputs of a panel.
+/// The part of a matmul's result that is computed: some rows, and the outputs of a panel.
 struct Part<'a> {
     panel: &'a [f32],
     bias: &'a [f32],
@@ -145,18 +145,18 @@ struct Part<'a> {
     first: usize,
     columns: usize,
     run: &'a Run,
-    /// The first row, counted in the run.
+    /// The first row, counted within the run.
     row: usize,
 }
 
-/// Inputs in one turn of the innermost loop. Where two threads share a core's front end, every instruction around the
-/// arithmetic costs time.
+/// How many inputs one iteration of the innermost loop takes. Where two threads share a core's front end, every
+/// instruction around the arithmetic costs time.
 const UNROLL: usize = 4;
 
 /// Computes `R` rows and the first `C` of a panel's `VECTORS` vectors of outputs; interleaved groups have `ROWS` rows.
 ///
-/// The compiler makes a copy of this for every `R` and `C`, and the library's build waits for it: what depends on neither
-/// is done elsewhere.
+/// The compiler makes a copy of this for every `R` and `C`, and the library's build waits for it: what depends on
+/// neither is done elsewhere.
 ///
 /// # Safety
 /// As [`matmul`], and the rows exist.
@@ -177,7 +177,7 @@ unsafe fn compute<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const 
         let out = args.out.as_mut_ptr().add(row * args.out_pitch + first);
         let residual = args.residual.map(|(x, pitch)| (x.as_ptr().add(row * pitch + first), pitch));
         let pitch = args.weights.bias.len();
-        // Rows are far apart, so that no hardware prefetcher has these lines ready by the time the sums are done.
+        // Rows are far apart, so no hardware prefetcher loads these lines before the sums are done.
         if let Some((residual, pitch)) = residual {
             fetch_rows(residual, pitch, R, C * V::LANES);
         }
@@ -204,7 +204,7 @@ unsafe fn compute<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const 
                     segment.len,
                 );
             } else {
-                // The compiler must not see how the addresses are related: it would compute each from the one above, for
+                // The compiler must not see how the addresses are related: it would derive each from the one above, for
                 // every input.
                 let x = std::array::from_fn(|r| black_box(x.add(r * args.x_pitch)));
                 multiply_adds_of::<V, M, R, C, 1>(&mut sums, x, w, width, segment.len);
@@ -218,7 +218,7 @@ unsafe fn compute<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize, const 
                 }
             }
         }
-        // Only counted loops may index the sums: otherwise the compiler puts them into memory.
+        // Only loops with constant bounds may index the sums: otherwise the compiler puts them into memory.
         if columns < C * V::LANES {
             let mut tail = [[0f32; MAX_PANEL]; MAX_ROWS];
             for r in 0..R {
@@ -256,7 +256,7 @@ fn fetch_rows(first: *const f32, pitch: usize, rows: usize, floats: usize) {
     }
 }
 
-/// Writes the first `columns` sums of each row, fewer than vectors would write.
+/// Writes the first `columns` sums of each row, where they do not fill whole vectors.
 ///
 /// # Safety
 /// These columns of as many rows exist in `out` and in the residual.
@@ -280,8 +280,9 @@ unsafe fn write_columns(
     }
 }
 
-/// Adds the products of `len` inputs of each row with their weights, which begin at `w` and are `width` floats each.
-/// From an input of a row to the next are `STEP` floats: 1, or as many as the rows of an interleaved group.
+/// Adds the products of `len` inputs of each row and their weights, which begin at `w` and are `width` floats for each
+/// input. `STEP` is the distance in floats between the inputs of a row: 1, or the number of rows of an interleaved
+/// group.
 ///
 /// # Safety
 /// The vector's instructions exist, as do the inputs of every row, and their weights.
@@ -335,7 +336,7 @@ unsafe fn multiply_add<V: Lanes, M: MulAdd<V>, const R: usize, const C: usize>(
     }
 }
 
-/// The sums of a matrix's quarters.
+/// Computes the [sums](Quarters) of a matrix's quarters.
 ///
 /// # Safety
 /// The vector's instructions exist, and the arguments are [checked](Quarters::check).
@@ -368,11 +369,11 @@ pub(super) unsafe fn quarters<V: Lanes>(args: Quarters<'_>) {
     }
 }
 
-/// Columns of a window whose rows are read once for several pixels: each neighbour of a row is what the one before it is to
-/// the next pixel.
+/// The width of windows whose rows are read once for several pixels: what a pixel sees in one column, the next pixel
+/// sees in the column before.
 const COLUMNS: usize = 3;
 
-/// A depthwise convolution by `VECTORS` vectors of channels of `PIXELS` pixels at once.
+/// Computes a depthwise convolution, `VECTORS` vectors of channels of `PIXELS` pixels at once.
 ///
 /// # Safety
 /// The vector's instructions exist, the arguments are [checked](Depthwise::check), and there is at least one vector of
@@ -386,7 +387,7 @@ pub(super) unsafe fn depthwise<V: Lanes, const PIXELS: usize, const VECTORS: usi
         let mut pixel = 0;
         while pixel < run.rows {
             let left = run.rows - pixel;
-            // As for the rows of a matmul: a last pixel on its own would wait for each addition.
+            // As for the rows of a matmul: a single last pixel would wait for the latency of each addition.
             let pixels = left.div_ceil(left.div_ceil(PIXELS));
             with_constant!(pixels, PIXELS, |P| {
                 // SAFETY: the caller's promises; these pixels are left, and the neighbours are the run's.
@@ -404,14 +405,15 @@ pub(super) unsafe fn depthwise<V: Lanes, const PIXELS: usize, const VECTORS: usi
     }
 }
 
-/// The neighbours as rows of a window, where all are in such rows.
+/// The neighbours as rows of a window; `None` if they do not form whole rows.
 fn window_rows(neighbours: &[Neighbour], x_step: usize) -> Option<&[[Neighbour; COLUMNS]]> {
     let (rows, rest) = neighbours.as_chunks();
     let next = |pair: &[Neighbour]| pair[1].input.checked_sub(pair[0].input) == Some(x_step);
     (rest.is_empty() && rows.iter().all(|row| row.windows(2).all(next))).then_some(rows)
 }
 
-/// Computes all channels of `P` pixels of a run, from neighbours in [rows](window_rows) of `T`, or one by one.
+/// Computes all channels of `P` pixels of a run, from neighbours in [rows](window_rows) of `T`, or one by one (`T` =
+/// 1).
 ///
 /// # Safety
 /// As [`depthwise`], the pixels exist, and the neighbours are those of the run.
@@ -430,7 +432,8 @@ unsafe fn pixels_of<V: Lanes, const P: usize, const VECTORS: usize, const RELU: 
                 vectors::<V, P, VECTORS, RELU, T>(args, rows, run, pixel, channel);
                 channel += VECTORS * V::LANES;
             } else {
-                // The last vector overlaps the one before it where the channels do not divide: the same values once more.
+                // Where the channels are not whole vectors, the last vector overlaps the one before it and computes the
+                // same values again.
                 vectors::<V, P, 1, RELU, T>(args, rows, run, pixel, channel.min(args.channels - V::LANES));
                 channel += V::LANES;
             }
@@ -438,7 +441,8 @@ unsafe fn pixels_of<V: Lanes, const P: usize, const VECTORS: usize, const RELU: 
     }
 }
 
-/// Computes `C` vectors of channels of `P` pixels of a run. The inputs of a row are loaded once for all pixels that see them.
+/// Computes `C` vectors of channels of `P` pixels of a run. Each input of a row is loaded once for all pixels that see
+/// it.
 ///
 /// # Safety
 /// As [`pixels_of`], and the channels exist.
@@ -456,7 +460,8 @@ unsafe fn vectors<V: Lanes, const P: usize, const C: usize, const RELU: bool, co
     // of pixel `i - t`.
     unsafe {
         let at = pixel * args.x_step + channel;
-        // What the next pixels see. Where pixels share inputs, only the last row of the window has not been read before.
+        // Prefetch what the next pixels see. Where pixels share inputs, only the last row of the window has not been
+        // read yet.
         let read = if T == 1 { 0 } else { rows.len().saturating_sub(1) };
         for row in &rows[read..] {
             for p in P..2 * P {

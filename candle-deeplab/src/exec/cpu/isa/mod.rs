@@ -1,6 +1,6 @@
-//! The inner loops, once for each instruction set behind one interface, chosen at run time.
+//! The inner loops, in one version per instruction set behind a common interface, chosen at run time.
 //!
-//! [`portable`] is safe Rust and runs everywhere. The tests hold all of them to the same references.
+//! [`portable`] is safe Rust and runs everywhere. The tests compare all versions with the same references.
 
 mod args;
 #[cfg(target_arch = "x86_64")]
@@ -31,7 +31,8 @@ use crate::error::Result;
 use crate::exec::choice::{Isa, Precision};
 use args::CHAINS;
 
-/// Evaluates an expression with `$set` as the module of an instruction set's kernels, or another one for the portable kernels.
+/// Evaluates `$vectors` with `$set` as the module of the instruction set's kernels, or `$portable` for the portable
+/// kernels.
 macro_rules! with_set {
     ($isa:expr, |$set:ident| $vectors:expr, $portable:expr) => {
         match $isa {
@@ -50,10 +51,10 @@ macro_rules! with_set {
     };
 }
 
-/// The same for the kernels of bf16, which not all sets have.
+/// Like `with_set`, for the bf16 kernels, which not all sets have.
 ///
 /// # Panics
-/// Where a set has none.
+/// Where a set has no bf16 kernels.
 macro_rules! with_bf16 {
     ($isa:expr, |$set:ident| $vectors:expr, $portable:expr) => {
         match $isa {
@@ -68,10 +69,11 @@ macro_rules! with_bf16 {
     };
 }
 
-/// The most floating-point operations a second that all threads of the current rayon pool do together with these
-/// instructions, measured in a moment: what a kernel's speed is compared with. `None` where this machine lacks them.
+/// Measures the peak floating-point operations per second that all threads of the current rayon pool reach together
+/// with these instructions, as a reference for a kernel's speed. It takes a moment. `None` where this machine lacks the
+/// instructions.
 pub fn peak_flops(isa: Isa, precision: Precision) -> Option<f64> {
-    /// Some milliseconds each, so that the clock's steps and the start of the threads do not count.
+    /// Some milliseconds each, so that the clock's resolution and the start of the threads do not matter.
     const ROUNDS: usize = 1 << 20;
     const REPEATS: usize = 7;
     let kernels = Kernels::new(isa, precision).ok()?;
@@ -83,8 +85,8 @@ pub fn peak_flops(isa: Isa, precision: Precision) -> Option<f64> {
     Some((0..REPEATS).map(|_| burst()).fold(0.0, f64::max))
 }
 
-/// The kernels of an instruction set that this machine has. Those of bf16 may be called where the machine
-/// [supports](Isa::supports) it.
+/// The kernels of an instruction set that this machine has. The bf16 kernels may be called only where the machine
+/// [supports](Isa::supports) them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernels(Isa);
 
@@ -100,17 +102,17 @@ impl Kernels {
         self.0
     }
 
-    /// Outputs that a matmul computes at once: the width of a panel of [`Packed`] weights.
+    /// How many outputs a matmul computes at once: the width of a panel of [`Packed`] weights.
     pub(super) fn panel_width(self) -> usize {
         with_set!(self.0, |set| set::PANEL_WIDTH, portable::PANEL_WIDTH)
     }
 
-    /// Rows that a matmul computes at once; blocks of a multiple of them are the fastest.
+    /// How many rows a matmul computes at once; blocks of a multiple of them are the fastest.
     pub(super) fn rows_at_once(self) -> usize {
         with_set!(self.0, |set| set::ROWS_AT_ONCE, portable::ROWS_AT_ONCE)
     }
 
-    /// Multiplies and adds in registers for so many rounds, and returns the number of operations.
+    /// Multiplies and adds in registers for `rounds` rounds, and returns the number of operations.
     fn multiply_adds(self, precision: Precision, rounds: usize) -> usize {
         let (sums, lanes) = match precision {
             Precision::F32 => with_set!(
@@ -164,7 +166,7 @@ impl Kernels {
         );
     }
 
-    /// Rounds to bf16, two numbers to each of `words`; the second of a last one that has none is zero.
+    /// Rounds to bf16, two numbers to each of `words`; an odd number at the end is paired with zero.
     ///
     /// # Panics
     /// Where there are too few words.
@@ -187,14 +189,15 @@ impl Kernels {
         );
     }
 
-    /// Lanes of the kernels for the patches of [Winograd's algorithm](super::winograd), which take at least so many channels.
-    /// `None` where there are no such kernels.
+    /// The vector lanes of the kernels for patches of [Winograd's algorithm](super::winograd), which need at least as
+    /// many channels. `None` where there are no such kernels.
     pub(super) fn patch_lanes(self) -> Option<usize> {
         with_set!(self.0, |set| Some(set::LANES), None)
     }
 
     /// # Panics
-    /// Where a slice is too short, or there are no [lanes](Self::patch_lanes); so do the other kernels for patches.
+    /// Where a slice is too short, or there are no [lanes](Self::patch_lanes). The same holds for the other patch
+    /// kernels.
     pub(super) fn patch_input(self, args: PatchInput<'_>) {
         args.check(self.patch_lanes());
         with_set!(

@@ -9,15 +9,15 @@ use crate::error::Result;
 use crate::exec::choice::Precision;
 use crate::exec::cpu::aligned::Aligned;
 
-/// Words of a row that are packed at once.
+/// How many words of a row are packed at once.
 const BLOCK: usize = 64;
 
-/// The weights of a matmul: panels of `width` outputs, `[panel][input][width]`, and a bias for each output. The last panel is
-/// filled up with zeros.
+/// The weights of a matmul: panels of `width` outputs, `[panel][input][width]`, and a bias for each output. The last
+/// panel is padded with zeros.
 #[derive(Debug)]
 pub(in super::super) struct Packed {
     precision: Precision,
-    /// Of an output.
+    /// Words of an output's weights.
     words: usize,
     outputs: usize,
     width: usize,
@@ -26,13 +26,13 @@ pub(in super::super) struct Packed {
 }
 
 impl Packed {
-    /// So many inputs, filled up with zeros to whole words of 32 bits.
+    /// The number of inputs, rounded up to whole 32-bit words.
     pub(in super::super) fn padded(precision: Precision, inputs: usize) -> usize {
         inputs.next_multiple_of(per_word(precision))
     }
 
-    /// Packs a matrix from its rows: `rows` gives the weights of some outputs, one output after the other, each with its
-    /// inputs filled up to [whole words](Self::padded).
+    /// Packs a matrix from its rows: `rows` returns the weights of some outputs, one output after another, each with
+    /// its inputs padded with zeros to [whole words](Self::padded).
     ///
     /// # Errors
     /// Those of `rows`.
@@ -50,7 +50,7 @@ impl Packed {
         let chunks = panels.par_chunks_exact_mut((width * words).max(1)).enumerate();
         chunks.try_for_each(|(index, panel)| -> Result<()> {
             let rows = rows(index * width..outputs.min((index + 1) * width))?;
-            // A few words of all rows at a time, so that they and their places stay in the nearest cache.
+            // A few words of all rows are packed at a time, so that they and their destinations stay in the L1 cache.
             for (block, panel) in panel.chunks_mut(BLOCK * width).enumerate() {
                 for (column, row) in rows.chunks_exact(inputs).enumerate() {
                     let (places, row) =
@@ -84,7 +84,7 @@ impl Packed {
         self.width
     }
 
-    /// One for each output, filled up to whole panels.
+    /// A bias for each output, padded to whole panels.
     pub(in super::super) fn bias(&self) -> &[f32] {
         &self.bias
     }
@@ -101,11 +101,11 @@ impl Packed {
     }
 }
 
-/// The weights of a matmul as [`Packed`] has them.
+/// A view of [`Packed`] weights.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Weights<'a> {
     pub(in super::super) precision: Precision,
-    /// Words of 32 bits: two numbers of bf16 count as one.
+    /// The number of 32-bit words: two bf16 numbers count as one input.
     pub(in super::super) inputs: usize,
     pub(in super::super) outputs: usize,
     pub(in super::super) width: usize,
@@ -114,7 +114,7 @@ pub(in super::super) struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The panels: weights, bias, first output and number of outputs of each.
+    /// The weights, bias, first output and number of outputs of each panel.
     pub(super) fn panels(self) -> impl Iterator<Item = (&'a [f32], &'a [f32], usize, usize)> {
         let biases = self.bias.chunks_exact(self.width);
         biases.enumerate().map(move |(index, bias)| {

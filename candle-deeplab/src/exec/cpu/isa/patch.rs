@@ -1,11 +1,11 @@
-//! The transforms of Winograd's F(4×4, 3×3) and F(3×3, 3×3), whose patches see 6×6 and 5×5 inputs: `SPAN` along an axis. Like
-//! the kernels in [`lanes`](super::lanes), they are written once over the type of the vector.
+//! The transforms of Winograd's F(4×4, 3×3) and F(3×3, 3×3), whose patches see 6×6 and 5×5 inputs: `SPAN` along an
+//! axis. Like the kernels in [`lanes`](super::lanes), they are generic over the vector type.
 #![expect(clippy::needless_range_loop, reason = "arrays of vectors are read in place: iterators and `map` copy them")]
 
 use super::args::{MAX_SIDE, MAX_SPAN, PatchInput, PatchOutput, PatchWeights, Products};
 use super::lanes::{LINE, Lanes, MAX_PANEL};
 
-/// `G`, the transform of the kernel.
+/// `G`, the matrix that transforms the kernel.
 fn kernel(span: usize) -> &'static [[f32; 3]] {
     /// At the points 0, 1, −1, 2, −2 and ∞.
     const SIX: [[f32; 3]; MAX_SPAN] = [
@@ -27,7 +27,7 @@ fn kernel(span: usize) -> &'static [[f32; 3]] {
     if span == MAX_SPAN { &SIX } else { &FIVE }
 }
 
-/// A row of positions of `G g Gᵀ`.
+/// Computes a row of positions of `G g Gᵀ`.
 ///
 /// # Safety
 /// The vector's instructions exist, and the arguments are [checked](PatchWeights::check) for its lanes.
@@ -54,7 +54,7 @@ pub(super) unsafe fn weights<V: Lanes, const SPAN: usize>(args: PatchWeights<'_>
     }
 }
 
-/// `Bᵀ d B`.
+/// Computes `Bᵀ d B`.
 ///
 /// # Safety
 /// The vector's instructions exist, and the arguments are [checked](PatchInput::check) for its lanes.
@@ -68,7 +68,8 @@ pub(super) unsafe fn input<V: Lanes, const SPAN: usize>(mut args: PatchInput<'_>
                 input_channels::<V, 2, SPAN>(&mut args, channel);
                 channel += 2 * V::LANES;
             } else {
-                // The last vector overlaps the one before it where the channels do not divide: the same values once more.
+                // Where the channels are not whole vectors, the last vector overlaps the one before it and computes the
+                // same values again.
                 input_channels::<V, 1, SPAN>(&mut args, channel.min(channels - V::LANES));
                 channel += V::LANES;
             }
@@ -76,7 +77,7 @@ pub(super) unsafe fn input<V: Lanes, const SPAN: usize>(mut args: PatchInput<'_>
     }
 }
 
-/// `C` vectors of channels of [`input`].
+/// Computes `C` vectors of channels of [`input`].
 ///
 /// # Safety
 /// As [`input`], and the channels exist.
@@ -110,7 +111,7 @@ unsafe fn input_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mut
     }
 }
 
-/// `Aᵀ m A` and what follows: bias, residual and clamp.
+/// Computes `Aᵀ m A` and the epilogue: bias, residual and clamp.
 ///
 /// # Safety
 /// The vector's instructions exist, and the arguments are [checked](PatchOutput::check) for its lanes.
@@ -132,7 +133,7 @@ pub(super) unsafe fn output<V: Lanes, const SPAN: usize>(mut args: PatchOutput<'
     }
 }
 
-/// `C` vectors of channels of [`output`], of which the last vector may be cut short.
+/// Computes `C` vectors of channels of [`output`], of which the last vector may be partial.
 ///
 /// # Safety
 /// As [`output`]; the first channel exists, and the vectors are in its panel.
@@ -176,10 +177,10 @@ unsafe fn output_channels<V: Lanes, const C: usize, const SPAN: usize>(args: &mu
     }
 }
 
-/// A vector whose first `lanes` lanes come from memory; the others are zero.
+/// Loads the first `lanes` lanes of a vector from memory; the others are zero.
 ///
 /// # Safety
-/// The vector's instructions exist, as do so many floats, at most a vector of them.
+/// The vector's instructions exist, as do `lanes` floats, at most a vector of them.
 #[inline(always)]
 unsafe fn load_some<V: Lanes>(from: *const f32, lanes: usize) -> V {
     // SAFETY: the caller's promises; the array has a vector's lanes.

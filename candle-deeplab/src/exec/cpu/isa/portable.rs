@@ -1,20 +1,20 @@
-//! The kernels in safe Rust, in loops over arrays that LLVM turns into vectors. Multiplication and addition round
-//! separately: without an instruction for both, `f32::mul_add` is a function call.
+//! The kernels in safe Rust, as loops over arrays that LLVM vectorizes. Multiplication and addition round separately:
+//! without a fused instruction, `f32::mul_add` is a function call.
 
 use super::args::{CHAINS, Depthwise, Interleave, Matmul, Quarters};
 use super::bf16::{pair, word};
 use crate::exec::fuse::Clamp;
 
-/// Two vectors of four lanes, the narrowest that are common.
+/// Two vectors of four lanes, the narrowest common vectors.
 pub(super) const PANEL_WIDTH: usize = 8;
 pub(super) const ROWS_AT_ONCE: usize = 4;
 
-/// A matmul of f32.
+/// A matmul in f32.
 pub(super) fn matmul(args: Matmul<'_>) {
     matmul_of(args, add_product);
 }
 
-/// A matmul of bf16, two numbers to a word, summed up in f32.
+/// A matmul in bf16, two numbers to a word, with f32 sums.
 pub(super) fn matmul_bf16(args: Matmul<'_>) {
     matmul_of(args, add_products_bf16);
 }
@@ -42,7 +42,7 @@ fn matmul_of(args: Matmul<'_>, add: impl Fn(f32, f32, f32) -> f32 + Copy) {
                             add_products(x, weights, &mut sums, add);
                         }
                     } else {
-                        // Missing rows at the end are computed from the last one, and not stored.
+                        // Missing rows at the end are computed from the last one, but not stored.
                         let row = |r: usize| &x[segment.x + (row + r.min(rows - 1)) * x_pitch..][..segment.len];
                         let x: [_; ROWS_AT_ONCE] = std::array::from_fn(row);
                         for (k, weights) in weights.iter().enumerate() {
@@ -119,7 +119,7 @@ pub(super) fn depthwise(args: Depthwise<'_>) {
     }
 }
 
-/// Multiplications and additions that need nothing but registers.
+/// Runs multiplications and additions that use nothing but registers.
 pub(super) fn multiply_adds(rounds: usize) -> f32 {
     multiply_adds_of(rounds, add_product)
 }
@@ -142,7 +142,7 @@ fn add_product(x: f32, w: f32, sum: f32) -> f32 {
     sum + x * w
 }
 
-/// The products of two numbers of bf16 are exact in f32.
+/// Products of two bf16 numbers are exact in f32.
 fn add_products_bf16(x: f32, w: f32, sum: f32) -> f32 {
     let ([a, b], [c, d]) = (pair(x), pair(w));
     sum + a * c + b * d

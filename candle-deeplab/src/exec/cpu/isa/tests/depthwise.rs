@@ -21,7 +21,7 @@ fn depthwise(
     let x = noise(seed ^ 1, (pixels + row) * step + neighbours.len() * gap + channels);
     let bias = noise(seed ^ 2, channels);
     let mut out = vec![UNTOUCHED; pixels * out_pitch];
-    // Two runs, of which the second does not see the last neighbour.
+    // Two runs; the second does not see the last neighbour.
     let (half, seen) = (pixels / 2, neighbours.len().saturating_sub(1));
     let second = neighbours.iter().map(|n| Neighbour { input: n.input + half * step, ..*n });
     let both: Vec<Neighbour> = neighbours.iter().copied().chain(second).collect();

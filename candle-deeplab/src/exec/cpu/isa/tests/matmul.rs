@@ -1,4 +1,4 @@
-//! Matmuls, and how their rows and weights are prepared.
+//! Matmuls, and the preparation of their rows and weights.
 
 use std::ops::Range;
 
@@ -144,7 +144,7 @@ proptest! {
     }
 }
 
-/// Rows in bf16, as the kernels round them, against products of what one rounds by hand.
+/// Rows that the kernels round to bf16, against products of numbers that are rounded one by one.
 #[test]
 fn matmuls_of_bf16() {
     let rounded = |x: f32| bf16::from_f32(x).to_f64();
@@ -186,7 +186,7 @@ fn matmuls_of_bf16() {
     }
 }
 
-/// To the nearest, to even between two, up to infinity; NaN stays NaN.
+/// To the nearest, ties to even, and up to infinity; NaN stays NaN.
 #[test]
 fn rounding_to_bf16() {
     let cases = [
@@ -200,7 +200,7 @@ fn rounding_to_bf16() {
         (f32::NAN, f32::NAN),
     ];
     for kernels in kernels().filter(|kernels| kernels.isa().supports(Precision::Bf16)) {
-        // Whole vectors and a rest, in which all have their own place.
+        // Whole vectors and a rest; each number has a place of its own.
         let noise = noise(1, 71).into_iter().map(|x| (x, bf16::from_f32(x).to_f32()));
         let pairs: Vec<(f32, f32)> = cases.into_iter().chain(noise).collect();
         let x: Vec<f32> = pairs.iter().map(|pair| pair.0).collect();
@@ -215,7 +215,7 @@ fn rounding_to_bf16() {
     }
 }
 
-/// Every number of rows and vectors that is computed at once, with and without a ragged end.
+/// Every number of rows and vectors that a kernel computes at once, with and without a partial vector.
 #[test]
 fn matmuls_of_every_number_of_rows_and_vectors() {
     for kernels in kernels() {

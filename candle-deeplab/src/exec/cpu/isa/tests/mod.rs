@@ -1,4 +1,4 @@
-//! Every kernel of every instruction set that this machine has, against a scalar reference in double precision.
+//! Compares every kernel of every instruction set that this machine has with a scalar reference in double precision.
 
 mod depthwise;
 mod matmul;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::{Isa, Kernels, Precision};
 use crate::exec::fuse::Clamp;
 
-/// Numbers in (−1, 1) without a pattern.
+/// Pseudo-random numbers in (−1, 1).
 pub(in super::super) fn noise(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_add(1);
     let mut next = || {
@@ -28,5 +28,5 @@ fn kernels() -> impl Iterator<Item = Kernels> {
     Isa::available().filter_map(|isa| Kernels::new(isa, Precision::F32).ok())
 }
 
-/// What is around the result stays as it was.
+/// The value around a result, which must not change.
 pub(in super::super) const UNTOUCHED: f32 = 777.0;

@@ -137,7 +137,7 @@ fn patch_output(
     }
 }
 
-/// Those that have kernels for patches, with their lanes.
+/// The instruction sets that have patch kernels, with their lanes.
 fn patch_kernels() -> impl Iterator<Item = (Kernels, usize)> {
     kernels().filter_map(|kernels| Some((kernels, kernels.patch_lanes()?)))
 }

@@ -1,4 +1,4 @@
-//! What the unsafe kernels rely on is checked in every call.
+//! Everything that the unsafe kernels rely on is checked in every call.
 
 use super::{Isa, Kernels, Precision};
 use crate::exec::cpu::isa::{
