@@ -537,6 +537,34 @@ fn a_model_is_replaced_only_when_asked() {
     assert_eq!(names_in(&model.path()), FILES);
 }
 
+/// Training that went wrong leaves such weights. They are written only where somebody insists, and then it is said.
+#[test]
+fn weights_that_are_not_finite_are_refused_unless_forced() {
+    const BIAS: &str = "logits/semantic/biases";
+    for (value, shape) in [(f32::NAN, [21]), (f32::INFINITY, [21])] {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, out) = (dir.path().join("w.safetensors"), dir.path().join("model"));
+        narrow_tensors().add(BIAS, &shape, &[value; 21]).write(&file);
+        let said = refused_into(&file, &out, &[]);
+        let parts = ["w.safetensors", BIAS, "21 values that are NaN or infinite", "--force"];
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+        assert!(!out.exists());
+        let report = convert(&file, &out, &["--force"]);
+        assert!(report.contains("WARNING: NaN or infinite") && report.contains(BIAS), "{report}");
+    }
+}
+
+#[test]
+fn what_a_crashed_run_left_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("model");
+    std::fs::create_dir(&out).unwrap();
+    let left = std::fs::File::create(out.join(".a1B2c3.incomplete")).unwrap();
+    left.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(7200)).unwrap();
+    convert(&narrow(), &out, &[]);
+    assert_eq!(names_in(&out), FILES);
+}
+
 #[test]
 fn a_failure_leaves_the_model_that_was_there() {
     let model = Model::narrow(&[]);

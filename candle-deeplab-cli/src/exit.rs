@@ -1,5 +1,6 @@
 //! How the program ends.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -39,7 +40,21 @@ fn is_remote(error: &Error) -> bool {
 
 /// Prints a line to standard error; if that is closed, nobody can be told.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", plain(text));
+}
+
+/// Text for a terminal: control characters, which it would obey, are escaped, except for the ends of lines. They come from
+/// the names of files, and from what a model says of itself.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && c != '\n';
+    if !text.contains(obeyed) {
+        return text.into();
+    }
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if obeyed(c) { plain.extend(c.escape_default()) } else { plain.push(c) }
+    }
+    plain.into()
 }
 
 pub(crate) fn is_closed_pipe(error: &Error) -> bool {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::args::OutputArgs;
+use crate::exit::plain;
 
 /// The report of a command.
 pub(crate) trait Report: Serialize {
@@ -46,7 +47,11 @@ impl Output {
 
     fn render(self, report: &impl Report, to: &mut dyn Write) -> io::Result<()> {
         match self {
-            Self::Text => report.text(to),
+            Self::Text => {
+                let mut text = vec![];
+                report.text(&mut text)?;
+                to.write_all(plain(&String::from_utf8_lossy(&text)).as_bytes())
+            }
             Self::Json => writeln!(to, "{}", serde_json::to_string(report)?),
             Self::Quiet => Ok(()),
         }
@@ -66,6 +71,14 @@ mod tests {
         fn text(&self, to: &mut dyn Write) -> io::Result<()> {
             writeln!(to, "{}!", self.word)
         }
+    }
+
+    /// A terminal would obey them; JSON escapes them by itself.
+    #[test]
+    fn control_characters_are_escaped_and_lines_stay() {
+        let mut bytes = vec![];
+        Output::Text.render(&Greeting { word: "a\u{1b}[2J\u{9b}b\nc\r" }, &mut bytes).unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), "a\\u{1b}[2J\\u{9b}b\nc\\r!\n");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Writes files atomically: a file is either complete or not there.
 
-use std::fs::File;
+use std::ffi::OsStr;
+use std::fs::{DirEntry, File, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -64,6 +66,33 @@ fn persist(
     work().map_err(Error::io(path))
 }
 
+/// How long a temporary file may be untouched before it counts as left over from a run that ended by a crash.
+const LEFT_OVER: Duration = Duration::from_secs(3600);
+
+/// Removes what crashed runs left in a directory: temporary files of [`write()`] that nobody has written to for an hour. A
+/// file that cannot be removed stays.
+pub fn remove_leftovers(dir: impl AsRef<Path>) {
+    let is_ours = |name: &OsStr| {
+        let random = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(SUFFIX));
+        random.is_some_and(|random| random.len() == RANDOM && random.chars().all(|c| c.is_ascii_alphanumeric()))
+    };
+    let is_old = |entry: &DirEntry| {
+        let metadata = entry.metadata().ok().filter(Metadata::is_file);
+        let modified = metadata.and_then(|metadata| metadata.modified().ok());
+        modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > LEFT_OVER)
+    };
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if is_ours(&entry.file_name()) && is_old(&entry) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// What the names of temporary files end with, behind a dot and some random letters.
+const SUFFIX: &str = ".incomplete";
+/// How many random letters these are.
+const RANDOM: usize = 6;
+
 /// By default, only their owner can read temporary files. Ours become ordinary files, so they get ordinary permissions,
 /// which the system restricts by the umask.
 fn temporary_in(dir: &Path) -> io::Result<NamedTempFile> {
@@ -72,7 +101,7 @@ fn temporary_in(dir: &Path) -> io::Result<NamedTempFile> {
     let permissions = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666);
     #[cfg(unix)]
     builder.permissions(permissions);
-    builder.prefix(".").suffix(".incomplete").tempfile_in(dir)
+    builder.prefix(".").rand_bytes(RANDOM).suffix(SUFFIX).tempfile_in(dir)
 }
 
 #[cfg(test)]
@@ -108,6 +137,27 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "before");
         assert!(write_new(dir.path().join("b.txt"), failing).is_err());
         assert_eq!(names(dir.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn what_a_crash_left_goes_and_what_somebody_works_on_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let long_ago = std::time::SystemTime::now() - 2 * LEFT_OVER;
+        for name in [".aB3dE6.incomplete", ".new123.incomplete", "notes.incomplete", ".notes.incomplete", "a.txt"] {
+            let file = File::create(dir.path().join(name)).unwrap();
+            if name != ".new123.incomplete" {
+                file.set_modified(long_ago).unwrap();
+            }
+        }
+        remove_leftovers(dir.path());
+        let mut left = names(dir.path());
+        left.sort();
+        assert_eq!(left, [".new123.incomplete", ".notes.incomplete", "a.txt", "notes.incomplete"]);
+        // These are the names that are made.
+        let temporary = temporary_in(dir.path()).unwrap();
+        temporary.as_file().set_modified(long_ago).unwrap();
+        remove_leftovers(dir.path());
+        assert!(!temporary.path().exists());
     }
 
     #[test]

@@ -177,8 +177,8 @@ pub enum Error {
         limit: u64,
     },
     /// The network computed NaN somewhere.
-    #[error("the network's answer is not a number: are the weights damaged?")]
-    NotANumber,
+    #[error("the network's answer is not a finite number: are the weights damaged?")]
+    NotFinite,
     /// A label map, segmentation or picture cannot be made.
     #[error("{0}")]
     Mask(String),
@@ -252,10 +252,10 @@ mod tests {
         assert_eq!(through.to_string(), Error::NoHead.to_string());
         assert!(matches!(Error::from(through), Error::NoHead));
         let traced = candle_core::Error::WithBacktrace {
-            inner: Box::new(Error::NotANumber.into_candle()),
+            inner: Box::new(Error::NotFinite.into_candle()),
             backtrace: Box::new(Backtrace::force_capture()),
         };
-        assert!(matches!(Error::from(traced), Error::NotANumber));
+        assert!(matches!(Error::from(traced), Error::NotFinite));
         let file = candle_core::Error::Io(io::Error::from(io::ErrorKind::NotFound));
         assert!(matches!(Error::from(file), Error::Candle(candle_core::Error::Io(_))));
     }

@@ -234,7 +234,7 @@ impl DeepLab {
     /// The class of each pixel, u8 `[N, H, W]`: the one with the greatest logit at the input's size.
     ///
     /// # Errors
-    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes; [`Error::NotANumber`] where the fused
+    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes; [`Error::NotFinite`] where the fused
     /// executor finds a logit that is NaN.
     pub fn label_map(&self, pixels: &Tensor) -> Result<Tensor> {
         self.check_head()?;
@@ -242,7 +242,12 @@ impl DeepLab {
             return cpu.label_map(pixels);
         }
         self.graph.check_label_map("take the logits")?;
-        Ok(self.run(pixels, self.graph.output())?.argmax(1)?.to_dtype(DType::U8)?)
+        let output = self.run(pixels, self.graph.output())?;
+        // Zero times any finite number is zero; one value comes over the bus of a GPU.
+        if output.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()? != 0.0 {
+            return Err(Error::NotFinite);
+        }
+        Ok(output.argmax(1)?.to_dtype(DType::U8)?)
     }
 
     /// Does in advance what the first call for inputs of this size would do: reads and packs the weights, plans, and

@@ -13,11 +13,15 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use crate::card::{self, CARD_FILE};
 use crate::error::{Error, Result};
 use crate::families::{self, Options, Recipe, Source, WeightType};
-use crate::read::Checkpoint;
+use crate::read::{Checkpoint, MAX_UNFOLDED};
 use crate::report::Report;
 
 /// Ten times the largest published network; a small file can claim more (a constant is stored once).
 const MAX_PARAMETERS: usize = 1 << 30;
+
+/// How often the bytes of a file may be those of its network: weights of 8 bits become f32, and some files leave repeated
+/// values out.
+const MOST_UNFOLDED: u64 = 8;
 
 /// Converts the file at `source` into a model directory `out`: [`Checkpoint::open`], then [`convert_checkpoint`].
 ///
@@ -30,7 +34,8 @@ pub fn convert(source: &Path, out: &Path, options: &Options, force: bool) -> Res
 /// Converts an opened file of weights into `config.json`, `model.safetensors` and a model card in the folder `out`.
 ///
 /// Everything is checked before anything is written, and one tensor at a time is held in memory. `out` is made where it
-/// is missing; a model that is already in it is replaced only with `force`.
+/// is missing; a model that is already in it is replaced only with `force`, and weights that are not finite are an error
+/// without it.
 ///
 /// # Errors
 /// Where the file is damaged or not a network this crate knows, a tensor is missing, unexpected or misshapen, an option
@@ -42,8 +47,21 @@ pub fn convert_checkpoint(checkpoint: &Checkpoint, out: &Path, options: &Options
         let reason = format!("its network would have {parameters} parameters, more than {MAX_PARAMETERS}");
         return Err(Error::Unrecognised { path: checkpoint.path().to_owned(), reason });
     }
+    let wanted = (parameters as u64).saturating_mul(size_of::<f32>() as u64);
+    let most = checkpoint.bytes().saturating_mul(MOST_UNFOLDED).saturating_add(MAX_UNFOLDED);
+    if wanted > most {
+        let reason =
+            format!("its network would have {wanted} bytes of weights, and the file has {}", checkpoint.bytes());
+        return Err(Error::Unrecognised { path: checkpoint.path().to_owned(), reason });
+    }
     checkpoint.check()?;
-    let report = Report::new(checkpoint, &recipe, out.display().to_string());
+    let not_finite = not_finite(checkpoint, &recipe.sources)?;
+    if let (Some((tensor, count)), false) = (not_finite.first(), force) {
+        let (path, tensor, count) = (checkpoint.path().to_owned(), tensor.clone(), *count);
+        return Err(Error::NotFinite { path, tensor, count, others: not_finite.len() - 1 });
+    }
+    let mut report = Report::new(checkpoint, &recipe, out.display().to_string());
+    report.not_finite = not_finite.into_iter().map(|(tensor, _)| tensor).collect();
     let card = card::text(&recipe, options);
     write(checkpoint, &recipe, options.dtype, &card, out, force)?;
     Ok(report)
@@ -77,6 +95,7 @@ fn write(
         serde_json::to_string_pretty(&recipe.config).map_err(io::Error::from).map_err(io(&config, "write"))?;
     let made = !out.exists();
     std::fs::create_dir_all(out).map_err(io(out, "make"))?;
+    atomic::remove_leftovers(out);
     let mut before = None;
     if force && config.exists() {
         before = Some(std::fs::read(&config).map_err(io(&config, "read"))?);
@@ -172,20 +191,43 @@ fn write_weights(
     for Source { param, name, axes } in sources {
         let tensor = checkpoint.read(name).and_then(|raw| raw.to_f32()).map_err(io::Error::other)?;
         let values = axes.to_ours(tensor, &param.shape);
-        let bytes: Vec<u8> = match stored_as(param, dtype) {
+        match stored_as(param, dtype) {
             Dtype::F16 => {
-                let halves: Vec<f16> = values.iter().map(|value| f16::from_f32(*value)).collect();
-                if let Some(lost) =
-                    values.iter().zip(&halves).find(|(value, half)| value.is_finite() && !half.is_finite())
-                {
-                    let reason = format!("`{}` holds {}, which is too large for f16: store f32", param.name, lost.0);
+                let halves = values.iter().map(|value| (value, f16::from_f32(*value)));
+                if let Some((lost, _)) = halves.clone().find(|(value, half)| value.is_finite() && !half.is_finite()) {
+                    let reason = format!("`{}` holds {lost}, which is too large for f16: store f32", param.name);
                     return Err(io::Error::other(reason));
                 }
-                halves.iter().flat_map(|half| half.to_le_bytes()).collect()
+                write_numbers(file, halves.map(|(_, half)| half.to_le_bytes()))?;
             }
-            _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        };
-        file.write_all(&bytes)?;
+            _ => write_numbers(file, values.iter().map(|value| value.to_le_bytes()))?,
+        }
     }
     Ok(())
+}
+
+/// Writes numbers some at a time, so that they are not in memory twice.
+fn write_numbers<const N: usize>(file: &mut impl Write, mut numbers: impl Iterator<Item = [u8; N]>) -> io::Result<()> {
+    const AT_ONCE: usize = 1 << 14;
+    let mut bytes = Vec::with_capacity(AT_ONCE * N);
+    loop {
+        bytes.clear();
+        bytes.extend(numbers.by_ref().take(AT_ONCE).flatten());
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        file.write_all(&bytes)?;
+    }
+}
+
+/// The tensors that hold NaN or infinities, and how many of them.
+fn not_finite(checkpoint: &Checkpoint, sources: &[Source]) -> Result<Vec<(String, usize)>> {
+    let mut tensors = Vec::new();
+    for Source { name, .. } in sources {
+        let count = checkpoint.read(name)?.to_f32()?.iter().filter(|value| !value.is_finite()).count();
+        if count > 0 {
+            tensors.push((name.clone(), count));
+        }
+    }
+    Ok(tensors)
 }

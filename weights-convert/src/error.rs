@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::dtype::DType;
 use crate::format::Format;
-use crate::shown::shown;
+use crate::shown::{in_message, shown};
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -215,6 +215,16 @@ pub enum Error {
     /// The tensor's elements are not of the kind that was asked for.
     #[error("the tensor holds {found}, not {wanted}")]
     WrongDType { found: DType, wanted: &'static str },
+
+    /// Weights that are NaN or infinite.
+    #[error(
+        "{}: `{}` holds {count} values that are NaN or infinite{}: fetch the file again, or take a checkpoint from before \
+         training went wrong; `replace` writes the model all the same",
+        path.display(),
+        in_message(tensor),
+        if *others > 0 { format!(", and so do {others} other tensors") } else { String::new() }
+    )]
+    NotFinite { path: PathBuf, tensor: String, count: usize, others: usize },
 
     // ---- the network ----
     /// No family has tensors of these names.

@@ -40,6 +40,8 @@ pub struct Report {
     pub unexpected: Listed<String>,
     /// The network's parameters that the file does not have. Always empty: without them there is no model.
     pub missing: Listed<String>,
+    /// Variables that hold NaN or infinities. They are an error unless the model is to be replaced all the same.
+    pub not_finite: Listed<String>,
 }
 
 /// Names and their number.
@@ -115,6 +117,7 @@ impl Report {
                 .collect(),
             unexpected: recipe.unused.unexpected.iter().cloned().collect(),
             missing: Listed::from_iter([]),
+            not_finite: Listed::from_iter([]),
         }
     }
 
@@ -140,6 +143,9 @@ impl Report {
         rows.extend(left_out);
         rows.push(row("  unexpected", &self.unexpected, MOST));
         rows.push(row("missing", &self.missing, MOST));
+        if self.not_finite.count > 0 {
+            rows.push(row("WARNING: NaN or infinite", &self.not_finite, MOST));
+        }
         rows
     }
 }

@@ -6,7 +6,8 @@ use std::io::{self, Write};
 pub(crate) fn write(to: &mut dyn Write, headings: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
     let all = || std::iter::once(&headings).chain(rows);
-    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    // The formatter takes no widths beyond 65535; what is longer than this is not aligned.
+    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0).min(500);
     let numeric = |column: usize| {
         let number = |text: &str| text == "–" || text.starts_with(|c: char| c.is_ascii_digit());
         !rows.is_empty() && rows.iter().all(|row| number(&row[column]))

@@ -47,7 +47,7 @@ pub trait Predictor: Send + Sync {
     /// computing all scores; `None` if it cannot.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict), and [`Error::NotANumber`](crate::Error::NotANumber) where a score is NaN.
+    /// As [`predict`](Self::predict), and [`Error::NotFinite`](crate::Error::NotFinite) where a score is NaN.
     fn label_map(&self, _pixels: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
     }

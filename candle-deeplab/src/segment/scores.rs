@@ -37,8 +37,8 @@ impl Scores {
             values = values.contiguous()?;
         }
         let scores = Self { values, answer, image };
-        if scores.read(|logits| logits.data.iter().any(|value| value.is_nan()))? {
-            return Err(Error::NotANumber);
+        if scores.read(|logits| logits.data.iter().any(|value| !value.is_finite()))? {
+            return Err(Error::NotFinite);
         }
         Ok(scores)
     }
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn logits_become_probabilities_and_probabilities_stay() {
         let to = Size::new(1, 2);
-        let logits = scores(&[0.0, 0.0, 3f32.ln(), f32::NEG_INFINITY], Answer::Logits, (2, 1, 2), to);
+        let logits = scores(&[0.0, 0.0, 3f32.ln(), -1e30], Answer::Logits, (2, 1, 2), to);
         assert!(written(&logits).iter().zip([0.25, 0.75, 1.0, 0.0]).all(|(a, b)| (a - b).abs() < 1e-6));
         let probabilities = scores(&[0.25, 1.0, 0.75, 0.0], Answer::Probabilities, (2, 1, 2), to);
         assert_eq!(written(&probabilities), [0.25, 0.75, 1.0, 0.0]);

@@ -121,7 +121,7 @@ impl Segmenter {
     ///
     /// # Errors
     /// [`Error::Input`] for an image without pixels, [`Error::Output`] where the network does not return one logit for
-    /// each label and input pixel, [`Error::NotANumber`] where a logit is NaN, [`Error::Memory`] where neither the
+    /// each label and input pixel, [`Error::NotFinite`] where a logit is NaN, [`Error::Memory`] where neither the
     /// whole image nor its tiles fit the memory limit, [`Error::Candle`] where the network fails.
     pub fn segment(&self, image: &DynamicImage) -> Result<Segmentation> {
         Ok(self.run(image.to_rgb8(), Wanted::LabelMap)?.segmentation)
@@ -491,7 +491,7 @@ mod tests {
         let network = |pixels: &Tensor| pixels.affine(f64::NAN, 0.0);
         let rule = SizeRule::Fit { height: 9, width: 9 };
         let segmenter = Segmenter::from_parts(network, preprocessing(rule), three_classes(), Device::Cpu);
-        assert!(matches!(segmenter.segment(&flag(14, 12).into()), Err(Error::NotANumber)));
+        assert!(matches!(segmenter.segment(&flag(14, 12).into()), Err(Error::NotFinite)));
     }
 
     #[test]
@@ -533,12 +533,37 @@ mod tests {
 
     /// A network with random weights, which has all classes somewhere.
     fn random(size: SizeRule) -> DeepLab {
+        random_but(size, None)
+    }
+
+    /// The same with one of the logits' biases at a value.
+    fn random_but(size: SizeRule, bias: Option<f32>) -> DeepLab {
         let config = Config::deeplabv3plus(Backbone::mobilenet_v2(0.35), 5).with_size(size);
         let (dir, vars) = (tempfile::tempdir().unwrap(), VarMap::new());
         DeepLab::new(&config, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu)).unwrap();
         std::fs::write(dir.path().join(CONFIG_FILE), serde_json::to_string(&config).unwrap()).unwrap();
+        if let Some(bias) = bias {
+            let data = vars.data().lock().unwrap();
+            let (_, var) = data.iter().find(|(name, _)| name.as_str() == "classifier.bias").unwrap();
+            var.set(&Tensor::new(&[0f32, 0.0, bias, 0.0, 0.0], &Device::Cpu).unwrap()).unwrap();
+        }
         vars.save(dir.path().join(WEIGHTS_FILE)).unwrap();
         DeepLab::load(dir.path(), &Device::Cpu).unwrap()
+    }
+
+    /// With NaN somewhere, the greatest of the others is no answer.
+    #[test]
+    fn damaged_weights_are_an_error_in_every_executor() {
+        let image = DynamicImage::from(flag(50, 40));
+        for bias in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let model = random_but(SizeRule::Native { height: 1, width: 1 }, Some(bias));
+            for executor in [Executor::Auto, Executor::Eager] {
+                let model = model.clone().with_executor(executor).unwrap();
+                let pixels = Tensor::zeros((1, 3, 40, 50), DType::F32, &Device::Cpu).unwrap();
+                assert!(matches!(model.label_map(&pixels), Err(Error::NotFinite)), "{bias}");
+                assert!(matches!(Segmenter::new(model).segment(&image), Err(Error::NotFinite)), "{bias}");
+            }
+        }
     }
 
     #[test]

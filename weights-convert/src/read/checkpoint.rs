@@ -147,6 +147,11 @@ impl Checkpoint {
         self.tensors().try_for_each(|(name, info)| self.opened.reader.check(name, info))
     }
 
+    /// The bytes of the files that tensors are read from.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.opened.bytes
+    }
+
     /// What was decided about which of the file's values are the tensors: of a PyTorch file, the wrapper that
     /// they were taken out of and the prefix that was taken off their names. Empty for other formats.
     pub fn decisions(&self) -> &[Decision] {

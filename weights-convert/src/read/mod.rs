@@ -48,4 +48,5 @@ mod varint;
 pub use checkpoint::Checkpoint;
 pub(crate) use file::read_small;
 pub(crate) use locate::HUB_CONFIG_FILE;
+pub(crate) use tensor::MAX_UNFOLDED;
 pub use tensor::{ConvGeometry, Corners, Geometry, InputScale, RawTensor, TensorInfo};

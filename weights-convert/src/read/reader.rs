@@ -18,6 +18,8 @@ pub(crate) struct Opened {
     pub(crate) reader: Box<dyn Reader>,
     pub(crate) tensors: BTreeMap<String, TensorInfo>,
     pub(crate) geometry: Geometry,
+    /// The bytes of all files that it reads.
+    pub(crate) bytes: u64,
     /// What was decided about which of the file's values are the tensors.
     pub(crate) decisions: Vec<Decision>,
 }

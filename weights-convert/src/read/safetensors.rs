@@ -59,6 +59,7 @@ pub(crate) fn open(file: PlainFile) -> Result<Opened> {
         tensors.insert(name, TensorInfo { dtype, shape: info.shape.clone(), variable: true, quantized: false });
     }
     Ok(Opened {
+        bytes: file.len(),
         reader: Box::new(Safetensors { file, places }),
         tensors,
         geometry: Geometry::default(),

@@ -46,7 +46,7 @@ pub(crate) fn open(
         return Err(bad(format!("it names {} files; it must name 1 to {MAX_SHARDS}", names.len())));
     }
     let (mut readers, mut of, mut tensors) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-    let (mut format, mut decisions, mut files) = (None, Vec::new(), Vec::new());
+    let (mut format, mut decisions, mut files, mut bytes) = (None, Vec::new(), Vec::new(), 0u64);
     for name in names {
         let mut parts = Path::new(name).components();
         // An index must not lead to files outside of its folder.
@@ -73,6 +73,7 @@ pub(crate) fn open(
             tensors.insert(tensor, info);
         }
         decisions.extend(opened.decisions);
+        bytes = bytes.saturating_add(opened.bytes);
         readers.push(opened.reader);
         files.push(file);
     }
@@ -80,7 +81,7 @@ pub(crate) fn open(
         return Err(bad(format!("`{}` should be in {} and is not", in_message(tensor), in_message(name))));
     }
     let reader = Box::new(Shards { index: path.to_owned(), readers, of });
-    let opened = Opened { reader, tensors, geometry: Geometry::default(), decisions };
+    let opened = Opened { reader, bytes, tensors, geometry: Geometry::default(), decisions };
     Ok((format.unwrap_or(Format::Safetensors), opened, files))
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn open(prefix: &Path) -> Result<Opened> {
     let shards = opening.shards;
     check_apart(&index, &tensors)?;
     Ok(Opened {
+        bytes: shards.values().map(PlainFile::len).fold(0, u64::saturating_add),
         reader: Box::new(Bundle { index, shards, tensors }),
         tensors: infos,
         geometry: Geometry::default(),

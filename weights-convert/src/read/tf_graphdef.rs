@@ -79,6 +79,7 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
         .collect();
     let geometry = tf_geometry::geometry(path, &nodes, &by_name, &constants)?;
     Ok(Opened {
+        bytes: file.len(),
         reader: Box::new(FrozenGraph { path: path.to_owned(), constants }),
         tensors,
         geometry,

@@ -60,6 +60,7 @@ pub(crate) fn open(file: &PlainFile) -> Result<Opened> {
         places.insert(name.to_owned(), (place, quantization));
     }
     Ok(Opened {
+        bytes: bytes.len() as u64,
         reader: Box::new(TfLite { path, file: bytes.clone(), places }),
         tensors,
         geometry,

@@ -37,8 +37,9 @@ pub(crate) fn opened(
         tensors.insert(name.clone(), info);
         views.insert(name, view);
     }
+    let bytes = file.len();
     let reader = Box::new(Torch { file, views, big_endian });
-    Ok(Opened { reader, tensors, geometry: Geometry::default(), decisions: found.decisions })
+    Ok(Opened { reader, bytes, tensors, geometry: Geometry::default(), decisions: found.decisions })
 }
 
 /// This crate's error for a pickle that is not read.

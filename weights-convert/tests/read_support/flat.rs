@@ -10,6 +10,8 @@ pub(crate) enum Value {
     I32s(Vec<i32>),
     I64s(Vec<i64>),
     Tables(Vec<Value>),
+    /// A list that names one table so many times.
+    Repeated(Box<Value>, usize),
     /// Fields by their numbers.
     Table(Vec<(usize, Value)>),
 }
@@ -55,6 +57,17 @@ fn push(out: &mut Vec<u8>, value: &Value) -> usize {
             out.resize(out.len() + 4 * tables.len(), 0);
             for (i, table) in tables.iter().enumerate() {
                 link(out, at + 4 + 4 * i, table);
+            }
+            at
+        }
+        Value::Repeated(table, count) => {
+            let at = out.len();
+            out.extend((*count as u32).to_le_bytes());
+            out.resize(out.len() + 4 * count, 0);
+            let to = push(out, table);
+            for i in 0..*count {
+                let from = at + 4 + 4 * i;
+                out[from..from + 4].copy_from_slice(&((to - from) as u32).to_le_bytes());
             }
             at
         }

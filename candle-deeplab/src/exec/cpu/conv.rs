@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::aligned::Aligned;
 use super::blocks::{block_pixels, fitting_pixels};
+use super::denormals::Flushed;
 use super::depthwise::DepthwiseConv;
 use super::geometry::Geometry;
 use super::isa::{Interleave, Kernels, Matmul, Packed, Run, Segment};
@@ -175,6 +176,7 @@ impl DenseConv {
             blocks.map(move |(index, out)| (first + n * image + index * block, out))
         });
         blocks.for_each(|(first, out)| {
+            let _flushed = Flushed::here();
             let pixels = first..first + out.len() / pitch;
             SCRATCH.with_borrow_mut(|Scratch { input, lists, sums }| {
                 let (x, x_pitch) = match (matrix, interleaved) {

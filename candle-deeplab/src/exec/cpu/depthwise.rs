@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::blocks::{block_pixels, fitting_pixels};
+use super::denormals::Flushed;
 use super::isa::{Depthwise, Kernels, Neighbour, Run};
 use super::view::{View, ViewMut};
 use super::windows::find_runs;
@@ -51,6 +52,7 @@ impl DepthwiseConv {
         let block = block_pixels(out.pixels(), fitting_pixels(self.bias.len()), 1);
         let ViewMut { data, first, pitch, offset, .. } = out;
         data.par_chunks_mut(block * pitch).with_max_len(1).enumerate().for_each(|(index, out)| {
+            let _flushed = Flushed::here();
             self.run_block(kernels, &x, windows, first + index * block, (&mut out[offset..], pitch));
         });
     }

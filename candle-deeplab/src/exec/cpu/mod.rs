@@ -10,6 +10,7 @@ mod arena;
 mod bands;
 mod blocks;
 mod conv;
+mod denormals;
 mod depthwise;
 mod geometry;
 mod isa;
@@ -165,7 +166,7 @@ impl Cpu {
     /// output is never computed as a whole. The first of equals wins.
     ///
     /// # Errors
-    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes; [`Error::NotANumber`] where a logit is
+    /// As [`logits`](Self::logits); [`Error::Graph`] for more than 256 classes; [`Error::NotFinite`] where a logit is
     /// NaN.
     pub fn label_map(&self, pixels: &Tensor) -> Result<Tensor> {
         self.labels(pixels, None)
@@ -185,13 +186,10 @@ impl Cpu {
         self.graph.check_label_map("take the logits")?;
         self.call(pixels, &[self.program.fused.logits.map], times, |plan, arena| {
             let (planes, classes, size) = self.planes(plan, arena);
-            if planes.par_chunks(1 << 14).any(|values| values.iter().any(|value| value.is_nan())) {
-                return Err(Error::NotANumber);
+            if planes.par_chunks(1 << 14).any(|values| values.iter().any(|value| !value.is_finite())) {
+                return Err(Error::NotFinite);
             }
             let Size { height, width } = plan.output;
-            if planes.iter().any(|logit| logit.is_nan()) {
-                return Err(Error::NotANumber);
-            }
             let mut out = vec![0u8; plan.batch * plan.output.area()];
             resize::argmax_planes(planes, classes, size, &plan.output_axes, &mut out);
             Ok(Tensor::from_vec(out, (plan.batch, height, width), &Device::Cpu)?)

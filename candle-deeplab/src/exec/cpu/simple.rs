@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::denormals::Flushed;
 use super::view::{View, ViewMut, position};
 use crate::exec::fuse::Clamp;
 use crate::graph::{Activation, Window};
@@ -75,6 +76,7 @@ pub(super) fn global_pool(x: View, out: ViewMut) {
     for (n, out) in data.chunks_exact_mut(pitch).enumerate() {
         let out = &mut out[offset..offset + channels];
         out.par_chunks_mut(GROUP).enumerate().for_each(|(group, out)| {
+            let _flushed = Flushed::here();
             let mut sums = [0f64; GROUP];
             for pixel in n * pixels..(n + 1) * pixels {
                 for (sum, x) in sums.iter_mut().zip(&x.at(pixel)[group * GROUP..]) {

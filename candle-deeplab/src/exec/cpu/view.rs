@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::denormals::Flushed;
+
 /// A map `[N, H, W, C]` in a slice: the channels of a pixel are adjacent, and pixels are `pitch` apart.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
@@ -69,6 +71,7 @@ impl ViewMut<'_> {
     pub(super) fn for_each_pixel(self, write: impl Fn(usize, &mut [f32]) + Sync) {
         let Self { data, first, pitch, offset, channels, width, .. } = self;
         data.par_chunks_mut(pitch * width).enumerate().for_each(|(row, data)| {
+            let _flushed = Flushed::here();
             for (x, pixel) in data.chunks_exact_mut(pitch).enumerate() {
                 write(first + row * width + x, &mut pixel[offset..offset + channels]);
             }

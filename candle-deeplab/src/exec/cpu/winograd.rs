@@ -14,6 +14,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::aligned::Aligned;
+use super::denormals::Flushed;
 use super::isa::{
     KERNEL_AREA, Kernels, MAX_SPAN, Matmul, Packed, PatchInput, PatchOutput, PatchWeights, Products, Run, Segment,
     Weights,
@@ -86,6 +87,7 @@ pub(super) fn run(
             let layout = Layout::new(kernels, span, patches.len(), inputs, group * width);
             let (transformed, products) = scratch.split(layout.inputs(), span * parts * layout.part());
             transformed.par_chunks_mut(layout.block()).enumerate().for_each(|(block, out)| {
+                let _flushed = Flushed::here();
                 for (i, patch) in layout.of_block(block).enumerate() {
                     let (y, column) = patches.at(patch);
                     let at = |i: usize| {
@@ -109,6 +111,7 @@ pub(super) fn run(
             let segments = layout.segments(inputs);
             // All outputs of the same inputs are computed in succession, while the inputs are still in the cache.
             products.par_chunks_mut(layout.part()).enumerate().for_each(|(index, out)| {
+                let _flushed = Flushed::here();
                 let (row, first) = (index / parts, index % parts * group);
                 let panels = group.min(panels - first);
                 let (len, step) = (inputs * width, group * inputs * width + GAP);
@@ -145,6 +148,7 @@ pub(super) fn run(
                 });
             });
             rows.par_chunks_mut(band_rows * columns * pitch).enumerate().for_each(|(band, out)| {
+                let _flushed = Flushed::here();
                 let (top, rows) = (first + band * band_rows, out.len() / (columns * pitch));
                 for number in patches.of_band(band) {
                     let (y, column) = patches.at(number);

@@ -24,6 +24,8 @@ pub(crate) const MAX_PICKLE: u64 = 64 << 20;
 /// How many opcodes are run and items copied; with it, how many values and memo entries there can be. A network
 /// of a thousand tensors takes thirty thousand.
 const MAX_STEPS: u64 = 4 << 20;
+/// How many values there may be: each takes more memory than the byte that makes it.
+const MAX_VALUES: usize = 1 << 20;
 /// How many lists, tuples and dictionaries may be open within each other.
 const MAX_DEPTH: usize = 1000;
 /// The longest string that is kept. No name is longer, and the cost of comparing one string many times stays bounded.

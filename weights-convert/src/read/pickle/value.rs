@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::globals::{Builds, Global};
-use super::{Fault, MAX_STEPS};
+use super::{Fault, MAX_STEPS, MAX_VALUES};
 
 /// The number of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +66,8 @@ impl Values {
     }
 
     pub(super) fn add(&mut self, value: Value) -> Result<Id, Fault> {
-        let id = u32::try_from(self.list.len()).map_err(|_| "it makes too many values")?;
+        let id = u32::try_from(self.list.len()).ok().filter(|_| self.list.len() < MAX_VALUES);
+        let id = id.ok_or_else(|| Fault::Bad(format!("more than {MAX_VALUES} values")))?;
         self.list.push(value);
         Ok(Id(id))
     }
