@@ -1,4 +1,4 @@
-//! What is fuzzed; the corpus is replayed by `weights-convert/tests/fuzz_corpus.rs` as well.
+//! What is fuzzed; the corpus is replayed by `tests/fuzz_corpus.rs` as well.
 
 #[path = "../../weights-convert/tests/read_support/mod.rs"]
 mod read_support;

@@ -2,6 +2,7 @@
 //!
 //! Where a format has checksums, the fuzzer's bytes are what the checksum covers: it would find no other way past it.
 
+use candle_deeplab_hub::Name;
 use weights_convert::families::{self, Options};
 use weights_convert::{Checkpoint, Result};
 
@@ -96,4 +97,59 @@ pub fn families(data: &[u8]) {
         .collect();
     let _ =
         with_file("g.pb", &graph, |path| families::recognise(&Checkpoint::open(path)?, &Options::default()).map(drop));
+}
+
+/// The index of weights in several files, beside one of its files.
+pub fn shards(data: &[u8]) {
+    let _ = with_file("model.safetensors.index.json", data, |index| {
+        let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}  "#;
+        let part = [&(header.len() as u64).to_le_bytes()[..], header, &[7; 4]].concat();
+        if std::fs::write(index.with_file_name("model-00001-of-00002.safetensors"), part).is_ok() {
+            return read(&Checkpoint::open(index)?);
+        }
+        Ok(())
+    });
+}
+
+/// The two recipes of a transformers model, one after the other behind a zero byte, beside its weights.
+pub fn transformers(data: &[u8]) {
+    let (config, preprocessor) = data.split_at(data.iter().position(|byte| *byte == 0).unwrap_or(data.len()));
+    let header = br#"{"mobilenet_v2.w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let weights = [&(header.len() as u64).to_le_bytes()[..], header, &[7; 4]].concat();
+    let _ = with_file("model.safetensors", &weights, |path| {
+        let folder = path.parent().unwrap_or(path);
+        let preprocessor = preprocessor.get(1..).unwrap_or_default();
+        let written = [("config.json", config), ("preprocessor_config.json", preprocessor)]
+            .map(|(name, content)| std::fs::write(folder.join(name), content));
+        if written.iter().any(Result::is_err) {
+            return Ok(());
+        }
+        families::recognise(&Checkpoint::open(folder)?, &Options::default()).map(drop)
+    });
+}
+
+/// A file of class names, and one of colours.
+pub fn labels(data: &[u8]) {
+    for name in ["labels.txt", "labels.json", "palette.csv"] {
+        with_file(name, data, |path| {
+            let _ = candle_deeplab::Labels::from_file(path);
+            let _ = candle_deeplab::labels::read_palette(path);
+        });
+    }
+}
+
+/// What somebody calls a model. Nothing is fetched.
+pub fn names(data: &[u8]) {
+    if let Ok(name) = std::str::from_utf8(data) {
+        let _ = Name::parse(name, "https://huggingface.co");
+    }
+}
+
+/// A picture of any format, whose size is limited here so that no wish of the fuzzer takes long.
+pub fn images(data: &[u8]) {
+    let small = |size: &(u32, u32)| u64::from(size.0) * u64::from(size.1) <= 1 << 20;
+    let reader = candle_deeplab::image::ImageReader::new(std::io::Cursor::new(data)).with_guessed_format();
+    if reader.is_ok_and(|reader| reader.into_dimensions().is_ok_and(|size| small(&size))) {
+        let _ = candle_deeplab::pixels::from_bytes(data, "picture");
+    }
 }

@@ -3,9 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 
+#[path = "../weights-convert/tests/read_support/mod.rs"]
 mod read_support;
 #[allow(unreachable_pub)] // the fuzzer is another crate
-#[path = "../../fuzz/src/targets.rs"]
+#[path = "../fuzz/src/targets.rs"]
 mod targets;
 
 use std::path::Path;
@@ -45,4 +46,19 @@ macro_rules! replays {
     };
 }
 
-replays!(config, families, graphdef, pickle, safetensors, tf_index, tflite, torch_legacy, torch_zip);
+replays!(
+    config,
+    families,
+    graphdef,
+    images,
+    labels,
+    names,
+    pickle,
+    safetensors,
+    shards,
+    tf_index,
+    tflite,
+    torch_legacy,
+    torch_zip,
+    transformers
+);
