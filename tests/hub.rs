@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Module, Tensor};
-use candle_deeplab_hub::hub::{Hub, RepoId, Settings, Token};
+use candle_deeplab_hub::hub::{Hub, LowestRate, RepoId, Settings, Token};
 use candle_deeplab_hub::{Error, Zoo};
 use hub::{How, Server, TOKEN, git_hash, noise, sha256};
 use support::shared::shared;
@@ -45,6 +45,7 @@ impl World {
             no_progress: true,
             namespace: None,
             timeout: Duration::from_secs(5),
+            lowest_rate: LowestRate::default(),
             backoff: Duration::from_millis(5),
         }
     }
@@ -287,6 +288,63 @@ fn a_slow_server_is_waited_for() {
     let hub = world.hub_with(|settings| settings.timeout = Duration::from_millis(500));
     file(&hub, "main", WEIGHTS).unwrap();
     assert_eq!(world.ranges().len(), 1);
+}
+
+// ---- what has no end ----
+
+#[test]
+fn a_recipe_without_an_end_is_refused() {
+    let world = World::new();
+    world.server.fault("/config.json", 100, How::Endless(3 << 20));
+    let error = file(&world.hub(), "main", "config.json").unwrap_err();
+    assert!(matches!(error, Error::Answer { .. }), "{error}");
+    assert!(error.to_string().contains("config.json: more than 1 MiB is not a recipe: refused"), "{error}");
+    // It was asked for once, and nothing of it is left.
+    assert_eq!(world.server.requests().iter().filter(|request| request.method == "GET").count(), 1);
+    assert_eq!(names(&world.repo_folder().join("blobs")), [""; 0]);
+}
+
+#[test]
+fn an_answer_without_an_end_is_refused() {
+    let world = World::new();
+    let dir = model_dir(world.home.path());
+    let hub = world.hub_with(|settings| settings.token = Some(Token::new(TOKEN, "a test").unwrap()));
+    world.server.fault("/api/whoami-v2", 100, How::Endless(3 << 20));
+    let error = hub.publish(&dir, &RepoId::new("org/narrow").unwrap(), false, "A model").unwrap_err().to_string();
+    assert!(error.contains("it has more than 1048576 bytes"), "{error}");
+}
+
+#[test]
+fn a_byte_now_and_then_is_no_transfer() {
+    let world = World::new();
+    let dir = model_dir(world.home.path());
+    let hub = world.hub_with(|settings| {
+        settings.lowest_rate = LowestRate { bytes: 1000, within: Duration::from_millis(100) };
+        settings.timeout = Duration::from_millis(100);
+        settings.token = Some(Token::new(TOKEN, "a test").unwrap());
+    });
+    let publish = || hub.publish(&dir, &RepoId::new("org/narrow").unwrap(), false, "A model").map(drop);
+    let fetch = || file(&hub, "main", WEIGHTS).map(drop);
+    let says = |when: &str, how: How, request: &dyn Fn() -> Result<(), Error>, says: &str| {
+        world.server.reset();
+        world.server.fault(when, 100, how);
+        let error = request().unwrap_err();
+        assert!(error.is_remote() && error.to_string().contains(says), "{when}: {error}");
+    };
+    says(
+        "GET cdn",
+        How::Slow(1, 10),
+        &fetch,
+        "too slow: less than 1000 bytes in 0.1 seconds; what has arrived is kept",
+    );
+    assert_eq!(world.ranges().len(), 1);
+    assert!((1..100).contains(&std::fs::metadata(world.partial()).unwrap().len()));
+    says("HEAD hub", How::SlowHead(10), &fetch, "no answer in time");
+    says("/api/whoami-v2", How::Slow(1, 20), &publish, "too slow: less than 1000 bytes");
+    // What has arrived is gone on with.
+    world.server.reset();
+    file(&hub, "main", WEIGHTS).unwrap();
+    assert!(world.ranges()[0].is_some());
 }
 
 // ---- refusals, and what to do about them ----

@@ -9,6 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 
+/// No model is larger; a server that sends more is not to fill the disk, and a file of the cache that has more is not read.
+pub(crate) const MAX_FILE_BYTES: u64 = 8 << 30;
+
 /// What a file must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Digest {

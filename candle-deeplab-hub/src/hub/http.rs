@@ -1,13 +1,14 @@
 //! One request at a time: proxies, redirects, retries, and whom the token is for.
 
 use std::env;
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, Proxy};
 
+use super::pace::{LowestRate, Paced};
 use super::settings::Settings;
 use super::url::Origin;
 use crate::error::{Error, Result};
@@ -40,6 +41,7 @@ pub(super) struct Http {
     endpoint: Origin,
     authorization: Option<String>,
     backoff: Duration,
+    lowest_rate: LowestRate,
 }
 
 impl Http {
@@ -57,6 +59,9 @@ impl Http {
             .timeout_connect(Some(settings.timeout))
             .timeout_per_read(Some(settings.timeout))
             .timeout_per_write(Some(settings.timeout))
+            // Headers that come a byte at a time end, too.
+            .timeout_send_request(Some(settings.timeout.max(settings.lowest_rate.within)))
+            .timeout_recv_response(Some(settings.timeout.max(settings.lowest_rate.within)))
             .build()
             .new_agent();
         Ok(Self {
@@ -64,7 +69,27 @@ impl Http {
             endpoint: Origin::of(&settings.endpoint)?,
             authorization: settings.token.as_ref().map(|token| format!("Bearer {}", token.secret)),
             backoff: settings.backoff,
+            lowest_rate: settings.lowest_rate,
         })
+    }
+
+    /// How slow a transfer may be.
+    pub(super) fn lowest_rate(&self) -> LowestRate {
+        self.lowest_rate
+    }
+
+    /// The text of an answer of at most so many bytes, which arrives fast enough.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn read_text(&self, response: Response<Body>, limit: u64) -> io::Result<String> {
+        let mut text = String::new();
+        let arriving = Paced::new(response.into_body().into_reader(), self.lowest_rate);
+        arriving.take(limit + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > limit {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
+        }
+        Ok(text)
     }
 
     /// Whether the token is for this address.

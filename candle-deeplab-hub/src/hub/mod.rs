@@ -15,7 +15,9 @@ mod digest;
 mod download;
 mod http;
 mod layout;
+mod limit;
 mod lock;
+mod pace;
 mod progress;
 mod publish;
 mod settings;
@@ -26,13 +28,16 @@ use std::path::{Path, PathBuf};
 use ureq::Body;
 use ureq::http::Response;
 
+use digest::MAX_FILE_BYTES;
 pub(crate) use digest::{Digest, sha256, sha256_of};
-use download::{Download, MAX_FILE_BYTES};
+use download::Download;
 pub(crate) use download::{unwritable_at, with_suffix};
 use http::{Failure, Http, refusal, text, worth_another_try};
 pub use layout::RepoId;
 pub(crate) use layout::{Layout, check_file, check_revision, make_folder_of};
+use limit::Limit;
 pub(crate) use lock::Lock;
+pub use pace::LowestRate;
 pub(crate) use progress::silent;
 pub use progress::{Event, Progress};
 pub use publish::Published;
@@ -158,6 +163,7 @@ impl Hub {
                 url: &metadata.url,
                 what: &what,
                 size: metadata.size,
+                limit: Limit::of(file, metadata.digest.as_ref()),
                 digest: metadata.digest.as_ref(),
                 validator: None,
                 progress: &self.progress,
@@ -260,7 +266,8 @@ impl Hub {
             std::fs::remove_file(&partial).map_err(unwritable_at(&partial))?;
         }
         let (http, what, progress) = (&self.http, url, &self.progress);
-        Download { http, url, what, size, digest, validator: validator.as_deref(), progress }.run(&target)?;
+        Download { http, url, what, size, limit: Limit::MODEL, digest, validator: validator.as_deref(), progress }
+            .run(&target)?;
         Ok(target)
     }
 
