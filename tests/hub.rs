@@ -347,6 +347,120 @@ fn a_byte_now_and_then_is_no_transfer() {
     assert!(world.ranges()[0].is_some());
 }
 
+// ---- what somebody has put into the cache ----
+
+/// Runs what may hang where it should not.
+#[cfg(unix)]
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.recv_timeout(Duration::from_secs(20)).expect("it hangs")
+}
+
+/// Puts something that is no regular file into the place of a file.
+#[cfg(unix)]
+fn plant(what: &str, at: &Path) {
+    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+    if at.symlink_metadata().is_ok() {
+        std::fs::remove_file(at).unwrap();
+    }
+    match what {
+        "pipe" => assert!(std::process::Command::new("mkfifo").arg(at).status().unwrap().success()),
+        target => std::os::unix::fs::symlink(target, at).unwrap(),
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_planted_link_is_not_written_through() {
+    let world = World::new();
+    let theirs = world.home.path().join("theirs");
+    for hard in [false, true] {
+        std::fs::write(&theirs, "precious").unwrap();
+        match hard {
+            false => plant(theirs.to_str().unwrap(), &world.partial()),
+            true => std::fs::hard_link(&theirs, world.partial()).unwrap(),
+        }
+        let error = world.fetch_error();
+        let says = if hard { "a hard link" } else { "it is a link, not a regular file" };
+        assert!(error.contains(&format!("{}.incomplete", sha256(&world.weights))), "{error}");
+        assert!(error.contains(says) && error.contains("remove it, and run the command again"), "{error}");
+        assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "precious");
+        std::fs::remove_file(world.partial()).unwrap();
+    }
+    // Nor is a file made where a broken link leads.
+    let nowhere = world.home.path().join("nowhere");
+    plant(nowhere.to_str().unwrap(), &world.partial());
+    world.fetch_error();
+    assert!(!nowhere.exists());
+    std::fs::remove_file(world.partial()).unwrap();
+    world.fetch();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
+    let world = World::new();
+    world.fetch();
+    let (main, etag) = (world.repo_folder().join("refs/main"), sha256(&world.weights));
+    let lock = world.home.path().join(format!("hub/.locks/models--org--model/{etag}.lock"));
+    for (place, what, says) in [
+        (&main, "pipe", "refs/main: it is a named pipe, not a regular file: remove it"),
+        (&main, "/dev/zero", "refs/main: it is a link, not a regular file: remove it"),
+        (&lock, "pipe", ".lock: it is a named pipe, not a regular file: remove it"),
+        (&lock, "/dev/zero", ".lock: it is a link, not a regular file: remove it"),
+        (&world.partial(), "pipe", ".incomplete: it is a named pipe, not a regular file: remove it"),
+    ] {
+        if *place == world.partial() {
+            std::fs::remove_file(world.blob()).unwrap();
+        }
+        plant(what, place);
+        let (offline, hub) = (world.hub_with(|settings| settings.offline = true), world.hub());
+        // Without a ref that can be read, the cache does not say where the branch is.
+        let found = in_time(move || file(&offline, "main", WEIGHTS).is_ok());
+        assert_eq!(found, *place == lock, "{place:?}");
+        let error = in_time(move || file(&hub, "main", WEIGHTS)).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+        std::fs::remove_file(place).unwrap();
+        world.fetch();
+    }
+    // A blob is compared with its digest, and not before it is known to be a file.
+    for what in ["pipe", "/dev/zero"] {
+        plant(what, &world.blob());
+        let hub = world.hub();
+        assert_eq!(std::fs::read(in_time(move || file(&hub, "main", WEIGHTS)).unwrap()).unwrap(), world.weights);
+        assert!(world.blob().symlink_metadata().unwrap().is_file());
+    }
+    // A ref has 40 letters.
+    std::fs::write(&main, format!("{}{}", world.server.repo(REPO).unwrap().commit, " ".repeat(1000))).unwrap();
+    assert!(file(&world.hub_with(|settings| settings.offline = true), "main", WEIGHTS).is_err());
+    world.fetch();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_listed_and_verified_is_no_pipe() {
+    let world = World::new();
+    let dir = model_dir(world.home.path());
+    let [config, weights] = ["config.json", WEIGHTS].map(|name| std::fs::read(dir.join(name)).unwrap());
+    world.server.put(REPO, &[("config.json", &config), (WEIGHTS, &weights)]);
+    let zoo = Zoo::new(world.settings()).unwrap();
+    zoo.pull(REPO).unwrap();
+    let planted = world.repo_folder().join("blobs").join("a".repeat(40));
+    for (what, says) in [("pipe", "a named pipe"), ("/dev/zero", "a device")] {
+        plant(what, &planted);
+        let settings = world.settings();
+        let [found] = &in_time(|| Zoo::new(settings).unwrap().cache_verify().unwrap())[..] else { panic!() };
+        assert_eq!((found.good, found.bad.len()), (2, 1), "{found:?}");
+        assert!(found.bad[0].contains(says), "{found:?}");
+    }
+    // A pipe is no foreign file either.
+    let (settings, pipe) = (world.settings(), world.home.path().join("model.pth"));
+    plant("pipe", &pipe);
+    let error = in_time(move || Zoo::new(settings).unwrap().pull(pipe.to_str().unwrap())).unwrap_err().to_string();
+    assert!(error.contains("model.pth: it is a named pipe"), "{error}");
+}
+
 // ---- refusals, and what to do about them ----
 
 #[test]

@@ -1,6 +1,6 @@
 //! From an address to a file that is whole and right, whatever happens on the way.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,6 +13,7 @@ use super::http::{Failure, Http, refusal, text, worth_another_try};
 use super::limit::Limit;
 use super::lock::unwritable;
 use super::pace::Pace;
+use super::plain;
 use super::progress::{Event, Progress};
 use crate::error::{Error, Result};
 
@@ -63,8 +64,7 @@ impl Download<'_> {
 
     /// Gets all bytes. Says whether some were there already.
     fn transfer(&self, partial: &Path) -> Result<bool> {
-        let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(partial);
-        let file = &mut open.map_err(unwritable_at(partial))?;
+        let file = &mut plain::open_to_write(partial).map_err(unwritable_at(partial))?;
         let mut done = file.seek(SeekFrom::End(0)).map_err(unwritable_at(partial))?;
         if done > self.size.unwrap_or(self.limit.bytes) {
             start_over(file, &mut done).map_err(unwritable_at(partial))?;

@@ -9,6 +9,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, Proxy};
 
 use super::pace::{LowestRate, Paced};
+use super::plain;
 use super::settings::Settings;
 use super::url::Origin;
 use crate::error::{Error, Result};
@@ -17,6 +18,8 @@ use crate::error::{Error, Result};
 const MAX_REDIRECTS: usize = 10;
 /// How often something is tried.
 const ATTEMPTS: u32 = 5;
+/// All certificates that Mozilla trusts take a quarter of a MiB.
+const MAX_PEM_BYTES: u64 = 16 << 20;
 /// No server's wish to wait longer is heard.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -309,7 +312,15 @@ fn root_certs() -> Result<RootCerts> {
     let Some((variable, path)) = VARIABLES.into_iter().find_map(named) else { return Ok(RootCerts::WebPki) };
     let shown = path.to_string_lossy().into_owned();
     let wrong = |reason: String| Error::Setting { variable, reason };
-    let pem = std::fs::read(&path).map_err(|error| wrong(format!("cannot read `{shown}`: {error}")))?;
+    let mut pem = vec![];
+    let read = plain::open(path.as_ref()).and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut pem));
+    read.map_err(|error| wrong(format!("cannot read `{shown}`: {error}")))?;
+    if pem.len() as u64 > MAX_PEM_BYTES {
+        return Err(wrong(format!(
+            "`{shown}` has more than {} MiB, which no list of certificates has",
+            MAX_PEM_BYTES >> 20
+        )));
+    }
     let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
         .filter_map(|item| if let Ok(PemItem::Certificate(certificate)) = item { Some(certificate) } else { None })
         .collect();

@@ -11,7 +11,12 @@ use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::download::unwritable_at;
+use super::plain;
 use crate::error::{Error, Result};
+
+/// A commit's hash, and room for a line's end.
+const MAX_REF_BYTES: u64 = 256;
 
 /// A repo on the Hub: `organisation/name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,7 +123,7 @@ impl Layout {
         if is_commit(revision) {
             return Some(revision.into());
         }
-        let commit = std::fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
+        let commit = plain::read_small(&self.folder.join("refs").join(revision), MAX_REF_BYTES).ok()??;
         Some(commit.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
@@ -135,6 +140,7 @@ impl Layout {
         }
         let path = self.folder.join("refs").join(revision);
         make_folder_of(&path)?;
+        plain::check(&path).map_err(unwritable_at(&path))?;
         Ok(candle_deeplab::atomic::write(&path, |file| io::Write::write_all(file, commit.as_bytes()))?)
     }
 
@@ -176,7 +182,7 @@ fn symlink(_: &str, _: &Path) -> io::Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut blob = std::fs::File::open(from).map_err(Error::io(from))?;
+    let mut blob = plain::open(from).map_err(Error::io(from))?;
     Ok(candle_deeplab::atomic::write(to, |file| io::copy(&mut blob, file).map(drop))?)
 }
 

@@ -1,6 +1,5 @@
 //! A model directory onto the Hub: one commit of its files, the large ones by git's LFS protocol.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,6 +17,7 @@ use super::http::{Failure, refusal, text, worth_another_try};
 use super::layout::RepoId;
 use super::limit::MAX_ANSWER_BYTES;
 use super::pace::Pace;
+use super::plain;
 use super::progress::{Event, Progress};
 use super::{Hub, check_revision, url};
 use crate::error::{Error, Result};
@@ -190,7 +190,7 @@ impl Hub {
         let mut described = vec![];
         for file in files {
             let mut sample = vec![];
-            let opened = File::open(&file.path).map_err(Error::io(&file.path))?;
+            let opened = plain::open(&file.path).map_err(Error::io(&file.path))?;
             opened.take(SAMPLE as u64).read_to_end(&mut sample).map_err(Error::io(&file.path))?;
             described.push(json!({ "path": file.name, "sample": BASE64.encode(&sample), "size": file.size }));
         }
@@ -244,7 +244,7 @@ impl Hub {
     /// Sends a part of a file, and gives the answer's ETag.
     fn put(&self, file: &Upload, to: &str, start: u64, length: u64) -> Result<Option<String>> {
         let result = self.http.retry(|| {
-            let mut source = File::open(&file.path).map_err(Error::io(&file.path))?;
+            let mut source = plain::open(&file.path).map_err(Error::io(&file.path))?;
             source.seek(SeekFrom::Start(start)).map_err(Error::io(&file.path))?;
             (self.progress)(Event::Begin { what: file.name, done: start, total: Some(file.size) });
             let mut body = Watched {
