@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Module, Tensor};
-use candle_deeplab_hub::hub::{Hub, LowestRate, RepoId, Settings, Token};
+use candle_deeplab_hub::hub::{Event, Hub, LowestRate, RepoId, Settings, Token};
 use candle_deeplab_hub::{Error, Zoo};
 use hub::{How, Server, TOKEN, git_hash, noise, sha256};
 use support::shared::shared;
@@ -461,6 +461,147 @@ fn what_is_listed_and_verified_is_no_pipe() {
     assert!(error.contains("model.pth: it is a named pipe"), "{error}");
 }
 
+// ---- what has changed in the cache ----
+
+/// The same with another last byte.
+fn changed(content: &[u8]) -> Vec<u8> {
+    let mut content = content.to_vec();
+    *content.last_mut().unwrap() ^= 1;
+    content
+}
+
+/// Flips a bit of a file.
+fn damage(path: &Path) {
+    let content = changed(&std::fs::read(path).unwrap());
+    std::fs::write(path, content).unwrap();
+}
+
+#[test]
+fn a_damaged_blob_is_fetched_again() {
+    let world = World::new();
+    let commit = world.server.repo(REPO).unwrap().commit;
+    for (name, content) in [("config.json", &b"{}"[..]), (WEIGHTS, &world.weights)] {
+        let path = file(&world.hub(), "main", name).unwrap();
+        for revision in ["main", &commit] {
+            damage(&path);
+            world.server.reset();
+            let repo = RepoId::new(REPO).unwrap();
+            assert_eq!(world.hub().cached(&repo, revision, name).unwrap(), None);
+            // Without the network it is not used, and what to do is said.
+            let offline = world.hub_with(|settings| settings.offline = true);
+            let down = world.hub_with(|settings| settings.endpoint = "http://127.0.0.1:1".into());
+            for (hub, says) in [(offline, "HF_HUB_OFFLINE is set: unset it"), (down, "It cannot be fetched again: ")] {
+                let error = file(&hub, revision, name).unwrap_err();
+                assert!(matches!(error, Error::Damaged { .. }) && error.is_remote(), "{error}");
+                let error = error.to_string();
+                assert!(
+                    error.contains(name) && error.contains("the file is damaged") && error.contains(says),
+                    "{error}"
+                );
+            }
+            assert_eq!(world.server.requests().len(), 0);
+            // With it, it is fetched; while that does not work, it is still not used.
+            world.server.fault("GET", 100, How::Status(404, None));
+            file(&world.hub(), revision, name).unwrap_err();
+            world.server.reset();
+            assert_eq!(world.hub().cached(&repo, revision, name).unwrap(), None);
+            assert_eq!(file(&world.hub(), revision, name).unwrap(), path);
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+            assert!(world.server.requests().iter().any(|request| request.method == "GET"));
+        }
+        // What is right is not fetched again.
+        world.server.reset();
+        file(&world.hub(), "main", name).unwrap();
+        assert!(world.server.requests().iter().all(|request| request.method == "HEAD"));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_another_blob_is_mended() {
+    let world = World::new();
+    let [path, other] = [WEIGHTS, "config.json"].map(|name| file(&world.hub(), "main", name).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(other.read_link().unwrap(), &path).unwrap();
+    world.fetch();
+}
+
+#[test]
+fn a_damaged_model_is_not_loaded() {
+    let world = World::new();
+    let dir = model_dir(world.home.path());
+    let [config, weights] = ["config.json", WEIGHTS].map(|name| std::fs::read(dir.join(name)).unwrap());
+    world.server.put("org/narrow", &[("config.json", &config), (WEIGHTS, &weights)]);
+    let graph = std::fs::read(narrow().join("frozen_inference_graph.pb")).unwrap();
+    world.server.put("org/foreign", &[("graph.pb", &graph)]);
+    let names = ["org/narrow".to_owned(), world.server.author("graph.pb", &graph), "org/foreign:graph.pb".into()];
+    let told = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+    let tell = told.clone();
+    let zoo = Zoo::new(world.settings()).unwrap().with_progress(std::sync::Arc::new(move |event| {
+        if let Event::Damaged { what } = event {
+            tell.lock().unwrap().push(what.to_owned());
+        }
+    }));
+    let offline = Zoo::new(Settings { offline: true, ..world.settings() }).unwrap();
+    for name in names {
+        let dir = zoo.pull(&name).unwrap().files.directory().unwrap().to_owned();
+        for changed in ["config.json", WEIGHTS] {
+            let path = dir.join(changed);
+            let content = std::fs::read(&path).unwrap();
+            assert_eq!(zoo.find(&name).unwrap().unwrap().files.directory().unwrap(), dir);
+            damage(&path);
+            assert!(zoo.find(&name).unwrap().is_none(), "{name}");
+            match offline.load(&name, &Device::Cpu) {
+                // It is made anew of what is here.
+                Ok(_) => assert_eq!(name, "org/foreign:graph.pb"),
+                Err(error) => {
+                    assert!(matches!(error, Error::Damaged { .. }), "{name}: {error}");
+                    assert!(error.to_string().contains("unset it and run the command again"), "{error}");
+                    zoo.load(&name, &Device::Cpu).unwrap();
+                    let said = std::mem::take(&mut *told.lock().unwrap());
+                    assert!(said.len() == 1 && said[0].contains(": its "), "{said:?}");
+                }
+            }
+            assert_eq!(std::fs::read(&path).unwrap(), content, "{name} {changed}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_model_is_not_good() {
+    let world = World::new();
+    let dir = model_dir(world.home.path());
+    let [config, weights] = ["config.json", WEIGHTS].map(|name| std::fs::read(dir.join(name)).unwrap());
+    let pickle = [&b"\x80\x02}q\x00"[..], &noise(1000)].concat();
+    let zoo = Zoo::new(world.settings()).unwrap();
+    for (content, says) in [
+        (&b"<!DOCTYPE html><html>Not found</html>"[..], "it is a web page, not a safetensors file"),
+        (&pickle, "it is a pickle, as PyTorch writes them, not a safetensors file: `weights-convert convert"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a pointer of Git LFS"),
+        (b"", "the file is empty"),
+        (&weights[..weights.len() / 2], "its header describes"),
+        (&noise(1000), "its header claims"),
+    ] {
+        world.server.put("org/narrow", &[("config.json", &config), (WEIGHTS, content)]);
+        let error = zoo.pull("org/narrow").unwrap_err().to_string();
+        assert!(error.contains("model.safetensors: ") && error.contains(says), "{error}");
+        assert!(zoo.find("org/narrow").unwrap().is_none());
+        let [found] = &zoo.cache_verify().unwrap()[..] else { panic!("one model is here") };
+        assert!(found.bad.iter().any(|bad| bad.contains(says)), "{found:?}");
+        // So it is where another program has fetched it.
+        let hub = world.hub();
+        let repo = RepoId::new("org/narrow").unwrap();
+        for name in ["config.json", WEIGHTS] {
+            hub.file(&repo, "main", name).unwrap();
+        }
+        let error = zoo.load("org/narrow", &Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains("model.safetensors: ") && error.contains(says), "{error}");
+        zoo.cache_remove("org/narrow").unwrap();
+    }
+    world.server.put("org/narrow", &[("config.json", &config), (WEIGHTS, &weights)]);
+    zoo.pull("org/narrow").unwrap();
+}
+
 // ---- refusals, and what to do about them ----
 
 #[test]
@@ -711,13 +852,14 @@ fn a_branch_has_moved_on_when_its_weights_are_here() {
     world.server.put("org/narrow", &[("config.json", &config), (WEIGHTS, &weights)]);
     let zoo = Zoo::new(world.settings()).unwrap();
     let old = zoo.pull("org/narrow").unwrap().files;
-    world.server.put("org/narrow", &[("config.json", &[&config[..], b"\n"].concat()), (WEIGHTS, &noise(1000))]);
+    let other = changed(&weights);
+    world.server.put("org/narrow", &[("config.json", &[&config[..], b"\n"].concat()), (WEIGHTS, &other)]);
     world.server.fault("GET cdn", 100, How::CutAt(100));
     zoo.pull("org/narrow").unwrap_err();
     assert_eq!(zoo.find("org/narrow").unwrap().unwrap().files, old);
     world.server.reset();
     let new = zoo.pull("org/narrow").unwrap().files;
-    assert_eq!(std::fs::read(new.directory().unwrap().join(WEIGHTS)).unwrap(), noise(1000));
+    assert_eq!(std::fs::read(new.directory().unwrap().join(WEIGHTS)).unwrap(), other);
     assert_eq!(zoo.find("org/narrow").unwrap().unwrap().files, new);
 }
 

@@ -36,6 +36,7 @@ const CRATES: &[Crate] = &[
             "arch",
             "ops",
             "upsample",
+            "mistaken",
             "weights",
             "exec::choice",
             "exec::eager",

@@ -126,7 +126,8 @@ impl Zoo {
     ///
     /// # Errors
     /// [`Error::Name`] for what is no name; [`Error::NoSource`] with what each of several sources said; otherwise as
-    /// [`Hub::file`], and [`Error::Archive`] and [`Error::Convert`] on the way of a foreign file.
+    /// [`Hub::file`], as [`DeepLab::load`] for what was fetched and is no model, and [`Error::Archive`] and [`Error::Convert`]
+    /// on the way of a foreign file.
     pub fn resolve(&self, name: &str) -> Result<Resolved> {
         match self.find(name)? {
             Some(found) => Ok(found),
@@ -251,18 +252,18 @@ impl Zoo {
         match place {
             Place::Bundled => Ok(Some(Files::Bundled)),
             Place::Ours { repo, revision } => {
-                let [config, weights] = [CONFIG_FILE, WEIGHTS_FILE].map(|file| self.hub.cached(repo, revision, file));
-                match (config?, weights?) {
-                    (Some(config), Some(_)) if is_ours(&config) => Ok(config.parent().map(directory)),
-                    _ => {
-                        for file in FOREIGN_FILES {
-                            if let Some(files) = self.find_at(&foreign_in(repo, revision, file))? {
-                                return Ok(Some(files));
-                            }
-                        }
-                        Ok(None)
+                // In this order: weights of ours only are compared with their digest.
+                if let Some(config) = self.hub.cached(repo, revision, CONFIG_FILE)?.filter(|config| is_ours(config))
+                    && self.hub.cached(repo, revision, WEIGHTS_FILE)?.is_some()
+                {
+                    return Ok(config.parent().map(directory));
+                }
+                for file in FOREIGN_FILES {
+                    if let Some(files) = self.find_at(&foreign_in(repo, revision, file))? {
+                        return Ok(Some(files));
                     }
                 }
+                Ok(None)
             }
             Place::Foreign { from, hints, name } => {
                 let dir = self.store.find(&key(from, hints, name)?, None)?;
@@ -294,8 +295,12 @@ impl Zoo {
         if let Some(config) = ours {
             // Of the same commit, whatever happens to the branch meanwhile.
             self.hub.fetch(repo, &config.commit, WEIGHTS_FILE)?;
+            let files = config.path.parent().map(directory).unwrap_or(Files::Directory(PathBuf::new()));
+            // A digest says that these are the files of the repo, not that they are a model: a web page has one, too. On the
+            // CPU this reads no more than the recipe and the names of the weights.
+            files.load(&Device::Cpu)?;
             self.hub.moved(repo, revision, &config.commit)?;
-            return Ok(config.path.parent().map(directory).unwrap_or(Files::Directory(PathBuf::new())));
+            return Ok(files);
         }
         for file in FOREIGN_FILES {
             match self.fetch(name, &foreign_in(repo, revision, file)) {

@@ -12,6 +12,7 @@ pub mod file;
 pub mod graph;
 pub mod labels;
 pub mod mask;
+mod mistaken;
 mod model;
 mod npy;
 pub mod onnx;

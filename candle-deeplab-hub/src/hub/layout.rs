@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::digest::Digest;
 use super::download::unwritable_at;
 use super::plain;
 use crate::error::{Error, Result};
@@ -133,6 +134,11 @@ impl Layout {
         path.is_file().then_some(path)
     }
 
+    /// What a file of a commit must be, where it is a link to a blob, which has its digest for a name.
+    pub(crate) fn digest(&self, path: &Path) -> Option<Digest> {
+        Digest::of_etag(path.read_link().ok()?.file_name()?.to_str()?)
+    }
+
     /// Remembers where a branch or tag is.
     pub(crate) fn set_commit(&self, revision: &str, commit: &str) -> Result<()> {
         if revision == commit || self.commit(revision).is_some_and(|known| known == commit) {
@@ -151,8 +157,9 @@ impl Layout {
         // From the file's folder up to the commit's, and from there to the repo's.
         let target = format!("{}../../blobs/{etag}", "../".repeat(file.split('/').count() - 1));
         // What is there is of no use: a broken link, or a link to another blob of a damaged cache.
-        if path.symlink_metadata().is_ok() && !path.is_file() {
-            std::fs::remove_file(&path).map_err(Error::io(&path))?;
+        let to_another = path.read_link().is_ok_and(|link| link.file_name() != Some(etag.as_ref()));
+        if to_another || path.symlink_metadata().is_ok() && !path.is_file() {
+            std::fs::remove_file(&path).map_err(unwritable_at(&path))?;
         }
         if path.is_file() {
             return Ok(path);
