@@ -399,6 +399,32 @@ fn a_planted_link_is_not_written_through() {
 
 #[cfg(unix)]
 #[test]
+fn a_planted_folder_is_not_written_into() {
+    let world = World::new();
+    let commit = world.server.repo(REPO).unwrap().commit;
+    let theirs = world.home.path().join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    std::fs::write(theirs.join("main"), "precious").unwrap();
+    std::os::unix::fs::symlink("/nowhere", theirs.join(WEIGHTS)).unwrap();
+    for folder in ["refs".to_owned(), format!("snapshots/{commit}"), "snapshots".into(), "blobs".into()] {
+        let planted = world.repo_folder().join(&folder);
+        plant(theirs.to_str().unwrap(), &planted);
+        let error = world.fetch_error();
+        assert!(error.contains(&format!("{folder}: it is a link, not a folder: remove it")), "{error}");
+        std::fs::remove_file(&planted).unwrap();
+        assert_eq!(names(&theirs), ["main", WEIGHTS]);
+        assert_eq!(std::fs::read_to_string(theirs.join("main")).unwrap(), "precious");
+        std::fs::remove_dir_all(world.repo_folder()).unwrap();
+    }
+    // The cache and a repo may be elsewhere.
+    std::fs::create_dir(theirs.join("repo")).unwrap();
+    plant(theirs.join("repo").to_str().unwrap(), &world.repo_folder());
+    world.fetch();
+    assert_eq!(names(&theirs.join("repo")), ["blobs", "refs", "snapshots"]);
+}
+
+#[cfg(unix)]
+#[test]
 fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
     let world = World::new();
     world.fetch();

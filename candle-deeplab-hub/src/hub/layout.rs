@@ -134,6 +134,19 @@ impl Layout {
         path.is_file().then_some(path)
     }
 
+    /// Makes the folders of a file in the repo's folder, none of which may be a link: somebody else's `main` in the folder
+    /// where `refs` leads would be overwritten. The repo's folder itself may be anywhere.
+    pub(crate) fn make_folder_of(&self, path: &Path) -> Result<()> {
+        make_folder_of(&self.folder.join("blobs"))?;
+        let Some(inside) = path.strip_prefix(&self.folder).ok().and_then(Path::parent) else { return Ok(()) };
+        let mut folder = self.folder.clone();
+        for part in inside.components() {
+            folder.push(part);
+            plain::make_folder(&folder).map_err(|error| unwritable_at(&folder)(error))?;
+        }
+        Ok(())
+    }
+
     /// What a file of a commit must be, where it is a link to a blob, which has its digest for a name.
     pub(crate) fn digest(&self, path: &Path) -> Option<Digest> {
         Digest::of_etag(path.read_link().ok()?.file_name()?.to_str()?)
@@ -145,7 +158,7 @@ impl Layout {
             return Ok(());
         }
         let path = self.folder.join("refs").join(revision);
-        make_folder_of(&path)?;
+        self.make_folder_of(&path)?;
         plain::check(&path).map_err(unwritable_at(&path))?;
         Ok(candle_deeplab::atomic::write(&path, |file| io::Write::write_all(file, commit.as_bytes()))?)
     }
@@ -153,7 +166,7 @@ impl Layout {
     /// Puts a blob into a commit's folder under its name: by a link or, where there are none, by a copy.
     pub(crate) fn link(&self, etag: &str, commit: &str, file: &str) -> Result<PathBuf> {
         let path = self.snapshot(commit).join(file);
-        make_folder_of(&path)?;
+        self.make_folder_of(&path)?;
         // From the file's folder up to the commit's, and from there to the repo's.
         let target = format!("{}../../blobs/{etag}", "../".repeat(file.split('/').count() - 1));
         // What is there is of no use: a broken link, or a link to another blob of a damaged cache.

@@ -181,7 +181,7 @@ impl Hub {
             (Err(error), _) => return Err(error),
         };
         let blob = layout.blob(&metadata.etag);
-        make_folder_of(&blob)?;
+        layout.make_folder_of(&blob)?;
         let what = format!("{repo}/{file}");
         let _lock = Lock::acquire(&layout.lock(&metadata.etag), &what, &self.progress)?;
         if !self.is_good(&blob, &metadata)? {

@@ -55,6 +55,20 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a folder in another one that is there, unless it is there already.
+///
+/// # Errors
+/// Those of the system; [`ErrorKind::InvalidInput`], saying what it is, for a link or anything else but a folder.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match path.symlink_metadata()? {
+            there if there.is_dir() => Ok(()),
+            there => Err(wrong(&format!("it is {}, not a folder", kind(there.file_type())))),
+        },
+        made => made,
+    }
+}
+
 /// Opens a regular file that is no link for reading and writing, and makes it where it is missing. Its content stays.
 ///
 /// # Errors
@@ -96,6 +110,8 @@ fn kind(of: FileType) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
     if of.is_symlink() {
         "a link"
+    } else if of.is_file() {
+        "a file"
     } else if of.is_dir() {
         "a folder"
     } else if of.is_fifo() {
