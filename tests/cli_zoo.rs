@@ -305,6 +305,37 @@ fn a_bad_cache_is_told_and_mended() {
 }
 
 #[test]
+fn a_flipped_bit_is_neither_good_nor_used() {
+    let world = World::new();
+    let (url, image) = (world.tarball(), photo(&world));
+    let dir = PathBuf::from(world.json(&["pull", &url])["dir"].as_str().unwrap());
+    let [config, weights] = ["config.json", "model.safetensors"].map(|name| std::fs::read(dir.join(name)).unwrap());
+    world.server.put("org/narrow", &[("config.json", &config), ("model.safetensors", &weights)]);
+    let dir = PathBuf::from(world.json(&["pull", "org/narrow"])["dir"].as_str().unwrap());
+    let out = world.home.path().join("out.png").display().to_string();
+    let segment = ["segment", &image, "--model", "org/narrow", "-o", &out, "--force"];
+    for args in [&["pull", "org/narrow"][..], &segment] {
+        let mut flipped = weights.clone();
+        flipped[weights.len() / 2] ^= 1;
+        std::fs::write(dir.join("model.safetensors"), &flipped).unwrap();
+        let offline = world.command(args).env("HF_HUB_OFFLINE", "1").output().unwrap();
+        let said = failed(&offline, 3);
+        assert!(said.contains("model.safetensors: the file is damaged") && said.contains("unset it"), "{said}");
+        assert!(!PathBuf::from(&out).exists());
+        let online = world.run(args);
+        let said = String::from_utf8(online.stderr).unwrap();
+        assert!(online.status.success() && said.starts_with("damaged, and not used: "), "{said}");
+        assert_eq!((said.lines().count(), std::fs::read(dir.join("model.safetensors")).unwrap() == weights), (1, true));
+        world.good(args);
+    }
+    world.verified(2);
+    let page = b"<!DOCTYPE html><html>Not found</html>";
+    world.server.put("org/narrow", &[("config.json", &config), ("model.safetensors", page)]);
+    let said = world.bad(2, &["pull", "org/narrow"]);
+    assert!(said.contains("model.safetensors: it is a web page, not a safetensors file"), "{said}");
+}
+
+#[test]
 fn an_archive_without_the_graph_says_what_it_has() {
     let world = World::new();
     let mut tar = tar::Builder::new(GzEncoder::new(vec![], Compression::fast()));

@@ -39,6 +39,7 @@ const CRATES: &[Crate] = &[
             "arch",
             "ops",
             "upsample",
+            "mistaken",
             "weights",
             "exec::choice",
             "exec::eager",

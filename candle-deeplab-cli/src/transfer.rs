@@ -6,10 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_deeplab_hub::hub::{Event, Progress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Draws a bar for each transfer if standard error is a terminal, so that pipes and logs stay clean.
+use crate::exit;
+
+/// Draws a bar for each transfer, on a terminal only: nothing of it gets into a pipe or a log.
 pub(crate) fn progress(wanted: bool) -> Progress {
-    if !wanted || !stderr().is_terminal() {
+    if !wanted {
         return Arc::new(|_| {});
+    }
+    if !stderr().is_terminal() {
+        // That a file is replaced is no progress, and is always said.
+        return Arc::new(|event| {
+            if let Event::Damaged { what } = event {
+                damaged(what);
+            }
+        });
     }
     let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
     Arc::new(move |event| {
@@ -27,10 +37,15 @@ pub(crate) fn progress(wanted: bool) -> Progress {
                 }
             }
             Event::Waiting { what } => eprintln!("waiting for another process that is fetching {}", plain(what)),
+            Event::Damaged { what } => damaged(what),
             Event::Converting { what } => eprintln!("converting {}", plain(what)),
             _ => {}
         }
     })
+}
+
+fn damaged(what: &str) {
+    exit::say(&format!("damaged, and not used: {}", plain(what)));
 }
 
 fn begin(what: &str, done: u64, total: Option<u64>) -> ProgressBar {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use tar::{Archive, EntryType};
 
-use super::hub::unwritable_at;
+use super::hub::{open_plain, unwritable_at};
 use crate::error::{Error, Result};
 
 /// The first bytes of a `.gz` file.
@@ -22,7 +22,7 @@ pub(super) const USUAL_MEMBER: &str = "frozen_inference_graph.pb";
 /// Whether a file is an archive that can be read here, i.e. a `.tar.gz`.
 pub(super) fn is_archive(path: &Path) -> Result<bool> {
     let mut head = [0; 2];
-    let file = File::open(path).map_err(Error::io(path))?;
+    let file = open_plain(path).map_err(Error::io(path))?;
     let read = file.take(2).read(&mut head).map_err(Error::io(path))?;
     Ok(read == 2 && head == GZIP)
 }
@@ -32,7 +32,7 @@ pub(super) fn extract(archive: &Path, wanted: &str, folder: &Path) -> Result<Pat
     let bad = |reason: String| Error::Archive { path: archive.to_owned(), reason };
     let damaged =
         |error: io::Error| bad(format!("the archive is damaged ({error}): delete it and run the command again"));
-    let file = File::open(archive).map_err(Error::io(archive))?;
+    let file = open_plain(archive).map_err(Error::io(archive))?;
     let unpacked = Limited { inner: MultiGzDecoder::new(BufReader::new(file)), left: MAX_UNPACKED };
     let mut tar = Archive::new(unpacked);
     let mut seen = vec![];

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use serde::Serialize;
 
-use super::Name;
 use super::entry::{Entry, Location, Source};
 use super::hub::{Digest, RepoId, sha256_of};
 use super::registry::{self, list};
 use super::resolve::{Zoo, absolute, file_of, is_ours};
 use super::store::{Manifest, remove_folder, unless_gone};
+use super::{Files, Name};
 use crate::error::{Error, Result};
-use candle_deeplab::config::CONFIG_FILE;
+use candle_deeplab::config::{CONFIG_FILE, WEIGHTS_FILE};
 
 /// A model, or files of one, on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -124,6 +125,10 @@ impl Zoo {
             return Err(Error::Name { name: name.into(), reason });
         }
         for cached in &meant {
+            each_file(&cached.path, &mut |file| {
+                self.store().records().forget(file);
+                Ok(())
+            })?;
             remove_folder(&cached.path)?;
         }
         Ok(meant)
@@ -261,6 +266,12 @@ fn verify(cached: &Cached) -> Result<Verified> {
                 }
             } else if path.symlink_metadata().is_ok_and(|link| link.is_symlink()) && !path.exists() {
                 report.bad.push(format!("{}: the link leads nowhere", path.display()));
+            } else if name == WEIGHTS_FILE
+                && let Some(dir) = path.parent().filter(|dir| is_ours(&dir.join(CONFIG_FILE)))
+                && let Err(error) = Files::Directory(dir.to_owned()).load(&Device::Cpu)
+            {
+                // As the repo has it, and no model.
+                report.bad.push(error.to_string());
             }
             Ok(())
         })?,

@@ -82,6 +82,22 @@ pub enum Error {
         /// The expected value.
         wanted: String,
     },
+    /// A file in the cache is not what it was when it was fetched, and no other is to be had.
+    #[error(
+        "{}: the file is damaged, so it is not used: its {digest} is {found}, not {wanted}. {way_out}", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The kind of the digest.
+        digest: &'static str,
+        /// What is there.
+        found: String,
+        /// What was fetched.
+        wanted: String,
+        /// What to do.
+        way_out: String,
+    },
     /// A file in the cache cannot be written.
     #[error("{}: {reason}", path.display())]
     Cache {
@@ -142,7 +158,8 @@ impl Error {
             | Self::Status { .. }
             | Self::NoSuchFile { .. }
             | Self::Answer { .. }
-            | Self::Digest { .. } => true,
+            | Self::Digest { .. }
+            | Self::Damaged { .. } => true,
             Self::NoSource { tried, .. } => tried.iter().any(Self::is_remote),
             _ => false,
         }

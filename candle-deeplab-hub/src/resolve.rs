@@ -125,9 +125,9 @@ impl Zoo {
     /// network is not used.
     ///
     /// # Errors
-    /// [`Error::Name`] for a name that no model can have; [`Error::NoSource`] with the error of each source if there
-    /// are several; otherwise those of [`Hub::file`], and [`Error::Archive`] and [`Error::Convert`] for files in other
-    /// formats.
+    /// [`Error::Name`] for what is no name; [`Error::NoSource`] with what each of several sources said; otherwise as
+    /// [`Hub::file`], as [`DeepLab::load`] for what was fetched and is no model, and [`Error::Archive`] and [`Error::Convert`]
+    /// on the way of a foreign file.
     pub fn resolve(&self, name: &str) -> Result<Resolved> {
         match self.find(name)? {
             Some(found) => Ok(found),
@@ -252,18 +252,18 @@ impl Zoo {
         match place {
             Place::Bundled => Ok(Some(Files::Bundled)),
             Place::Ours { repo, revision } => {
-                let [config, weights] = [CONFIG_FILE, WEIGHTS_FILE].map(|file| self.hub.cached(repo, revision, file));
-                match (config?, weights?) {
-                    (Some(config), Some(_)) if is_ours(&config) => Ok(config.parent().map(directory)),
-                    _ => {
-                        for file in FOREIGN_FILES {
-                            if let Some(files) = self.find_at(&foreign_in(repo, revision, file))? {
-                                return Ok(Some(files));
-                            }
-                        }
-                        Ok(None)
+                // In this order: weights of ours only are compared with their digest.
+                if let Some(config) = self.hub.cached(repo, revision, CONFIG_FILE)?.filter(|config| is_ours(config))
+                    && self.hub.cached(repo, revision, WEIGHTS_FILE)?.is_some()
+                {
+                    return Ok(config.parent().map(directory));
+                }
+                for file in FOREIGN_FILES {
+                    if let Some(files) = self.find_at(&foreign_in(repo, revision, file))? {
+                        return Ok(Some(files));
                     }
                 }
+                Ok(None)
             }
             Place::Foreign { from, hints, name } => {
                 let dir = self.store.find(&key(from, hints, name)?, None)?;
@@ -295,8 +295,12 @@ impl Zoo {
         if let Some(config) = ours {
             // From the same commit, even if the branch moves meanwhile.
             self.hub.fetch(repo, &config.commit, WEIGHTS_FILE)?;
+            let files = config.path.parent().map(directory).unwrap_or(Files::Directory(PathBuf::new()));
+            // A digest says that these are the files of the repo, not that they are a model: a web page has one, too. On the
+            // CPU this reads no more than the recipe and the names of the weights.
+            files.load(&Device::Cpu)?;
             self.hub.moved(repo, revision, &config.commit)?;
-            return Ok(config.path.parent().map(directory).unwrap_or(Files::Directory(PathBuf::new())));
+            return Ok(files);
         }
         for file in FOREIGN_FILES {
             match self.fetch(name, &foreign_in(repo, revision, file)) {

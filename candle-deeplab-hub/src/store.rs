@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Entry, Hints};
-use super::hub::{Lock, Progress, make_folder_of, sha256, sha256_of, unwritable_at, with_suffix};
+use super::hub::{
+    Digest, Here, Lock, Progress, Records, make_folder_of, sha256, sha256_of, unwritable_at, with_suffix,
+};
 use crate::error::{Error, Result};
 use candle_deeplab::config::{CONFIG_FILE, WEIGHTS_FILE};
 
@@ -47,6 +49,7 @@ impl Manifest {
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     root: PathBuf,
+    records: Records,
 }
 
 /// The place of a source in the store.
@@ -82,7 +85,7 @@ pub(super) struct About<'a> {
 
 impl Store {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { records: Records::new(&root), root }
     }
 
     /// The folder of a download that is to be converted. Whoever uses it holds [`Store::lock_download`].
@@ -94,15 +97,36 @@ impl Store {
         Lock::acquire(&with_suffix(&self.download(url), ".lock"), url, progress)
     }
 
-    /// The converted model of a source, if it is there, the converter is still the same, and so is the content if it is
-    /// given.
+    /// The converted model of a source, if it is there and as the converter would make it, of this content where
+    /// that is known, and as it was made.
     pub(super) fn find(&self, key: &Key, content: Option<&Content>) -> Result<Option<PathBuf>> {
+        match self.look(key, content)? {
+            Here::Good(folder) => Ok(Some(folder)),
+            Here::Nothing | Here::Damaged(_) => Ok(None),
+        }
+    }
+
+    fn look(&self, key: &Key, content: Option<&Content>) -> Result<Here> {
         let folder = self.root.join("models").join(&key.folder);
         let current = |manifest: &Manifest| {
             manifest.is_current()
                 && content.is_none_or(|it| it.sha256 == manifest.sha256 && it.beside == manifest.beside)
         };
-        Ok(manifest(&folder)?.filter(current).map(|_| folder))
+        let Some(manifest) = manifest(&folder)?.filter(current) else { return Ok(Here::Nothing) };
+        for name in [CONFIG_FILE, WEIGHTS_FILE] {
+            let path = folder.join(name);
+            let digest = manifest.files.get(name).filter(|_| path.is_file()).map(|sha| Digest::Sha256(sha.clone()));
+            let Some(digest) = digest else { return Ok(Here::Nothing) };
+            if let Some(damage) = self.records.check(&path, &digest)? {
+                return Ok(Here::Damaged(damage));
+            }
+        }
+        Ok(Here::Good(folder))
+    }
+
+    /// The records of what was compared with its digest.
+    pub(super) fn records(&self) -> &Records {
+        &self.records
     }
 
     /// Converts a source, unless another process did so while this one waited for the lock.
@@ -119,10 +143,15 @@ impl Store {
         let folder = self.root.join("models").join(&key.folder);
         make_folder_of(&folder)?;
         let _lock = Lock::acquire(&with_suffix(&folder, ".lock"), &key.source, progress)?;
-        if let Some(there) = self.find(key, content)? {
-            return Ok(there);
-        }
-        // The lock is ours, so what is in these folders was left by an interrupted process.
+        let damage = match self.look(key, content)? {
+            Here::Good(there) => return Ok(there),
+            Here::Nothing => None,
+            Here::Damaged(damage) => {
+                damage.tell(progress);
+                Some(damage)
+            }
+        };
+        // Under the lock nobody else works in these; what is there was left by somebody who was interrupted.
         let [work, out] = [".work", ".incomplete"].map(|suffix| with_suffix(&folder, suffix));
         for folder in [&work, &out] {
             remove_folder(folder)?;
@@ -145,7 +174,10 @@ impl Store {
         });
         // Clean up in any case, but report the conversion's error first.
         let cleaned = [&work, &out].map(|folder| remove_folder(folder));
-        converted?;
+        converted.map_err(|error| match (error, damage) {
+            (Error::Offline { .. }, Some(damage)) => damage.offline(),
+            (error, _) => error,
+        })?;
         cleaned.into_iter().collect::<Result<()>>()?;
         Ok(folder)
     }

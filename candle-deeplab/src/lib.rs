@@ -13,6 +13,7 @@ pub mod graph;
 pub mod header;
 pub mod labels;
 pub mod mask;
+mod mistaken;
 mod model;
 mod npy;
 pub mod onnx;

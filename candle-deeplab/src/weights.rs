@@ -15,7 +15,7 @@ use crate::config::CONFIG_FILE;
 use crate::error::{Error, Result};
 use crate::file::read_exact_at;
 use crate::graph::{Graph, Param};
-use crate::header::{self, MAX_HEADER};
+use crate::mistaken;
 
 /// The size in bytes of the header's length, which precedes the header.
 const PREFIX: u64 = 8;
@@ -129,8 +129,13 @@ impl WeightsFile {
         if len == 0 {
             return Err(Error::weights(path, "the file is empty: convert or download the model again"));
         }
+        let mut head = vec![0; mistaken::HEAD.min(usize::try_from(len).unwrap_or(usize::MAX))];
+        bytes.read_exact_at(&mut head, 0).map_err(Error::io(path))?;
         let damaged = |e: String| {
-            let reason = format!("not a readable safetensors file ({e}): convert or download the model again");
+            let reason = match mistaken::kind(&head) {
+                Some((kind, way_out)) => format!("it is {kind}, not a safetensors file: {way_out}"),
+                None => format!("not a readable safetensors file ({e}): convert or download the model again"),
+            };
             Error::weights(path, reason)
         };
         let mut prefix = [0; PREFIX as usize];

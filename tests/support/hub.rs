@@ -81,6 +81,10 @@ pub(crate) enum How {
     StallAt(usize),
     /// Sends pieces of this many bytes, with this many milliseconds between them.
     Slow(usize, u64),
+    /// Sends so many bytes without having said how many.
+    Endless(usize),
+    /// Sends the headers byte by byte, with so many milliseconds between them.
+    SlowHead(u64),
     /// Sends another content of the same length.
     Damage,
     /// Sends the whole file, whatever range is requested.
@@ -290,9 +294,18 @@ fn serve(stream: TcpStream, on_cdn: bool, state: &Mutex<State>) -> std::io::Resu
 
 fn write_answer(mut stream: TcpStream, method: &str, answer: &Answer, fault: Option<&How>) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {} x\r\nConnection: close\r\n", answer.status);
-    head += &format!("Content-Length: {}\r\n", answer.content.len());
+    if !matches!(fault, Some(How::Endless(_))) {
+        head += &format!("Content-Length: {}\r\n", answer.content.len());
+    }
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
+    }
+    if let Some(How::SlowHead(pause)) = fault {
+        for byte in head.bytes() {
+            stream.write_all(&[byte])?;
+            thread::sleep(Duration::from_millis(*pause));
+        }
+        head.clear();
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     if method == "HEAD" {
@@ -304,6 +317,11 @@ fn write_answer(mut stream: TcpStream, method: &str, answer: &Answer, fault: Opt
         Some(How::StallAt(at)) => {
             stream.write_all(&content[..(*at).min(content.len())])?;
             thread::sleep(Duration::from_secs(20));
+        }
+        Some(How::Endless(bytes)) => {
+            for _ in 0..bytes.div_ceil(1 << 16) {
+                stream.write_all(&[b' '; 1 << 16])?;
+            }
         }
         Some(How::Slow(piece, pause)) => {
             for piece in content.chunks(*piece) {

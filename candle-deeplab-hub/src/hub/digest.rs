@@ -7,9 +7,13 @@ use std::path::Path;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
+use super::plain;
 use crate::error::{Error, Result};
 
-/// The expected digest of a file.
+/// No model is larger; a server that sends more is not to fill the disk, and a file of the cache that has more is not read.
+pub(crate) const MAX_FILE_BYTES: u64 = 8 << 30;
+
+/// What a file must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Digest {
     /// SHA-256, or its first digits. The Hub has it for large files (LFS), and authors put it into file names.
@@ -44,9 +48,28 @@ impl Digest {
 
     /// The file's digest, and whether it matches this one.
     pub(crate) fn check(&self, path: &Path) -> Result<(String, bool)> {
+        self.check_open(path, &plain::open(path).map_err(Error::io(path))?)
+    }
+
+    /// The same of a file that has been opened and not been read yet.
+    pub(crate) fn check_open(&self, path: &Path, file: &File) -> Result<(String, bool)> {
+        let length = file.metadata().map_err(Error::io(path))?.len();
+        if length > MAX_FILE_BYTES {
+            return Ok((format!("that of {length} bytes"), false));
+        }
         let found = match self {
-            Self::Sha256(_) => sha256_of(path)?,
-            Self::Git(_) => git_hash_of(path)?,
+            Self::Sha256(_) => {
+                let mut hash = Sha256::new();
+                read_through(file, |bytes| hash.update(bytes)).map_err(Error::io(path))?;
+                hex(&hash.finalize())
+            }
+            // What `git hash-object` says.
+            Self::Git(_) => {
+                let mut hash = Sha1::new();
+                hash.update(format!("blob {length}\0"));
+                read_through(file, |bytes| hash.update(bytes)).map_err(Error::io(path))?;
+                hex(&hash.finalize())
+            }
         };
         let same = found.starts_with(self.wanted());
         Ok((found, same))
@@ -55,8 +78,9 @@ impl Digest {
 
 /// SHA-256 of a file, in hex.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
+    let file = plain::open(path).map_err(Error::io(path))?;
     let mut hash = Sha256::new();
-    read_through(path, |bytes| hash.update(bytes))?;
+    read_through(&file, |bytes| hash.update(bytes)).map_err(Error::io(path))?;
     Ok(hex(&hash.finalize()))
 }
 
@@ -65,27 +89,16 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The hash that `git hash-object` gives.
-fn git_hash_of(path: &Path) -> Result<String> {
-    let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
-    let mut hash = Sha1::new();
-    hash.update(format!("blob {length}\0"));
-    read_through(path, |bytes| hash.update(bytes))?;
-    Ok(hex(&hash.finalize()))
-}
-
-fn read_through(path: &Path, mut with: impl FnMut(&[u8])) -> Result<()> {
-    let mut read = || -> io::Result<()> {
-        let mut file = File::open(path)?;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(()),
-                n => with(&buffer[..n]),
-            }
+fn read_through(mut file: &File, mut with: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => with(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-    };
-    read().map_err(Error::io(path))
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,21 +1,23 @@
 //! Downloads a file completely and correctly, across interruptions.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use ureq::http::Response;
 use ureq::{Body, BodyReader};
 
 use super::digest::Digest;
 use super::http::{Failure, Http, refusal, text, worth_another_try};
+use super::limit::Limit;
 use super::lock::unwritable;
+use super::pace::Pace;
+use super::plain;
 use super::progress::{Event, Progress};
 use crate::error::{Error, Result};
 
-/// More than any model's size. A server that sends more must not fill the disk.
-pub(crate) const MAX_FILE_BYTES: u64 = 8 << 30;
-/// An interruption after this many bytes does not count as a failed attempt.
+/// So much must arrive for an interruption not to count as a failed attempt.
 const ENOUGH_PROGRESS: u64 = 1 << 16;
 const BUFFER: usize = 1 << 16;
 
@@ -27,7 +29,9 @@ pub(super) struct Download<'a> {
     pub(super) what: &'a str,
     /// Its size in bytes, if it is known.
     pub(super) size: Option<u64>,
-    /// Its digest, if it is known.
+    /// How many it may have at most.
+    pub(super) limit: Limit,
+    /// What it must be, where that is known.
     pub(super) digest: Option<&'a Digest>,
     /// The version of the file: the server continues the download (`If-Range`) only if it still has this one.
     pub(super) validator: Option<&'a str>,
@@ -38,7 +42,7 @@ impl Download<'_> {
     /// Downloads the file to `target`. What has arrived is kept in `target`.incomplete, where the next attempt
     /// continues, be it in this process or in a later one.
     pub(super) fn run(&self, target: &Path) -> Result<()> {
-        if self.size.is_some_and(|size| size > MAX_FILE_BYTES) {
+        if self.size.is_some_and(|size| size > self.limit.bytes) {
             return Err(self.too_large());
         }
         let partial = with_suffix(target, ".incomplete");
@@ -60,10 +64,9 @@ impl Download<'_> {
 
     /// Downloads all bytes. Returns whether some were there already.
     fn transfer(&self, partial: &Path) -> Result<bool> {
-        let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(partial);
-        let file = &mut open.map_err(unwritable_at(partial))?;
+        let file = &mut plain::open_to_write(partial).map_err(unwritable_at(partial))?;
         let mut done = file.seek(SeekFrom::End(0)).map_err(unwritable_at(partial))?;
-        if done > self.size.unwrap_or(MAX_FILE_BYTES) {
+        if done > self.size.unwrap_or(self.limit.bytes) {
             start_over(file, &mut done).map_err(unwritable_at(partial))?;
         }
         let resumed = done > 0;
@@ -89,6 +92,10 @@ impl Download<'_> {
             }
         };
         (self.progress)(Event::End);
+        if matches!(result, Err(Error::Answer { .. })) && done == 0 {
+            // Nothing has arrived that another attempt could go on with.
+            std::fs::remove_file(partial).map_err(unwritable_at(partial))?;
+        }
         result.map(|()| resumed)
     }
 
@@ -122,7 +129,7 @@ impl Download<'_> {
             }
             _ => return Err(self.refused(&response)),
         }
-        if total.is_some_and(|total| total > MAX_FILE_BYTES) {
+        if total.is_some_and(|total| total > self.limit.bytes) {
             return Err(Failure::Final(self.too_large()));
         }
         self.copy(response.into_body().into_reader(), file, done, total, partial)
@@ -137,7 +144,9 @@ impl Download<'_> {
         partial: &Path,
     ) -> std::result::Result<(), Failure> {
         let mut buffer = vec![0; BUFFER];
+        let mut pace = Pace::new(self.http.lowest_rate());
         loop {
+            let start = Instant::now();
             let read = match body.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => read,
@@ -145,13 +154,21 @@ impl Download<'_> {
                     return Err(self.again(&format!("the connection broke ({error}); what has arrived is kept")));
                 }
             };
-            if *done + read as u64 > total.unwrap_or(MAX_FILE_BYTES) {
+            let waited = start.elapsed();
+            if *done + read as u64 > total.unwrap_or(self.limit.bytes) {
                 start_over(file, done).map_err(unwritable_at(partial))?;
-                return Err(self.again("it sent more than it had said"));
+                return Err(match total {
+                    Some(_) => self.again("it sent more than it had said"),
+                    None => Failure::Final(self.too_large()),
+                });
             }
             file.write_all(&buffer[..read]).map_err(unwritable_at(partial))?;
             *done += read as u64;
             (self.progress)(Event::Advance { done: *done });
+            pace.count(read, waited).map_err(|slow| {
+                let reason = format!("{slow}; what has arrived is kept: try again later");
+                Failure::Final(Error::Network { url: self.url.into(), reason })
+            })?;
         }
         match total {
             Some(total) if *done < total => {
@@ -197,8 +214,7 @@ impl Download<'_> {
     }
 
     fn too_large(&self) -> Error {
-        let reason = format!("more than {} GiB is not a model: refused", MAX_FILE_BYTES >> 30);
-        Error::Answer { url: self.url.into(), reason }
+        Error::Answer { url: self.url.into(), reason: self.limit.to_string() }
     }
 }
 

@@ -1,13 +1,15 @@
 //! HTTP requests: proxies, redirects, retries, and which hosts get the token.
 
 use std::env;
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, Proxy};
 
+use super::pace::{LowestRate, Paced};
+use super::plain;
 use super::settings::Settings;
 use super::url::Origin;
 use crate::error::{Error, Result};
@@ -16,7 +18,9 @@ use crate::error::{Error, Result};
 const MAX_REDIRECTS: usize = 10;
 /// How often a request is tried.
 const ATTEMPTS: u32 = 5;
-/// The longest wait that a server can ask for.
+/// All certificates that Mozilla trusts take a quarter of a MiB.
+const MAX_PEM_BYTES: u64 = 16 << 20;
+/// No server's wish to wait longer is heard.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Why a request failed, and whether to try again.
@@ -40,6 +44,7 @@ pub(super) struct Http {
     endpoint: Origin,
     authorization: Option<String>,
     backoff: Duration,
+    lowest_rate: LowestRate,
 }
 
 impl Http {
@@ -57,6 +62,9 @@ impl Http {
             .timeout_connect(Some(settings.timeout))
             .timeout_per_read(Some(settings.timeout))
             .timeout_per_write(Some(settings.timeout))
+            // Headers that come a byte at a time end, too.
+            .timeout_send_request(Some(settings.timeout.max(settings.lowest_rate.within)))
+            .timeout_recv_response(Some(settings.timeout.max(settings.lowest_rate.within)))
             .build()
             .new_agent();
         Ok(Self {
@@ -64,10 +72,30 @@ impl Http {
             endpoint: Origin::of(&settings.endpoint)?,
             authorization: settings.token.as_ref().map(|token| format!("Bearer {}", token.secret)),
             backoff: settings.backoff,
+            lowest_rate: settings.lowest_rate,
         })
     }
 
-    /// Whether the token may be sent to this address.
+    /// How slow a transfer may be.
+    pub(super) fn lowest_rate(&self) -> LowestRate {
+        self.lowest_rate
+    }
+
+    /// The text of an answer of at most so many bytes, which arrives fast enough.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn read_text(&self, response: Response<Body>, limit: u64) -> io::Result<String> {
+        let mut text = String::new();
+        let arriving = Paced::new(response.into_body().into_reader(), self.lowest_rate);
+        arriving.take(limit + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > limit {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes")));
+        }
+        Ok(text)
+    }
+
+    /// Whether the token is for this address.
     pub(super) fn is_ours(&self, url: &str) -> bool {
         Origin::of(url).is_ok_and(|origin| origin == self.endpoint)
     }
@@ -284,7 +312,15 @@ fn root_certs() -> Result<RootCerts> {
     let Some((variable, path)) = VARIABLES.into_iter().find_map(named) else { return Ok(RootCerts::WebPki) };
     let shown = path.to_string_lossy().into_owned();
     let wrong = |reason: String| Error::Setting { variable, reason };
-    let pem = std::fs::read(&path).map_err(|error| wrong(format!("cannot read `{shown}`: {error}")))?;
+    let mut pem = vec![];
+    let read = plain::open(path.as_ref()).and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut pem));
+    read.map_err(|error| wrong(format!("cannot read `{shown}`: {error}")))?;
+    if pem.len() as u64 > MAX_PEM_BYTES {
+        return Err(wrong(format!(
+            "`{shown}` has more than {} MiB, which no list of certificates has",
+            MAX_PEM_BYTES >> 20
+        )));
+    }
     let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
         .filter_map(|item| if let Ok(PemItem::Certificate(certificate)) = item { Some(certificate) } else { None })
         .collect();

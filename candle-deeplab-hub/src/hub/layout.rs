@@ -11,7 +11,13 @@ use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::digest::Digest;
+use super::download::unwritable_at;
+use super::plain;
 use crate::error::{Error, Result};
+
+/// A commit's hash, and room for a line's end.
+const MAX_REF_BYTES: u64 = 256;
 
 /// A repo on the Hub: `organisation/name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,7 +124,7 @@ impl Layout {
         if is_commit(revision) {
             return Some(revision.into());
         }
-        let commit = std::fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
+        let commit = plain::read_small(&self.folder.join("refs").join(revision), MAX_REF_BYTES).ok()??;
         Some(commit.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
@@ -128,25 +134,45 @@ impl Layout {
         path.is_file().then_some(path)
     }
 
-    /// Records the commit that a branch or tag points to.
+    /// Makes the folders of a file in the repo's folder, none of which may be a link: somebody else's `main` in the folder
+    /// where `refs` leads would be overwritten. The repo's folder itself may be anywhere.
+    pub(crate) fn make_folder_of(&self, path: &Path) -> Result<()> {
+        make_folder_of(&self.folder.join("blobs"))?;
+        let Some(inside) = path.strip_prefix(&self.folder).ok().and_then(Path::parent) else { return Ok(()) };
+        let mut folder = self.folder.clone();
+        for part in inside.components() {
+            folder.push(part);
+            plain::make_folder(&folder).map_err(|error| unwritable_at(&folder)(error))?;
+        }
+        Ok(())
+    }
+
+    /// What a file of a commit must be, where it is a link to a blob, which has its digest for a name.
+    pub(crate) fn digest(&self, path: &Path) -> Option<Digest> {
+        Digest::of_etag(path.read_link().ok()?.file_name()?.to_str()?)
+    }
+
+    /// Remembers where a branch or tag is.
     pub(crate) fn set_commit(&self, revision: &str, commit: &str) -> Result<()> {
         if revision == commit || self.commit(revision).is_some_and(|known| known == commit) {
             return Ok(());
         }
         let path = self.folder.join("refs").join(revision);
-        make_folder_of(&path)?;
+        self.make_folder_of(&path)?;
+        plain::check(&path).map_err(unwritable_at(&path))?;
         Ok(candle_deeplab::atomic::write(&path, |file| io::Write::write_all(file, commit.as_bytes()))?)
     }
 
     /// Adds a blob to a commit's folder as `file`: as a link or, where links are not possible, as a copy.
     pub(crate) fn link(&self, etag: &str, commit: &str, file: &str) -> Result<PathBuf> {
         let path = self.snapshot(commit).join(file);
-        make_folder_of(&path)?;
-        // Up from the file's folder to the commit's, and from there to the repo's.
+        self.make_folder_of(&path)?;
+        // From the file's folder up to the commit's, and from there to the repo's.
         let target = format!("{}../../blobs/{etag}", "../".repeat(file.split('/').count() - 1));
-        // Something useless is there: a broken link, or a link to another blob in a damaged cache.
-        if path.symlink_metadata().is_ok() && !path.is_file() {
-            std::fs::remove_file(&path).map_err(Error::io(&path))?;
+        // What is there is of no use: a broken link, or a link to another blob of a damaged cache.
+        let to_another = path.read_link().is_ok_and(|link| link.file_name() != Some(etag.as_ref()));
+        if to_another || path.symlink_metadata().is_ok() && !path.is_file() {
+            std::fs::remove_file(&path).map_err(unwritable_at(&path))?;
         }
         if path.is_file() {
             return Ok(path);
@@ -176,7 +202,7 @@ fn symlink(_: &str, _: &Path) -> io::Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut blob = std::fs::File::open(from).map_err(Error::io(from))?;
+    let mut blob = plain::open(from).map_err(Error::io(from))?;
     Ok(candle_deeplab::atomic::write(to, |file| io::copy(&mut blob, file).map(drop))?)
 }
 

@@ -1,9 +1,10 @@
 //! Lock files, by which processes wait for each other.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
+use super::plain;
 use super::progress::{Event, Progress};
 use crate::error::{Error, Result};
 
@@ -28,7 +29,7 @@ impl Lock {
             std::fs::create_dir_all(folder).map_err(wrong)?;
         }
         loop {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(wrong)?;
+            let file = plain::open_or_create(path).map_err(wrong)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {

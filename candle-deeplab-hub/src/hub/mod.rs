@@ -1,9 +1,10 @@
 //! A client of the Hugging Face Hub, which shares the cache of the Python client.
 //!
-//! It downloads files of a revision and publishes commits of new files. Every file is verified (by the Hub's SHA-256
-//! for large files, by git's hash for small ones), an interrupted transfer is resumed, two processes wait for each
-//! other by the lock that huggingface_hub takes, the token is sent to the Hub's own host only, and `HF_HUB_OFFLINE` is
-//! obeyed.
+//! It asks little of the Hub (a file of a revision; a commit of new files) and much of itself: every file is verified
+//! (the Hub's SHA-256 for large files, git's hash for small ones) when it arrives and when it has changed since, an
+//! interrupted transfer goes on where it stopped, one that has no end or takes for ever is ended, two processes wait for
+//! each other by the lock that huggingface_hub takes, nothing in the cache is written through a link or waited for, the
+//! token goes to the Hub's own host only, and `HF_HUB_OFFLINE` is obeyed.
 //!
 //! The crate `hf-hub` is not used, since what it lacks cannot be added around it. Version 0.5.0 sends the token to
 //! whatever host the Hub redirects to, uses the server's ETag as a file name without checking it (`../../x` is written
@@ -15,28 +16,37 @@ mod digest;
 mod download;
 mod http;
 mod layout;
+mod limit;
 mod lock;
+mod pace;
+mod plain;
 mod progress;
 mod publish;
 mod settings;
 mod url;
+mod verified;
 
 use std::path::{Path, PathBuf};
 
 use ureq::Body;
 use ureq::http::Response;
 
+use digest::MAX_FILE_BYTES;
 pub(crate) use digest::{Digest, sha256, sha256_of};
-use download::{Download, MAX_FILE_BYTES};
+use download::Download;
 pub(crate) use download::{unwritable_at, with_suffix};
 use http::{Failure, Http, refusal, text, worth_another_try};
 pub use layout::RepoId;
 pub(crate) use layout::{Layout, check_file, check_revision, make_folder_of};
+use limit::Limit;
 pub(crate) use lock::Lock;
+pub use pace::LowestRate;
+pub(crate) use plain::open as open_plain;
 pub(crate) use progress::silent;
 pub use progress::{Event, Progress};
 pub use publish::Published;
 pub use settings::{Settings, Token};
+pub(crate) use verified::{Here, Records};
 
 use crate::error::{Error, Result};
 
@@ -46,6 +56,7 @@ pub struct Hub {
     settings: Settings,
     http: Http,
     progress: Progress,
+    records: Records,
 }
 
 impl std::fmt::Debug for Hub {
@@ -79,7 +90,8 @@ impl Hub {
     /// [`Error::Setting`] if one of them cannot be used.
     pub fn new(settings: Settings) -> Result<Self> {
         let http = Http::new(&settings)?;
-        Ok(Self { settings, http, progress: silent() })
+        let records = Records::new(&settings.models);
+        Ok(Self { settings, http, progress: silent(), records })
     }
 
     /// Reports what is going on to `progress`.
@@ -100,22 +112,38 @@ impl Hub {
         Layout::new(&self.settings.cache, repo)
     }
 
-    /// A file of a repo, if the cache has it. A branch means its state when the Hub was last asked.
+    /// A file of a repo as it is in the cache: of a branch, as it was when somebody last asked the Hub. A file that is not
+    /// what it was when it was fetched has to be fetched again, so it is not there.
     ///
     /// # Errors
-    /// [`Error::Name`] if `revision` or `file` is not valid.
+    /// [`Error::Name`] where revision or file cannot be one; [`Error::Library`] where the file cannot be read.
     pub fn cached(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Option<PathBuf>> {
+        match self.look(repo, revision, file)? {
+            Here::Good(path) => Ok(Some(path)),
+            Here::Nothing | Here::Damaged(_) => Ok(None),
+        }
+    }
+
+    /// What the cache has of a file. A copy of a blob, which is what there is where links are not, has no digest.
+    fn look(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Here> {
         check_revision(revision)?;
         check_file(file)?;
-        Ok(self.layout(repo).find(revision, file))
+        let layout = self.layout(repo);
+        let Some(path) = layout.find(revision, file) else { return Ok(Here::Nothing) };
+        let damage = match layout.digest(&path) {
+            Some(digest) => self.records.check(&path, &digest)?,
+            None => None,
+        };
+        Ok(damage.map_or(Here::Good(path), Here::Damaged))
     }
 
     /// A file of a repo as it is on the Hub, downloaded unless the cache has this version. If the Hub cannot be
     /// reached, the version that the cache has for this revision is returned.
     ///
     /// # Errors
-    /// [`Error::NoSuchFile`]; [`Error::Status`] with the reason if the Hub refuses; [`Error::Network`],
-    /// [`Error::Answer`], [`Error::Digest`] and [`Error::Cache`] for failures of the download; [`Error::Offline`].
+    /// [`Error::NoSuchFile`]; [`Error::Status`] with the reason where the Hub refuses; [`Error::Network`], [`Error::Answer`],
+    /// [`Error::Digest`] and [`Error::Cache`] for all that can go wrong on the way; [`Error::Offline`]; [`Error::Damaged`]
+    /// where the cache's file has changed and the Hub cannot be asked for it.
     pub fn file(&self, repo: &RepoId, revision: &str, file: &str) -> Result<PathBuf> {
         let Fetched { path, commit } = self.fetch(repo, revision, file)?;
         self.moved(repo, revision, &commit)?;
@@ -132,40 +160,65 @@ impl Hub {
     pub(crate) fn fetch(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Fetched> {
         let layout = self.layout(repo);
         let known = |path| Fetched { path, commit: layout.commit(revision).unwrap_or_else(|| revision.into()) };
-        let cached = self.cached(repo, revision, file)?;
-        match cached {
-            // A commit's files never change.
-            Some(path) if layout::is_commit(revision) => return Ok(known(path)),
-            Some(path) if self.settings.offline => return Ok(known(path)),
-            None if self.settings.offline => {
+        let here = self.look(repo, revision, file)?;
+        match here {
+            // A commit never changes.
+            Here::Good(path) if layout::is_commit(revision) => return Ok(known(path)),
+            Here::Good(path) if self.settings.offline => return Ok(known(path)),
+            Here::Damaged(damage) if self.settings.offline => return Err(damage.offline()),
+            Here::Nothing if self.settings.offline => {
                 return Err(Error::Offline { what: format!("{repo}@{revision}:{file}") });
             }
             _ => {}
         }
-        let metadata = match (self.metadata(repo, revision, file), cached) {
+        let metadata = match (self.metadata(repo, revision, file), here) {
             (Ok(metadata), _) => metadata,
-            (Err(Error::Network { .. }), Some(path)) => return Ok(known(path)),
-            (Err(Error::Status { status: 500.., .. }), Some(path)) => return Ok(known(path)),
+            (Err(error @ (Error::Network { .. } | Error::Status { status: 500.., .. })), here) => match here {
+                Here::Good(path) => return Ok(known(path)),
+                Here::Damaged(damage) => return Err(damage.error(format!("It cannot be fetched again: {error}"))),
+                Here::Nothing => return Err(error),
+            },
             (Err(error), _) => return Err(error),
         };
         let blob = layout.blob(&metadata.etag);
-        make_folder_of(&blob)?;
+        layout.make_folder_of(&blob)?;
         let what = format!("{repo}/{file}");
         let _lock = Lock::acquire(&layout.lock(&metadata.etag), &what, &self.progress)?;
-        if !blob.is_file() {
+        if !self.is_good(&blob, &metadata)? {
             let download = Download {
                 http: &self.http,
                 url: &metadata.url,
                 what: &what,
                 size: metadata.size,
+                limit: Limit::of(file, metadata.digest.as_ref()),
                 digest: metadata.digest.as_ref(),
                 validator: None,
                 progress: &self.progress,
             };
             download.run(&blob)?;
+            if let Some(digest) = &metadata.digest {
+                self.records.remember(&blob, digest);
+            }
         }
         let path = layout.link(&metadata.etag, &metadata.commit, file)?;
         Ok(Fetched { path, commit: metadata.commit })
+    }
+
+    /// Whether a blob is there and what the Hub says. One that is not stays until another takes its place.
+    fn is_good(&self, blob: &Path, metadata: &Metadata) -> Result<bool> {
+        let damage = match &metadata.digest {
+            _ if !blob.is_file() => return Ok(false),
+            Some(digest) => self.records.check(blob, digest)?,
+            // Without a digest the size is all that there is to compare.
+            None => {
+                let size = blob.metadata().map_err(Error::io(blob))?.len();
+                return Ok(metadata.size.is_none_or(|wanted| wanted == size));
+            }
+        };
+        if let Some(damage) = &damage {
+            damage.tell(&self.progress);
+        }
+        Ok(damage.is_none())
     }
 
     fn metadata(&self, repo: &RepoId, revision: &str, file: &str) -> Result<Metadata> {
@@ -260,7 +313,8 @@ impl Hub {
             std::fs::remove_file(&partial).map_err(unwritable_at(&partial))?;
         }
         let (http, what, progress) = (&self.http, url, &self.progress);
-        Download { http, url, what, size, digest, validator: validator.as_deref(), progress }.run(&target)?;
+        Download { http, url, what, size, limit: Limit::MODEL, digest, validator: validator.as_deref(), progress }
+            .run(&target)?;
         Ok(target)
     }
 

@@ -27,6 +27,11 @@ pub enum Event<'a> {
     },
     /// A transfer ended, with success or without.
     End,
+    /// A file in the cache is not what it was when it was fetched. It is not used, and another is made or fetched.
+    Damaged {
+        /// The file, and what was found.
+        what: &'a str,
+    },
     /// A foreign file is being converted.
     Converting {
         /// The file.

@@ -1,8 +1,8 @@
 //! Publishes a model directory on the Hub: one commit of its files, with large ones sent by git's LFS protocol.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,6 +15,9 @@ use ureq::{Body, SendBody};
 use super::digest::sha256_of;
 use super::http::{Failure, refusal, text, worth_another_try};
 use super::layout::RepoId;
+use super::limit::MAX_ANSWER_BYTES;
+use super::pace::Pace;
+use super::plain;
 use super::progress::{Event, Progress};
 use super::{Hub, check_revision, url};
 use crate::error::{Error, Result};
@@ -23,9 +26,9 @@ use candle_deeplab::config::{CONFIG_FILE, WEIGHTS_FILE};
 
 /// The files that are published; the first two are required.
 const FILES: [&str; 5] = [CONFIG_FILE, WEIGHTS_FILE, "README.md", "preprocessor_config.json", "LICENSE"];
-/// More than any answer's size in bytes.
-const MAX_ANSWER_BYTES: u64 = 8 << 20;
-/// The Hub wants this many bytes of a file to decide how it is stored.
+/// A refusal's reason is a line.
+const MAX_REFUSAL_BYTES: u64 = 4096;
+/// What the Hub wants to see of a file to decide where it goes.
 const SAMPLE: usize = 512;
 /// The most parts of a large file that a server may ask for.
 const MAX_PARTS: u64 = 10_000;
@@ -158,7 +161,7 @@ impl Hub {
             Ok(response)
         })?;
         let status = response.status();
-        let answer: Value = if status.is_success() { read_json(&url, response)? } else { Value::Null };
+        let answer: Value = if status.is_success() { self.read_json(&url, response)? } else { Value::Null };
         if answer["private"] == Value::Bool(true) {
             return Ok(());
         }
@@ -178,7 +181,7 @@ impl Hub {
             let reason = "the Hub does not know this token: make another at its settings/tokens, and set HF_TOKEN";
             return Err(refusal(&url, response.status(), reason));
         }
-        let user: Value = read_json(&url, response)?;
+        let user: Value = self.read_json(&url, response)?;
         Ok(user["name"].clone())
     }
 
@@ -187,14 +190,14 @@ impl Hub {
         let mut described = vec![];
         for file in files {
             let mut sample = vec![];
-            let opened = File::open(&file.path).map_err(Error::io(&file.path))?;
+            let opened = plain::open(&file.path).map_err(Error::io(&file.path))?;
             opened.take(SAMPLE as u64).read_to_end(&mut sample).map_err(Error::io(&file.path))?;
             described.push(json!({ "path": file.name, "sample": BASE64.encode(&sample), "size": file.size }));
         }
         let url = format!("{}/api/models/{repo}/preupload/main", self.settings.endpoint);
         let body = json!({ "files": described }).to_string();
         let response = self.post(&url, "application/json", body.as_bytes())?;
-        let answer: Preupload = read_json(&url, self.accepted(&url, repo, response)?)?;
+        let answer: Preupload = self.read_json(&url, self.accepted(&url, repo, response)?)?;
         let by_lfs = |name: &str| answer.files.iter().any(|mode| mode.path == name && mode.upload_mode == "lfs");
         Ok(files.iter().filter(|file| by_lfs(file.name) && file.size > 0).collect())
     }
@@ -214,7 +217,7 @@ impl Hub {
         });
         let url = format!("{}/{repo}.git/info/lfs/objects/batch", self.settings.endpoint);
         let response = self.post(&url, LFS, body.to_string().as_bytes())?;
-        let batch: Batch = read_json(&url, self.accepted(&url, repo, response)?)?;
+        let batch: Batch = self.read_json(&url, self.accepted(&url, repo, response)?)?;
         let mut sent = 0;
         for file in files {
             let wrong = |reason: String| Error::Answer { url: url.clone(), reason };
@@ -241,10 +244,16 @@ impl Hub {
     /// Sends a part of a file, and returns the answer's ETag.
     fn put(&self, file: &Upload, to: &str, start: u64, length: u64) -> Result<Option<String>> {
         let result = self.http.retry(|| {
-            let mut source = File::open(&file.path).map_err(Error::io(&file.path))?;
+            let mut source = plain::open(&file.path).map_err(Error::io(&file.path))?;
             source.seek(SeekFrom::Start(start)).map_err(Error::io(&file.path))?;
             (self.progress)(Event::Begin { what: file.name, done: start, total: Some(file.size) });
-            let mut body = Watched { inner: source.take(length), done: start, progress: &self.progress };
+            let mut body = Watched {
+                inner: source.take(length),
+                done: start,
+                progress: &self.progress,
+                pace: Pace::new(self.http.lowest_rate()),
+                sent: None,
+            };
             let length = length.to_string();
             let response =
                 self.http.send("PUT", to, &[("content-length", &length)], SendBody::from_reader(&mut body))?;
@@ -311,7 +320,7 @@ impl Hub {
         let response = self.http.send("POST", &url, &headers, body.as_bytes()).map_err(|failure| match failure {
             Failure::Final(error) | Failure::Again(error, _) => error,
         })?;
-        let committed: Committed = read_json(&url, self.accepted(&url, repo, response)?)?;
+        let committed: Committed = self.read_json(&url, self.accepted(&url, repo, response)?)?;
         Ok((committed.commit_oid, sent))
     }
 
@@ -323,12 +332,12 @@ impl Hub {
         })
     }
 
-    fn accepted(&self, url: &str, repo: &RepoId, mut response: Response<Body>) -> Result<Response<Body>> {
+    fn accepted(&self, url: &str, repo: &RepoId, response: Response<Body>) -> Result<Response<Body>> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let said = response.body_mut().with_config().limit(4096).read_to_string().unwrap_or_default();
+        let said = self.http.read_text(response, MAX_REFUSAL_BYTES).unwrap_or_default();
         let said = serde_json::from_str::<Value>(&said).ok().and_then(|v| Some(v["error"].as_str()?.to_owned()));
         let said = said.map(|said| format!(" (it says: {said})")).unwrap_or_default();
         let reason = match status.as_u16() {
@@ -337,6 +346,18 @@ impl Hub {
             _ => format!("the Hub does not take it{said}"),
         };
         Err(refusal(url, status, reason))
+    }
+
+    fn read_json<T: DeserializeOwned>(&self, url: &str, response: Response<Body>) -> Result<T> {
+        let wrong = |error: &dyn std::fmt::Display| Error::Answer {
+            url: url.into(),
+            reason: format!("the answer is not the Hub's ({error}): is HF_ENDPOINT right?"),
+        };
+        let text = self.http.read_text(response, MAX_ANSWER_BYTES).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => Error::Network { url: url.into(), reason: format!("{error}: try again later") },
+            _ => wrong(&error),
+        })?;
+        serde_json::from_str(&text).map_err(|error| wrong(&error))
     }
 }
 
@@ -350,16 +371,6 @@ fn busy(url: &str, response: &Response<Body>) -> std::result::Result<(), Failure
         }
         None => Ok(()),
     }
-}
-
-fn read_json<T: DeserializeOwned>(url: &str, mut response: Response<Body>) -> Result<T> {
-    let text = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
-    let parsed =
-        text.map_err(|e| e.to_string()).and_then(|text| serde_json::from_str(&text).map_err(|e| e.to_string()));
-    parsed.map_err(|reason| {
-        let reason = format!("the answer is not the Hub's ({reason}): is HF_ENDPOINT right?");
-        Error::Answer { url: url.into(), reason }
-    })
 }
 
 fn files(dir: &Path) -> Result<Vec<Upload>> {
@@ -376,18 +387,51 @@ fn files(dir: &Path) -> Result<Vec<Upload>> {
     Ok(files)
 }
 
-/// A request's body that reports how much of it was sent.
+/// A body that says how far it has got, and ends where nobody takes it.
 struct Watched<'a, R> {
     inner: R,
     done: u64,
     progress: &'a Progress,
+    pace: Pace,
+    /// How many bytes were given away last, and when.
+    sent: Option<(usize, Instant)>,
 }
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if let Some((bytes, since)) = self.sent.take() {
+            self.pace.count(bytes, since.elapsed())?;
+        }
         let read = self.inner.read(buffer)?;
         self.done += read as u64;
         (self.progress)(Event::Advance { done: self.done });
+        self.sent = Some((read, Instant::now()));
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::hub::pace::LowestRate;
+    use crate::hub::silent;
+
+    #[test]
+    fn a_server_that_takes_a_byte_now_and_then_is_given_up() {
+        let lowest = LowestRate { bytes: 1000, within: Duration::from_millis(50) };
+        let progress = silent();
+        let mut body =
+            Watched { inner: std::io::repeat(7), done: 0, progress: &progress, pace: Pace::new(lowest), sent: None };
+        let error = loop {
+            match body.read(&mut [0]) {
+                Ok(read) => assert_eq!(read, 1),
+                Err(error) => break error,
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert!(error.to_string().contains("less than 1000 bytes in 0.05 seconds"), "{error}");
+        assert!(body.done < 1000);
     }
 }

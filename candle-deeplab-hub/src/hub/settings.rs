@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::pace::LowestRate;
 use super::url::Origin;
 use crate::error::{Error, Result};
 
@@ -30,7 +31,9 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// How long to wait for a connection, or for the next bytes of an answer.
     pub timeout: Duration,
-    /// How long to wait before the first retry; the wait doubles with each further one.
+    /// How slow a transfer may be; a slower one ends.
+    pub lowest_rate: LowestRate,
+    /// How long to wait before the first retry; each further one waits twice as long.
     pub backoff: Duration,
 }
 
@@ -104,6 +107,7 @@ impl Settings {
             no_progress: on("HF_HUB_DISABLE_PROGRESS_BARS"),
             namespace: variable("CANDLE_DEEPLAB_NAMESPACE"),
             timeout: timeout(variable("HF_HUB_DOWNLOAD_TIMEOUT"))?,
+            lowest_rate: LowestRate::default(),
             backoff: Duration::from_millis(300),
         })
     }
