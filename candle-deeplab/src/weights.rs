@@ -15,6 +15,7 @@ use crate::config::CONFIG_FILE;
 use crate::error::{Error, Result};
 use crate::file::read_exact_at;
 use crate::graph::{Graph, Param};
+use crate::header::{self, MAX_HEADER};
 use crate::mistaken;
 
 /// The size in bytes of the header's length, which precedes the header.

@@ -47,7 +47,8 @@ impl Flushed {
     }
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests {
     use std::hint::black_box;
 
