@@ -19,3 +19,7 @@ fix:
 # Segment a photograph, e.g. `just segment photo.jpg deeplabv3plus-xception65-voc`
 segment image model:
     cargo run --release -- segment {{image}} --model {{model}}
+
+# Licences, sources and known advisories of the dependencies (needs `cargo install cargo-deny`)
+deny:
+    cargo deny --workspace check
