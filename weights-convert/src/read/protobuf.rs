@@ -74,11 +74,7 @@ pub(crate) fn last(message: &[u8], number: u64) -> Result<Option<&[u8]>, NoMessa
 pub(crate) fn integers(message: &[u8], number: u64, mut visit: impl FnMut(u64) -> bool) -> Result<(), NoMessage> {
     for field in Fields::of(message) {
         match field? {
-            (found, Wire::Varint(value)) if found == number => {
-                if !visit(value) {
-                    return Ok(());
-                }
-            }
+            (found, Wire::Varint(value)) if found == number && !visit(value) => return Ok(()),
             (found, Wire::Bytes(mut packed)) if found == number => {
                 while !packed.is_empty() {
                     if !visit(take_varint(&mut packed).ok_or(NoMessage)?) {

@@ -37,6 +37,15 @@ enum Stored {
     Sliced(Vec<(Slice, ShardRange)>),
 }
 
+impl Stored {
+    fn ranges(&self) -> Vec<&ShardRange> {
+        match self {
+            Self::Whole(range) => vec![range],
+            Self::Sliced(parts) => parts.iter().map(|(_, range)| range).collect(),
+        }
+    }
+}
+
 /// Opens the checkpoint of which `prefix` is the name: `<prefix>.index` and its data files.
 pub(crate) fn open(prefix: &Path) -> Result<Opened> {
     let index = with_suffix(prefix, ".index");
@@ -99,11 +108,7 @@ pub(crate) fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
 /// Refuses tensors that share bytes: TensorFlow writes each by itself, and a small index could have a large data file read
 /// again and again. What the parts of one tensor share was checked with them.
 fn check_apart(index: &Path, tensors: &BTreeMap<String, Stored>) -> Result<()> {
-    let ranges = |stored| match stored {
-        &Stored::Whole(ref range) => vec![range],
-        Stored::Sliced(parts) => parts.iter().map(|(_, range)| range).collect(),
-    };
-    let ranges = tensors.iter().flat_map(|(name, stored)| ranges(stored).into_iter().map(move |range| (range, name)));
+    let ranges = tensors.iter().flat_map(|(name, stored)| stored.ranges().into_iter().map(move |range| (range, name)));
     let mut ranges: Vec<_> = ranges.filter(|(range, _)| range.size > 0).collect();
     ranges.sort_by_key(|(range, _)| (range.shard, range.offset));
     // The range so far that ends last.

@@ -1,11 +1,11 @@
 //! Turns a graph's nodes into steps.
 
-use super::{Clamp, FusedConv, FusedDepthwise, Map, Operand, Operation, Step};
+use super::{Clamp, FusedConv, FusedDepthwise, Map, Operand, Operation, Places, Step};
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Graph, Op, Value};
 
 /// The maps and the steps of a graph up to its logits, and where the value of each node is stored, if anywhere.
-pub(super) fn fuse(graph: &Graph, logits: Value) -> Result<(Vec<Map>, Vec<Step>, Vec<Option<Operand>>)> {
+pub(super) fn fuse(graph: &Graph, logits: Value) -> Result<(Vec<Map>, Vec<Step>, Places)> {
     let (users, state) = (graph.users(logits), vec![State::Waiting; graph.nodes().len()]);
     let mut fuser = Fuser { graph, logits, users, state, maps: Vec::new(), steps: Vec::new() };
     for value in graph.values().take(logits.index() + 1) {

@@ -37,12 +37,15 @@ pub(crate) struct Fused {
     pub(crate) steps: Vec<Step>,
     /// Where the value of each node is stored; `None` where it exists only within a step, or is not needed for the
     /// logits.
-    pub(crate) places: Vec<Option<Operand>>,
+    pub(crate) places: Places,
     /// The logits at the head's resolution.
     pub(crate) logits: Operand,
     /// How the logits are resized to the network's output.
     pub(crate) output: Upsampling,
 }
+
+/// By node.
+pub(crate) type Places = Vec<Option<Operand>>;
 
 /// A feature map.
 #[derive(Debug, Clone, Copy)]
