@@ -127,7 +127,7 @@ impl Grid {
         let ([left, right], [top, bottom]) = (patch.columns, patch.rows);
         let width = right - left + 3;
         let mut mask = vec![false; width * (bottom - top + 3)];
-        let [mut sum_x, mut sum_y] = [0.0; 2];
+        let [mut sum_x, mut sum_y, mut free] = [0f32; 3];
         for y in top..=bottom {
             for x in left..=right {
                 let index = y * self.components.width + x;
@@ -135,10 +135,12 @@ impl Grid {
                     mask[(y - top + 1) * width + x - left + 1] = true;
                     sum_x += x as f32;
                     sum_y += y as f32;
+                    free += 1.0;
                 }
             }
         }
-        let middle = [sum_x / patch.cells as f32, sum_y / patch.cells as f32];
+        // That of the cells that no other name takes.
+        let middle = [sum_x / free, sum_y / free];
         let squared = squared_distances(&mask, width, 1.0 / aspect);
         let most = squared.iter().copied().fold(0.0, f32::max);
         // Of nearly equally good places, take the one nearest to the middle.
