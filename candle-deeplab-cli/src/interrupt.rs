@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::{Context, Result};
 
+use crate::program;
+
 /// What shells call a program that Ctrl-C ended: 128 and the number of the signal.
 const EXIT_CODE: i32 = 130;
 
@@ -26,6 +28,8 @@ pub(crate) fn install() -> Result<()> {
         if RECORDING.load(Ordering::SeqCst) && !STOPPED.swap(true, Ordering::SeqCst) {
             return;
         }
+        // Before files are removed, which they might write.
+        let _no_more = program::end_all();
         let _nobody_writes = WRITING.write().unwrap_or_else(PoisonError::into_inner);
         for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             // There is nobody left to tell if it cannot be removed.
