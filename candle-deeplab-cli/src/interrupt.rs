@@ -10,7 +10,9 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::{Context, Result};
 
-/// The exit code of a program that Ctrl-C ended, as shells have it: 128 plus the number of the signal.
+use crate::program;
+
+/// What shells call a program that Ctrl-C ended: 128 and the number of the signal.
 const EXIT_CODE: i32 = 130;
 
 static WRITING: RwLock<()> = RwLock::new(());
@@ -26,6 +28,8 @@ pub(crate) fn install() -> Result<()> {
         if RECORDING.load(Ordering::SeqCst) && !STOPPED.swap(true, Ordering::SeqCst) {
             return;
         }
+        // Before files are removed, which they might write.
+        let _no_more = program::end_all();
         let _nobody_writes = WRITING.write().unwrap_or_else(PoisonError::into_inner);
         for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             // If the file cannot be removed, nobody can be told.

@@ -4,14 +4,17 @@
 //! part, and `commands` does the work.
 
 mod args;
+mod budget;
 mod commands;
 mod device;
 mod exit;
 mod ffmpeg;
+mod guard;
 mod input;
 mod interrupt;
 mod output;
 mod pipeline;
+mod program;
 mod progress;
 mod resolve;
 mod target;

@@ -158,7 +158,32 @@ pub enum Error {
         /// The codec's error.
         source: image::ImageError,
     },
-    /// An image would take more memory than the limit.
+    /// An image file whose picture is larger than any that is decoded.
+    #[error(
+        "{}: its {width}×{height} pixels are {} MiB, and {} MiB are the limit: make the picture smaller, or cut it",
+        path.display(), needed >> 20, limit >> 20
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Columns of the picture, as it is stored.
+        width: u32,
+        /// Rows of it.
+        height: u32,
+        /// Bytes, as they are decoded or as 8-bit red, green and blue.
+        needed: u64,
+        /// Bytes.
+        limit: u64,
+    },
+    /// A part of an image file is missing.
+    #[error("{}: the picture is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// An image would take more memory than it may.
     #[error(
         "{what} of an image of {width}×{height} pixels take about {} MiB, and {} MiB are the limit: make the image smaller, or \
          give it more memory",

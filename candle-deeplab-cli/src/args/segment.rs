@@ -89,6 +89,13 @@ pub(crate) struct SegmentArgs {
     #[command(flatten)]
     pub(crate) encoding: EncodingArgs,
 
+    /// Segment what is there of a damaged image, instead of refusing it
+    ///
+    /// What is missing is of one colour, or what the decoder makes of it. It is said in the text, with --json in `damaged`,
+    /// and so in the files of --format json.
+    #[arg(long, help_heading = "Input")]
+    pub(crate) lenient: bool,
+
     /// Replace outputs that are there already
     #[arg(long, help_heading = "Output")]
     pub(crate) force: bool,

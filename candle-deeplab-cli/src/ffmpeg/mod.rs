@@ -9,5 +9,5 @@ mod write;
 
 pub(crate) use container::{Container, Pixels};
 pub(crate) use probe::Video;
-pub(crate) use read::{Reader, avif};
+pub(crate) use read::{Avif, Reader};
 pub(crate) use write::{Recipe, Writer};

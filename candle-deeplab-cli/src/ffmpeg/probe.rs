@@ -1,5 +1,6 @@
 //! What `ffprobe` says about a video.
 
+use std::io::Read;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,11 +9,15 @@ use serde::Deserialize;
 use super::process::{last_line, not_started};
 use super::source;
 use crate::input::Source;
+use crate::program::Program;
 
 /// The longest side that a video may have, in pixels.
 const MAX_SIDE: u32 = 1 << 14;
 
-/// The properties of a video.
+/// Far more than there is to say about a film.
+const MAX_ANSWER: u64 = 16 << 20;
+
+/// What a video is like.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Video {
     /// Of a frame in pixels, after rotation.
@@ -84,13 +89,19 @@ impl Video {
                                format=duration";
         let mut command = Command::new("ffprobe");
         command.args(["-v", "error", "-show_entries", ENTRIES, "-of", "json"]);
-        command.args(source::arguments(from)?).stdin(Stdio::null());
-        let output = command.output().map_err(|error| not_started("ffprobe", error))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("ffprobe cannot read it: {}", source::without_password(from, &last_line(&said)));
+        command.args(source::arguments(from)?).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut complaints = tempfile::tempfile().context("cannot make a temporary file")?;
+        command.stderr(complaints.try_clone().context("cannot use a temporary file")?);
+        let program = Program::start(&mut command).map_err(|error| not_started("ffprobe", error))?;
+        let mut answer = vec![];
+        let pipe = program.stdout().context("ffprobe has no output")?;
+        pipe.take(MAX_ANSWER + 1).read_to_end(&mut answer).context("cannot read what ffprobe says")?;
+        ensure!(answer.len() as u64 <= MAX_ANSWER, "ffprobe says more than {} MiB about it", MAX_ANSWER >> 20);
+        if !program.wait().context("ffprobe is lost")?.success() {
+            let said = last_line(&mut complaints).context("cannot read what ffprobe said")?;
+            bail!("ffprobe cannot read it: {}", source::without_password(from, &said));
         }
-        let probe = serde_json::from_slice(&output.stdout).context("ffprobe answers with something else than JSON")?;
+        let probe = serde_json::from_slice(&answer).context("ffprobe answers with something else than JSON")?;
         Self::from_probe(probe, seconds)
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use candle_deeplab::graph::Size;
 use image::RgbImage;
 
 use super::Video;
@@ -35,8 +36,8 @@ impl Reader {
         // `V` selects video streams without cover art.
         command.args(["-v", "error", "-nostdin"]).args(source::arguments(from)?).args(["-map", "0:V:0"]);
         command.args(options).args(["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]);
-        let mut ffmpeg = Ffmpeg::start(command.stdin(Stdio::null()).stdout(Stdio::piped()), Some(from))?;
-        let pipe = ffmpeg.child.stdout.take().context("ffmpeg has no output")?;
+        let ffmpeg = Ffmpeg::start(command.stdin(Stdio::null()).stdout(Stdio::piped()), Some(from))?;
+        let pipe = ffmpeg.program.stdout().context("ffmpeg has no output")?;
         Ok(Self { ffmpeg, pipe, width, height })
     }
 
@@ -61,20 +62,42 @@ impl Reader {
     }
 }
 
-/// Decodes an AVIF image, and turns it upright.
+/// The picture in an AVIF file, which has not been read yet.
 ///
-/// It uses ffmpeg because a decoder in Rust is expensive: rav1d, which is well maintained, takes most of a minute of
-/// CPU time to compile.
-pub(crate) fn avif(path: &Path) -> Result<RgbImage> {
-    let source = Source::File(path.to_owned());
-    let video = Video::probe(&source, None)?;
-    ensure!(
-        video.turned || !says_to_turn(path)?,
-        "it has to be turned, which this ffmpeg does not know: make a JPEG or PNG of it, or install a newer ffmpeg"
-    );
-    let options = ["-frames:v", "1"].map(String::from);
-    let frame = Reader::start(&source, (video.width, video.height), &options)?.frame()?;
-    frame.context("there is no picture in it")
+/// A decoder in Rust would cost more than it is worth: rav1d, which is well kept, takes the better part of a minute of
+/// processor time to compile.
+pub(crate) struct Avif {
+    source: Source,
+    video: Video,
+}
+
+impl Avif {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let source = Source::File(path.to_owned());
+        let video = Video::probe(&source, None)?;
+        ensure!(
+            video.turned || !says_to_turn(path)?,
+            "it has to be turned, which this ffmpeg does not know: make a JPEG or PNG of it, or install a newer ffmpeg"
+        );
+        Ok(Self { source, video })
+    }
+
+    /// The picture's size, upright.
+    pub(crate) fn size(&self) -> Size {
+        Size::new(self.video.height as usize, self.video.width as usize)
+    }
+
+    /// About how many bytes the picture takes, here and in ffmpeg: there in the film's colours and in ours.
+    pub(crate) fn memory(&self) -> u64 {
+        12 * self.size().area() as u64
+    }
+
+    /// The picture, upright.
+    pub(crate) fn read(&self) -> Result<RgbImage> {
+        let options = ["-frames:v", "1"].map(String::from);
+        let frame = Reader::start(&self.source, (self.video.width, self.video.height), &options)?.frame()?;
+        frame.context("there is no picture in it")
+    }
 }
 
 /// Whether an AVIF file has the property `irot` or `imir` (ISO/IEC 23008-12, 6.5.10 and 6.5.12) and is not just rotated
@@ -83,7 +106,7 @@ fn says_to_turn(path: &Path) -> Result<bool> {
     /// Properties are near the beginning.
     const SEARCHED: u64 = 1 << 16;
     let mut head = vec![];
-    std::fs::File::open(path)?.take(SEARCHED).read_to_end(&mut head)?;
+    candle_deeplab::file::open(path)?.take(SEARCHED).read_to_end(&mut head)?;
     Ok(head.windows(9).any(|bytes| match bytes.split_at(8) {
         // A box of nine bytes: length, name and value.
         (b"\0\0\0\x09irot", [angle]) => angle & 3 != 0,

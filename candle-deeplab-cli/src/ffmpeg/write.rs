@@ -111,8 +111,8 @@ impl<'a> Recipe<'a> {
                 command.arg("pipe:1").stdout(Stdio::inherit());
             }
         }
-        let mut ffmpeg = Ffmpeg::start(command.stdin(Stdio::piped()), self.sound.as_ref().map(|sound| sound.source))?;
-        let pipe = ffmpeg.child.stdin.take().context("ffmpeg has no input")?;
+        let ffmpeg = Ffmpeg::start(command.stdin(Stdio::piped()), self.sound.as_ref().map(|sound| sound.source))?;
+        let pipe = ffmpeg.program.stdin().context("ffmpeg has no input")?;
         Ok(Writer { ffmpeg, pipe, to_stdout: path.is_none() })
     }
 }

@@ -11,6 +11,8 @@ use crate::segment::LabelMap;
 #[derive(Serialize)]
 struct Document<'a> {
     image: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<&'a str>,
     width: usize,
     height: usize,
     dataset: &'a str,
@@ -31,10 +33,29 @@ impl LabelMap {
     ///
     /// # Errors
     /// Those of `to`.
-    pub fn write_json(&self, labels: &Labels, image: &str, mut to: impl Write) -> io::Result<()> {
+    pub fn write_json(&self, labels: &Labels, image: &str, to: impl Write) -> io::Result<()> {
+        self.write_document(labels, image, None, to)
+    }
+
+    /// The same for an image of which a part was missing: `damaged` says what, behind `image`.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn write_json_of_damaged(&self, labels: &Labels, image: &str, damaged: &str, to: impl Write) -> io::Result<()> {
+        self.write_document(labels, image, Some(damaged), to)
+    }
+
+    fn write_document(
+        &self,
+        labels: &Labels,
+        image: &str,
+        damaged: Option<&str>,
+        mut to: impl Write,
+    ) -> io::Result<()> {
         let class = |found: Found| Class { color: labels.html_color(found.class), found };
         let document = Document {
             image,
+            damaged,
             width: self.size().width,
             height: self.size().height,
             dataset: &labels.dataset,
@@ -71,5 +92,14 @@ mod tests {
                 "image": "a \"b\".jpg", "width": 2, "height": 2, "dataset": "voc", "classes": classes
             })
         );
+    }
+
+    #[test]
+    fn damage_is_said() {
+        let map = LabelMap::new(vec![0; 4], Size::new(2, 2)).unwrap();
+        let mut bytes = vec![];
+        map.write_json_of_damaged(&Labels::voc(), "a.jpg", "half of it", &mut bytes).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((&json["image"], &json["damaged"]), (&"a.jpg".into(), &"half of it".into()));
     }
 }

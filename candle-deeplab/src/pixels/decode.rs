@@ -1,34 +1,29 @@
 //! Reads image files, turned upright.
 
-use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::io::{BufRead, Cursor, Seek};
 use std::path::Path;
 
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageReader, ImageResult, Limits};
+use image::DynamicImage;
 
-use crate::error::{Error, Result};
+use super::Encoded;
+use crate::error::Result;
 
-/// The longest side that is decoded; longer than any camera's and any JPEG's (65 535).
-const MAX_SIDE: u32 = 1 << 16;
-
-/// The most memory that a decoder may ask for, in bytes: 350 megapixels of 8-bit RGB.
-const MAX_ALLOC: u64 = 1 << 30;
-
-/// Reads an image file, turned upright by its EXIF orientation: JPEG, PNG, WebP, BMP, TIFF or GIF (its first frame),
-/// recognised by content, not by name. The colour type is the file's.
+/// Reads an image file: JPEG, PNG, WebP, BMP, TIFF or GIF (its first frame), told apart by content and not by name, turned
+/// upright as its EXIF orientation says. The colour type is the file's. [`Encoded`] tells its size before that.
 ///
 /// # Errors
-/// [`Error::Io`] where the file cannot be opened, [`Error::Image`] where it has none of these formats, is damaged, or
-/// is larger than 65 536 pixels a side or 1 GiB decoded (which is checked before memory is allocated).
+/// [`Error::Io`](crate::Error::Io) where the file cannot be opened, [`Error::Image`](crate::Error::Image) where it is none of
+/// these, is damaged, or is larger than 65 536 pixels a side, [`Error::TooLarge`](crate::Error::TooLarge) where it is more than
+/// 1 GiB decoded or as 8-bit RGB (both are checked before memory is allocated), and
+/// [`Error::Damaged`](crate::Error::Damaged) where a part of a JPEG file is missing.
 pub fn open(path: impl AsRef<Path>) -> Result<DynamicImage> {
-    let path = path.as_ref();
-    from_reader(BufReader::new(crate::file::open(path)?), path)
+    Encoded::open(path)?.into_image()
 }
 
 /// Reads an image from memory; `name` stands for the file in errors. See [`open`].
 ///
 /// # Errors
-/// [`Error::Image`] as for [`open`].
+/// Those of [`open`], other than [`Error::Io`](crate::Error::Io).
 pub fn from_bytes(bytes: &[u8], name: impl AsRef<Path>) -> Result<DynamicImage> {
     from_reader(Cursor::new(bytes), name)
 }
@@ -36,38 +31,18 @@ pub fn from_bytes(bytes: &[u8], name: impl AsRef<Path>) -> Result<DynamicImage> 
 /// Reads an image from a stream; `name` stands for the file in errors. See [`open`].
 ///
 /// # Errors
-/// [`Error::Io`] and [`Error::Image`] as for [`open`].
+/// Those of [`open`].
 pub fn from_reader(reader: impl BufRead + Seek, name: impl AsRef<Path>) -> Result<DynamicImage> {
-    let path = name.as_ref();
-    let reader = ImageReader::new(reader).with_guessed_format().map_err(Error::io(path))?;
-    decode(reader, limits()).map_err(|source| Error::Image { path: path.to_owned(), source })
-}
-
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_ALLOC);
-    limits
-}
-
-fn decode(mut reader: ImageReader<impl BufRead + Seek>, limits: Limits) -> ImageResult<DynamicImage> {
-    reader.limits(limits.clone());
-    let mut decoder = reader.into_decoder()?;
-    // Some decoders check only their own buffers; this checks the picture itself.
-    limits.clone().reserve(decoder.total_bytes())?;
-    // Damaged metadata do not make the picture unreadable.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder)?;
-    image.apply_orientation(orientation);
-    Ok(image)
+    Encoded::from_reader(reader, name)?.into_image()
 }
 
 #[cfg(test)]
 mod tests {
     use image::{ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba};
 
+    use super::super::encoded::MAX_SIDE;
     use super::*;
+    use crate::error::Error;
 
     /// 24×16: red above left, green above right, blue below left, white below right. Large and flat enough that JPEG
     /// keeps the colours.
@@ -229,17 +204,26 @@ mod tests {
     /// A PNG header may claim any size; nothing is allocated for it.
     #[test]
     fn images_beyond_the_limits_are_refused() {
-        let claim = |width: u32, height: u32| {
+        let claim = |width: u32, height: u32, color: png::ColorType| {
             let mut png = vec![];
             let mut encoder = png::Encoder::new(&mut png, width, height);
-            encoder.set_color(png::ColorType::Rgb);
+            encoder.set_color(color);
             let mut writer = encoder.write_header().unwrap();
             writer.write_chunk(png::chunk::IDAT, &[0]).unwrap();
             drop(writer);
             from_bytes(&png, "bomb.png").unwrap_err()
         };
-        for error in [claim(MAX_SIDE + 1, 1), claim(1, MAX_SIDE + 1), claim(MAX_SIDE, MAX_SIDE)] {
+        let rgb = png::ColorType::Rgb;
+        for error in [claim(MAX_SIDE + 1, 1, rgb), claim(1, MAX_SIDE + 1, rgb)] {
             assert!(matches!(error, Error::Image { source: image::ImageError::Limits(_), .. }), "{error}");
+        }
+        // 1 GiB of grey is 3 GiB of red, green and blue.
+        for error in [claim(MAX_SIDE, MAX_SIDE, rgb), claim(1 << 15, 1 << 15, png::ColorType::Grayscale)] {
+            assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+            assert!(
+                error.to_string().starts_with("bomb.png: its ") && error.to_string().contains("1024 MiB"),
+                "{error}"
+            );
         }
     }
 }

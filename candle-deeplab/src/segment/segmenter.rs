@@ -214,6 +214,18 @@ impl Segmenter {
         self.memory_of(image, self.tiles_for(image)?)
     }
 
+    /// About how many bytes the scores of an image of a size take, where they are kept.
+    ///
+    /// # Errors
+    /// Those of [`memory`](Self::memory).
+    pub fn scores_memory(&self, image: Size) -> Result<u64> {
+        let seen = match self.tiles_for(image)? {
+            Some(cut) => self.seen(image, cut),
+            None => Geometry::new(self.preprocessing.size, image).input,
+        };
+        Ok(seen.bytes(self.classes()))
+    }
+
     fn memory_of(&self, image: Size, cut: Option<Cut>) -> Result<Option<u64>> {
         let (input, kept) = match cut {
             None => (Geometry::new(self.preprocessing.size, image).input, 0),

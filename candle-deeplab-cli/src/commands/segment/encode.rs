@@ -24,7 +24,9 @@ pub(super) struct Subject<'a> {
     pub(super) scores: Option<&'a Scores>,
     /// The image's name in JSON documents.
     pub(super) shown: String,
-    /// The image's number in COCO results.
+    /// What was missing of the image.
+    pub(super) damage: Option<&'a str>,
+    /// The number that COCO's results call it by.
     pub(super) image_id: u64,
 }
 
@@ -105,7 +107,10 @@ fn content(target: &Target, subject: &Subject, style: &Style, to: &mut dyn Write
         }
         Format::Mask => map.write_mask(labels, to),
         Format::Ids => map.write_ids(to),
-        Format::Json => map.write_json(labels, &subject.shown, to),
+        Format::Json => match subject.damage {
+            Some(damage) => map.write_json_of_damaged(labels, &subject.shown, damage, to),
+            None => map.write_json(labels, &subject.shown, to),
+        },
         Format::Rle => map.write_rle(labels, subject.image_id, scores.filter(|_| style.probs), to),
         Format::Geojson => map.write_geojson(labels, to),
         Format::Npy => match scores.filter(|_| style.probs) {

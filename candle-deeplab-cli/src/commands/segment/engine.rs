@@ -1,7 +1,8 @@
 //! The network with the options for segmenting that the arguments give.
 
 use anyhow::Result;
-use candle_deeplab::segment::{Options, Segmented, Segmenter, Tiles, Wanted, free_memory};
+use candle_deeplab::graph::Size;
+use candle_deeplab::segment::{Options, Segmented, Segmenter, Tiles, Wanted};
 use candle_deeplab::{DeepLab, Error, Labels, Precision};
 use image::RgbImage;
 
@@ -18,6 +19,10 @@ pub(super) struct Engine {
     palette: Option<Vec<[u8; 3]>>,
     /// The classes to keep, if not all.
     keep: Option<Vec<u8>>,
+    /// Pixels that tiles share.
+    overlap: usize,
+    /// It runs in the memory that pictures are in.
+    on_cpu: bool,
 }
 
 impl Engine {
@@ -30,10 +35,11 @@ impl Engine {
             scales: args.scales.clone(),
             flip: args.flip,
             tiles: tiles(args)?,
-            // The limit of a GPU's memory is not known here.
-            memory_limit: if model.device().is_cpu() { free_memory() } else { None },
+            // Each picture has its own.
+            memory_limit: None,
             overlap: args.overlap,
         };
+        let on_cpu = model.device().is_cpu();
         let segmenter = options.segmenter(model)?;
         let palette = style::palette(args.style.palette.as_ref(), segmenter.labels())?;
         let wanted = match (args.probs, args.cutout.is_empty()) {
@@ -42,7 +48,7 @@ impl Engine {
             (false, false) => Wanted::ScoresIfTheyFit,
             (false, true) => Wanted::LabelMap,
         };
-        Ok(Self { segmenter, wanted, palette, keep })
+        Ok(Self { segmenter, wanted, palette, keep, overlap: args.overlap, on_cpu })
     }
 
     pub(super) fn labels(&self) -> &Labels {
@@ -54,8 +60,24 @@ impl Engine {
         self.wanted == Wanted::ScoresIfTheyFit && segmented.scores.is_none()
     }
 
-    pub(super) fn segment(&self, image: RgbImage) -> Result<Segmented> {
-        let mut segmented = self.segmenter.run(image, self.wanted).map_err(|error| match error {
+    /// About how many bytes an image of a size takes from its pixels to its outputs, without what the network takes.
+    pub(super) fn kept(&self, size: Size) -> u64 {
+        /// Its pixels (3), their classes (1), an output (4) and its encoding (4), and room for what is made on the way.
+        const PER_PIXEL: u64 = 16;
+        let scores = match self.wanted {
+            Wanted::LabelMap => 0,
+            // Where nothing of it fits, the network says so.
+            Wanted::ScoresIfTheyFit | Wanted::Scores => self.segmenter.scores_memory(size).unwrap_or(0),
+        };
+        (PER_PIXEL * size.area() as u64).saturating_add(scores)
+    }
+
+    /// Segments an image; the network may take `limit` bytes.
+    pub(super) fn segment(&self, image: RgbImage, limit: Option<u64>) -> Result<Segmented> {
+        // On a GPU another memory counts, of which nobody knows anything here.
+        let limit = limit.filter(|_| self.on_cpu);
+        let segmenter = self.segmenter.clone().with_memory_limit(limit, self.overlap);
+        let mut segmented = segmenter.run(image, self.wanted).map_err(|error| match error {
             Error::Memory { .. } if self.wanted == Wanted::Scores => {
                 anyhow::Error::from(error).context("leave `--probs` out, which needs much memory")
             }

@@ -14,15 +14,16 @@ mod video;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_deeplab::Labels;
-use candle_deeplab::segment::Segmented;
-use image::RgbImage;
+use candle_deeplab::segment::{Segmented, free_memory};
 
 use crate::args::{Format, SegmentArgs};
+use crate::budget::{Budget, Claim};
 use crate::device::{self, Chosen};
 use crate::exit::{self, Exit};
-use crate::input::{self, Inputs};
+use crate::guard::guard;
+use crate::input::{self, Input, Inputs, Photo, Reading};
 use crate::interrupt;
 use crate::output::{Output, Report};
 use crate::pipeline;
@@ -82,12 +83,14 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let style = Style::new(&args, engine.labels())?;
     let wanted = wanted(engine.labels(), &[&args.classes[..], &args.cutout].concat())?;
     let (loaded, device) = (start.elapsed(), name.to_string());
-    let run = Run { args: &args, engine: &engine, style: &style, wanted, device, output, to_stdout, loaded };
+    let budget = Budget::new(free_memory());
+    let run =
+        Run { args: &args, engine: &engine, style: &style, budget: &budget, wanted, device, output, to_stdout, loaded };
     let (videos, mut images): (Vec<Job>, Vec<Job>) = plan.jobs.into_iter().partition(|job| job.input.is_moving());
     if formats.contains(&Format::Rle) {
         image_ids::assign(&mut images, plan.folder.as_deref(), engine.labels())?;
     }
-    let failed = run.images(&images)? + run.videos(&videos)?;
+    let failed = run.refused(plan.refused)? + run.images(&images)? + run.videos(&videos)?;
     Ok(if failed == 0 { Exit::Success } else { Exit::SomeFailed })
 }
 
@@ -135,6 +138,7 @@ struct Run<'a> {
     args: &'a SegmentArgs,
     engine: &'a Engine,
     style: &'a Style,
+    budget: &'a Budget,
     wanted: Vec<Wanted>,
     /// The name of the device that the network runs on.
     device: String,
@@ -145,12 +149,33 @@ struct Run<'a> {
     loaded: Duration,
 }
 
-/// An image that has been read, with the time this took, or why it could not be.
-type Read = Result<(RgbImage, Duration)>;
-type Seen = Result<(Segmented, Seconds)>;
+/// An image on its way, or why it is not.
+type Read<'a> = Result<(Photo<'a>, Duration)>;
+type Seen<'a> = Result<Answer<'a>>;
 
-impl Run<'_> {
-    /// Segments images, and returns how many failed.
+/// A segmented image.
+struct Answer<'a> {
+    segmented: Segmented,
+    /// What was missing of the image.
+    damage: Option<String>,
+    seconds: Seconds,
+    /// The memory that it has until its outputs are written.
+    claim: Claim<'a>,
+}
+
+impl<'a> Run<'a> {
+    /// Says why inputs are not even tried; gives their number.
+    fn refused(&self, refused: Vec<(Input, String)>) -> Result<usize> {
+        let count = refused.len();
+        for (input, reason) in refused {
+            let error = anyhow!(reason);
+            let (image, said) = (input.shown(), exit::causes(&error).join(": "));
+            self.fail(&Failure { image, error: said, message: exit::message(&error) })?;
+        }
+        Ok(count)
+    }
+
+    /// The number of images that failed.
     fn images(&self, jobs: &[Job]) -> Result<usize> {
         let many = jobs.len() > 1;
         let progress = Progress::new(Some(jobs.len() as u64), "images", !many || self.output == Output::Quiet)?;
@@ -173,8 +198,8 @@ impl Run<'_> {
         pipeline::run(
             jobs.len(),
             rayon::current_num_threads().clamp(1, MOST_WORKERS).min(jobs.len().max(1)),
-            |index| read(&jobs[index]),
-            |_, image| self.segment(image),
+            |index| guard("reading the image", || self.read(&jobs[index])),
+            |_, image| guard("segmenting the image", || self.segment(image)),
             |index, answer| self.write(&jobs[index], answer, many),
             done,
         )?;
@@ -186,22 +211,29 @@ impl Run<'_> {
         Ok(failed)
     }
 
-    fn segment(&self, image: Read) -> Seen {
-        let (image, read) = image?;
+    fn read(&self, job: &Job) -> Read<'a> {
         let start = Instant::now();
-        let answer = self.engine.segment(image).context("cannot segment the image")?;
+        let reading = Reading { budget: self.budget, kept: |size| self.engine.kept(size), lenient: self.args.lenient };
+        Ok((reading.read(&job.input)?, start.elapsed()))
+    }
+
+    fn segment(&self, image: Read<'a>) -> Seen<'a> {
+        let (Photo { image, damage, claim }, read) = image?;
+        let start = Instant::now();
+        let limit = self.budget.network(claim.bytes);
+        let segmented = self.engine.segment(image, limit).context("cannot segment the image")?;
         let seconds = Seconds {
             load: self.loaded.as_secs_f64(),
             read: read.as_secs_f64(),
             segment: start.elapsed().as_secs_f64(),
             write: 0.0,
         };
-        Ok((answer, seconds))
+        Ok(Answer { segmented, damage, seconds, claim })
     }
 
     fn write(&self, job: &Job, seen: Seen, many: bool) -> Result<Summary, Failure> {
         let write = || {
-            let (segmented, mut seconds) = seen?;
+            let Answer { segmented, damage, mut seconds, claim: _claim } = seen?;
             if self.engine.has_hard_edges(&segmented) && self.output != Output::Quiet {
                 exit::say(&format!("{}: {}", job.input.shown(), engine::HARD_EDGES));
             }
@@ -211,6 +243,7 @@ impl Run<'_> {
                 segmentation: &segmentation,
                 scores: scores.as_ref(),
                 shown: job.input.shown(),
+                damage: damage.as_deref(),
                 image_id: job.image_id,
             };
             let found = segmentation.found();
@@ -232,6 +265,7 @@ impl Run<'_> {
                 outputs: targets.into_iter().map(Into::into).collect(),
                 device: self.device.clone(),
                 tiled,
+                damaged: damage.clone(),
                 found,
                 absent,
                 error: skipped.first().map(|_| nothing_to_cut_out(&job.input.shown(), &self.args.cutout)),
@@ -239,7 +273,7 @@ impl Run<'_> {
                 brief: many,
             })
         };
-        write().map_err(|error| failure(job, error))
+        guard("writing the outputs", write).map_err(|error| failure(job, error))
     }
 
     /// Segments videos, and returns how many failed.
@@ -247,7 +281,9 @@ impl Run<'_> {
         let mut failed = 0;
         for job in jobs {
             let (device, quiet) = (self.device.clone(), self.output == Output::Quiet);
-            match video::segment(job, self.engine, self.style, self.args.seconds, device, quiet) {
+            match guard("the work on the video", || {
+                video::segment(job, self.engine, self.style, self.budget, self.args.seconds, device, quiet)
+            }) {
                 Ok(film) => self.print(&film)?,
                 // The reader of our output has closed it: end the run.
                 Err(error) if exit::is_closed_pipe(&error) => return Err(error),
@@ -283,13 +319,7 @@ fn nothing_to_cut_out(image: &str, asked: &[String]) -> String {
     }
 }
 
-fn read(job: &Job) -> Read {
-    let start = Instant::now();
-    // Segmentation needs RGB; converting belongs to the time for reading.
-    Ok((job.input.image()?.into_rgb8(), start.elapsed()))
-}
-
-/// The failure of an input. It is not named again in front of an error that names the file.
+/// Says which input it is about; most errors name the file by themselves.
 fn failure(job: &Job, error: anyhow::Error) -> Failure {
     let image = job.input.shown();
     let named = exit::causes(&error).iter().any(|cause| cause.contains(&image));

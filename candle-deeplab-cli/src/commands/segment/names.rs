@@ -1,6 +1,7 @@
 //! The names of outputs, which come from their inputs' names.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use crate::input::{Input, Source};
@@ -14,28 +15,50 @@ pub(super) struct Name {
     pub(super) stem: PathBuf,
 }
 
-/// A name for each input; different inputs get different names.
+impl Name {
+    /// An output's file below the folder of the outputs: `sub/photo.mask.png`.
+    pub(super) fn output(&self, suffix: &str) -> PathBuf {
+        output(&self.stem, suffix)
+    }
+}
+
+/// A name for each input, so that no two outputs have one name as far as that is possible. `suffixes` is what the outputs of
+/// each input are called behind its name.
 ///
-/// Inputs whose names differ only in the extension keep it. If inputs from different folders still have the same name,
-/// all inputs are named by their path below their common parent folder.
-pub(super) fn names(inputs: &[Input]) -> Vec<Name> {
+/// Inputs of one name, and those with an output of one name, keep their extensions. Where that is not enough, since inputs from different folders
+/// are called the same, all inputs are named by where they lie below the folder that holds them all.
+pub(super) fn names(inputs: &[Input], suffixes: &[Vec<String>]) -> Vec<Name> {
     let relative: Vec<PathBuf> = inputs.iter().map(|input| input.relative.clone()).collect();
     let mut known = HashSet::new();
     let are_different = relative.iter().all(|path| known.insert(path));
     let files = if are_different { relative } else { below_one_folder(inputs) };
-    let stems = without_extensions(&files);
+    let stems = without_extensions(&files, suffixes);
     files.into_iter().zip(stems).map(|(file, stem)| Name { file, stem }).collect()
 }
 
-/// Removes the extensions of all names that stay different without them.
-fn without_extensions(paths: &[PathBuf]) -> Vec<PathBuf> {
+fn output(stem: &Path, suffix: &str) -> PathBuf {
+    let mut path = stem.to_owned().into_os_string();
+    path.push(".");
+    path.push(suffix);
+    path.into()
+}
+
+/// Takes the extensions away wherever the names of outputs stay different.
+fn without_extensions(paths: &[PathBuf], suffixes: &[Vec<String>]) -> Vec<PathBuf> {
     let mut names: Vec<PathBuf> = paths.iter().map(|path| path.with_extension("")).collect();
     // A name that gets its extension back may then collide with another: a.jpg, a.png and a.jpg.bmp.
     loop {
-        let mut times: HashMap<&Path, usize> = HashMap::new();
-        names.iter().for_each(|name| *times.entry(name).or_default() += 1);
-        let shared: Vec<usize> =
-            (0..names.len()).filter(|&i| times[names[i].as_path()] > 1 && names[i] != paths[i]).collect();
+        let outputs = |i: usize| {
+            let mut outputs: Vec<PathBuf> = suffixes[i].iter().map(|suffix| output(&names[i], suffix)).collect();
+            // All frames go into one folder.
+            outputs.dedup();
+            outputs
+        };
+        let (mut stems, mut times): (HashMap<&Path, usize>, HashMap<PathBuf, usize>) = Default::default();
+        names.iter().for_each(|name| *stems.entry(name).or_default() += 1);
+        (0..names.len()).flat_map(outputs).for_each(|output| *times.entry(output).or_default() += 1);
+        let is_shared = |i: usize| stems[names[i].as_path()] > 1 || outputs(i).iter().any(|output| times[output] > 1);
+        let shared: Vec<usize> = (0..names.len()).filter(|&i| names[i] != paths[i] && is_shared(i)).collect();
         if shared.is_empty() {
             return names;
         }
@@ -44,19 +67,19 @@ fn without_extensions(paths: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 fn below_one_folder(inputs: &[Input]) -> Vec<PathBuf> {
-    let paths: Vec<Vec<String>> = inputs.iter().map(whereabouts).collect();
+    let paths: Vec<Vec<OsString>> = inputs.iter().map(whereabouts).collect();
     let folders = || paths.iter().zip(inputs).filter(|(_, input)| input.path().is_some());
     let folders = folders().map(|(path, _)| &path[..path.len().saturating_sub(1)]);
-    let common = |a: &[String], b: &[String]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let common = |a: &[OsString], b: &[OsString]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let shared = folders.clone().next().map_or(0, |first| folders.map(|other| common(first, other)).min().unwrap_or(0));
-    let below = |(path, input): (&Vec<String>, &Input)| {
+    let below = |(path, input): (&Vec<OsString>, &Input)| {
         path[if input.path().is_some() { shared } else { 0 }..].iter().collect()
     };
     paths.iter().zip(inputs).map(below).collect()
 }
 
-/// The folders from the root down to an input, then its name.
-fn whereabouts(input: &Input) -> Vec<String> {
+/// The folders that an input lies in, from the root on, and its name.
+fn whereabouts(input: &Input) -> Vec<OsString> {
     match &input.source {
         Source::File(path) | Source::Video(path) | Source::Camera(path) => {
             let path = std::path::absolute(path).unwrap_or(path.clone());
@@ -64,7 +87,7 @@ fn whereabouts(input: &Input) -> Vec<String> {
             for part in path.components() {
                 match part {
                     Component::ParentDir => drop(parts.pop()),
-                    Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
+                    Component::Normal(part) => parts.push(part.to_owned()),
                     Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
                 }
             }
@@ -81,11 +104,11 @@ fn whereabouts(input: &Input) -> Vec<String> {
             parts.extend(folders.split('/'));
             let usable = |part: &&str| !part.is_empty() && *part != "." && *part != "..";
             let clean = |part: &str| part.replace(|c: char| !c.is_alphanumeric() && !"-_.".contains(c), "_");
-            let mut parts: Vec<String> = parts.into_iter().filter(usable).map(clean).collect();
-            parts.push(input.relative.to_string_lossy().into_owned());
+            let mut parts: Vec<OsString> = parts.into_iter().filter(usable).map(clean).map(Into::into).collect();
+            parts.push(input.relative.clone().into_os_string());
             parts
         }
-        Source::Stdin => vec![input.relative.to_string_lossy().into_owned()],
+        Source::Stdin => vec![input.relative.clone().into_os_string()],
     }
 }
 
@@ -104,7 +127,21 @@ mod tests {
     }
 
     fn shown(inputs: &[Input]) -> Vec<String> {
-        names(inputs).iter().map(|name| name.stem.to_str().unwrap().replace('\\', "/")).collect()
+        let suffixes = vec![vec!["json".to_owned(), "rle.json".to_owned()]; inputs.len()];
+        names(inputs, &suffixes).iter().map(|name| name.stem.to_str().unwrap().replace('\\', "/")).collect()
+    }
+
+    /// Names that are no text are different, too.
+    #[cfg(unix)]
+    #[test]
+    fn folders_whose_names_are_no_text_stay_apart() {
+        use std::os::unix::ffi::OsStrExt;
+        let input = |folder: &[u8]| {
+            let path = Path::new(std::ffi::OsStr::from_bytes(folder)).join("x.jpg");
+            Input { source: Source::File(path), relative: "x.jpg".into(), named: true }
+        };
+        let names = names(&[input(b"\xff"), input(b"\xfe")], &[vec!["json".into()], vec!["json".into()]]);
+        assert_ne!(names[0].file, names[1].file);
     }
 
     /// The names of files and addresses that were given themselves.
@@ -129,6 +166,8 @@ mod tests {
         // A file that is called like another input with its extension keeps its own, too.
         assert_eq!(found(&["a.jpg", "a.png", "a.jpg.bmp"]), ["a.jpg", "a.png", "a.jpg.bmp"]);
         assert_eq!(found(&["a.jpg.bmp", "a.jpg.bmp.tif", "a.png", "a.gif"]), ["a.jpg", "a.jpg.bmp", "a.png", "a.gif"]);
+        // And those of which an output would be called like another's: a.rle.json.
+        assert_eq!(found(&["a.jpg", "a.rle.jpg", "b.jpg"]), ["a.jpg", "a.rle.jpg", "b"]);
         let all = ["a", "a.jpg", "a.jpg.png", "a.jpg.png.bmp", "a.png"];
         assert_eq!(found(&all), all);
     }

@@ -35,7 +35,9 @@ pub(super) struct Wishes<'a> {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) jobs: Vec<Job>,
-    /// The output folder; `None` if outputs go to standard output.
+    /// Inputs that cannot be segmented beside the others, and why.
+    pub(super) refused: Vec<(Input, String)>,
+    /// The folder of the outputs; `None` where they go to standard output.
     pub(super) folder: Option<PathBuf>,
     /// Messages about requested outputs that will not be made.
     pub(super) left_out: Vec<String>,
@@ -77,16 +79,23 @@ pub(super) fn plan(inputs: Vec<Input>, wishes: &Wishes) -> Result<Plan> {
         let targets = formats.iter().map(target).collect::<Result<Vec<_>>>()?;
         Ok(Job { input, name: name.file, targets, image_id: 0 })
     };
-    let names = names(&inputs);
+    let suffixes = |(input, formats): (&Input, &Vec<Format>)| {
+        formats.iter().map(|format| ending(input, *format, wishes)).collect::<Vec<_>>()
+    };
+    let names = names(&inputs, &inputs.iter().zip(&formats).map(suffixes).collect::<Vec<_>>());
     let jobs = inputs.into_iter().zip(names.into_iter().zip(formats)).map(job).collect::<Result<Vec<_>>>()?;
     check_pictures(&jobs, wishes.encoding)?;
-    check(&jobs, wishes.force)?;
+    let (jobs, refused) = apart(jobs);
+    if let ([], [(_, reason), ..]) = (&jobs[..], &refused[..]) {
+        bail!("{reason}");
+    }
+    check_existing(&jobs, wishes.force)?;
     let folder = match place {
         Place::Stdout => None,
         Place::File(path) => Some(path.parent().unwrap_or(Path::new("")).to_owned()),
         Place::Folder(path) => Some(path.to_owned()),
     };
-    Ok(Plan { jobs, folder, left_out })
+    Ok(Plan { jobs, refused, folder, left_out })
 }
 
 /// The formats that an input can have, and the names of the requested ones that it cannot.
@@ -134,14 +143,8 @@ fn place<'a>(wanted: &[(Input, Vec<Format>)], wishes: &Wishes<'a>) -> Result<Pla
 }
 
 fn target(input: &Input, name: &Name, format: Format, place: &Place, wishes: &Wishes) -> Result<Target> {
-    let with_suffix = |folder: &Path, suffix: &str| {
-        let mut path = folder.join(&name.stem).into_os_string();
-        path.push(".");
-        path.push(suffix);
-        PathBuf::from(path)
-    };
-    let is_film = input.is_moving() && !wishes.encoding.frames;
-    let usual = if is_film { film(input, format) } else { image(input, format, wishes.encoding.picture_format) };
+    let usual = usual(input, format, wishes);
+    let within = |folder: &Path| folder.join(name.output(&ending(input, format, wishes)));
     let (encoding, to) = match place {
         Place::Stdout => {
             // A pipe needs a container that is written without seeking.
@@ -155,15 +158,28 @@ fn target(input: &Input, name: &Name, format: Format, place: &Place, wishes: &Wi
             (streamed, Destination::Stdout)
         }
         Place::File(path) => (named(path, usual, format, wishes.encoding)?, Destination::File((*path).to_owned())),
-        Place::Folder(folder) if input.is_moving() && !is_film => {
-            (usual, Destination::Frames(with_suffix(folder, "frames")))
-        }
-        Place::Folder(folder) => (usual, Destination::File(with_suffix(folder, &suffix(format, usual)))),
+        Place::Folder(folder) if becomes_frames(input, wishes) => (usual, Destination::Frames(within(folder))),
+        Place::Folder(folder) => (usual, Destination::File(within(folder))),
     };
     Ok(Target { format, encoding, to })
 }
 
-/// The encoding of an image's or frame's output if its name does not choose one.
+fn becomes_frames(input: &Input, wishes: &Wishes) -> bool {
+    input.is_moving() && wishes.encoding.frames
+}
+
+/// How an output is written where its name does not say it.
+fn usual(input: &Input, format: Format, wishes: &Wishes) -> Encoding {
+    let is_film = input.is_moving() && !wishes.encoding.frames;
+    if is_film { film(input, format) } else { image(input, format, wishes.encoding.picture_format) }
+}
+
+/// What an output is called behind its input's name.
+fn ending(input: &Input, format: Format, wishes: &Wishes) -> String {
+    if becomes_frames(input, wishes) { "frames".into() } else { suffix(format, usual(input, format, wishes)) }
+}
+
+/// How an output of an image or of a frame is written where its name does not say it.
 fn image(input: &Input, format: Format, wanted: Option<PictureFormat>) -> Encoding {
     // Flat colours with sharp edges do not suit JPEG.
     let is_photograph = matches!(format, Format::Overlay | Format::Contours);
@@ -253,26 +269,42 @@ fn check_pictures(jobs: &[Job], args: &EncodingArgs) -> Result<()> {
     Ok(())
 }
 
-fn check(jobs: &[Job], force: bool) -> Result<()> {
+/// Takes out those jobs of which an output would be that of an earlier one, or an input.
+fn apart(jobs: Vec<Job>) -> (Vec<Job>, Vec<(Input, String)>) {
     let inputs: HashSet<PathBuf> = jobs.iter().filter_map(|job| job.input.path()?.canonicalize().ok()).collect();
-    let mut writers: HashMap<&Path, &Input> = HashMap::new();
-    let mut existing = vec![];
-    let targets = jobs.iter().flat_map(|job| job.targets.iter().map(move |target| (job, target)));
-    for (job, target) in targets {
-        let Some(path) = target.path() else { continue };
-        let shown = path.display();
-        let is_folder = matches!(target.to, Destination::Frames(_));
-        match writers.insert(path, &job.input) {
-            Some(other) if !is_folder || other != &job.input => {
-                let (a, b) = (other.shown(), job.input.shown());
-                bail!(
-                    "`{a}` and `{b}` would both become `{shown}`: give the folder that they are in, or run them one by one"
-                );
+    let mut writers: HashMap<PathBuf, String> = HashMap::new();
+    let (mut kept, mut refused) = (vec![], vec![]);
+    for job in jobs {
+        let mut reason = None;
+        for path in job.targets.iter().filter_map(Target::path) {
+            let (this, shown) = (job.input.shown(), path.display());
+            if let Some(other) = writers.get(path) {
+                reason = Some(format!(
+                    "`{other}` and `{this}` would both become `{shown}`: run this one by itself, into another folder"
+                ));
+            } else if path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
+                reason = Some(format!(
+                    "the output `{shown}` is the image itself, or another input: choose another with `-o`"
+                ));
             }
-            _ => {}
         }
-        let is_input = path.canonicalize().is_ok_and(|path| inputs.contains(&path));
-        ensure!(!is_input, "the output `{shown}` is the image itself, or another input: choose another with `-o`");
+        match reason {
+            Some(reason) => refused.push((job.input, reason)),
+            None => {
+                let paths = job.targets.iter().filter_map(Target::path);
+                writers.extend(paths.map(|path| (path.to_owned(), job.input.shown())));
+                kept.push(job);
+            }
+        }
+    }
+    (kept, refused)
+}
+
+fn check_existing(jobs: &[Job], force: bool) -> Result<()> {
+    let mut existing = vec![];
+    for target in jobs.iter().flat_map(|job| &job.targets) {
+        let Some(path) = target.path() else { continue };
+        let is_folder = matches!(target.to, Destination::Frames(_));
         let is_there = if is_folder { has_frames(target) } else { path.symlink_metadata().is_ok() };
         if is_there && !existing.contains(&path) {
             existing.push(path);
@@ -425,6 +457,26 @@ mod tests {
         assert!(plan(dir.path(), true).is_ok());
         let roundabout = dir.path().join(".").join("in.png");
         assert!(plan(&roundabout, true).unwrap_err().contains("the image itself"));
+    }
+
+    #[test]
+    fn what_cannot_be_named_apart_is_refused_alone() {
+        let address = |query: &str| Input {
+            source: Source::Url(format!("http://example.org/x.jpg?{query}")),
+            relative: "x.jpg".into(),
+            named: true,
+        };
+        let mut all = inputs(&["a.jpg", "a.png", "a.jpg.bmp", "a.rle.tif"]);
+        all.extend([address("1"), address("2")]);
+        let formats = [Format::Json, Format::Rle];
+        let wishes = Wishes { formats: &formats, output: None, encoding: &args(), force: false };
+        let plan = plan(all, &wishes).unwrap();
+        assert_eq!((plan.jobs.len(), plan.refused.len()), (5, 1));
+        let (input, reason) = &plan.refused[0];
+        assert!(
+            input.shown().ends_with("?2") && reason.contains("x.jpg?1") && reason.contains("by itself"),
+            "{reason}"
+        );
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub(super) struct Summary {
     pub(super) device: String,
     #[serde(serialize_with = "tiles", skip_serializing_if = "Option::is_none")]
     pub(super) tiled: Option<(Tiles, usize)>,
+    /// What was missing of the image, which was segmented all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) damaged: Option<String>,
     pub(super) found: Vec<Found>,
     /// Classes that were asked for but are not in the image.
     pub(super) absent: Vec<String>,
@@ -89,6 +92,9 @@ impl Report for Summary {
                 size.height,
                 tiles.overlap()
             )?;
+        }
+        if let Some(damage) = &self.damaged {
+            writeln!(to, "{}: damaged: {damage}; its classes are those of what is there", self.image)?;
         }
         let outputs = match &self.outputs[..] {
             [] => "wrote nothing".into(),
@@ -204,6 +210,7 @@ mod tests {
             outputs: vec![written(Format::Overlay, "cat.overlay.png"), written(Format::Rle, "cat.rle.json")],
             device: "cpu".into(),
             tiled: None,
+            damaged: None,
             found: vec![
                 found(0, "background", 2_999_000, 0.74975),
                 found(8, "cat", 1_000_000, 0.25),

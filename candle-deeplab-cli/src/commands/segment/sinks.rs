@@ -114,6 +114,7 @@ impl<'a> Sink<'a> {
             }
             Kind::Frames => {
                 let subject = Subject {
+                    damage: None,
                     segmentation,
                     scores: answer.scores.as_ref(),
                     shown: format!("{}, frame {number}", job.input.shown()),

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
+use candle_deeplab::graph::Size;
 use candle_deeplab::segment::Segmented;
 
 use super::engine::{self, Engine};
@@ -12,6 +13,7 @@ use super::plan::Job;
 use super::report::Film;
 use super::sinks::Sink;
 use super::style::Style;
+use crate::budget::Budget;
 use crate::exit;
 use crate::ffmpeg::{Reader, Video};
 use crate::interrupt;
@@ -25,12 +27,18 @@ pub(super) fn segment(
     job: &Job,
     engine: &Engine,
     style: &Style,
+    budget: &Budget,
     seconds: Option<f64>,
     device: String,
     hide_progress: bool,
 ) -> Result<Film> {
     let source = &job.input.source;
     let video = Video::probe(source, seconds)?;
+    let size = Size::new(video.height as usize, video.width as usize);
+    // The reader and the segmenter have a frame each and so has the writer, and others wait between them.
+    let (waiting, pixels) = (WAITING as u64 + 1, 3 * size.area() as u64);
+    let claim = budget.claim(size, (pixels.saturating_add(engine.kept(size))).saturating_mul(waiting + 1))?;
+    let limit = budget.network(claim.bytes);
     let style = &style.for_film();
     // A camera or stream runs until Ctrl-C, and what was recorded is kept.
     let _recording = (!video.is_finite).then(interrupt::recording);
@@ -61,7 +69,7 @@ pub(super) fn segment(
         });
         let segmenting = (|| {
             for frame in to_segment {
-                let answer = engine.segment(frame)?;
+                let answer = engine.segment(frame, limit)?;
                 if engine.has_hard_edges(&answer) && frames == 0 && !hide_progress {
                     exit::say(&format!("{}: {}", job.input.shown(), engine::HARD_EDGES));
                 }
