@@ -195,11 +195,9 @@ impl<'a> File<'a> {
         let mut bits = Bits::new(self.bytes, self.at);
         let Progress { done, stop } = scan::walk(&mut bits, &parts, content, units, self.restart_interval, &mut known);
         self.at = bits.marker();
-        if let Some(component) = frame.components.iter_mut().find(|component| is_single && component.id == selected[0])
-        {
-            if !known.is_empty() {
-                component.known = known;
-            }
+        let component = frame.components.iter_mut().find(|component| component.id == selected[0]);
+        if let Some(component) = component.filter(|_| !known.is_empty()) {
+            component.known = known;
         }
         let percent = 100 * done as u64 / units.max(1) as u64;
         let of = match self.kept {
