@@ -47,6 +47,7 @@ macro_rules! replays {
 }
 
 replays!(
+    answers,
     config,
     families,
     graphdef,

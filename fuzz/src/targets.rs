@@ -2,7 +2,13 @@
 //!
 //! Where a format has checksums, the fuzzer's bytes are what the checksum covers: it would find no other way past it.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
 use candle_deeplab_hub::Name;
+use candle_deeplab_hub::hub::{Hub, LowestRate, RepoId, Settings, Token};
 use weights_convert::families::{self, Options};
 use weights_convert::{Checkpoint, Result};
 
@@ -151,5 +157,46 @@ pub fn images(data: &[u8]) {
     let reader = candle_deeplab::image::ImageReader::new(std::io::Cursor::new(data)).with_guessed_format();
     if reader.is_ok_and(|reader| reader.into_dimensions().is_ok_and(|size| small(&size))) {
         let _ = candle_deeplab::pixels::from_bytes(data, "picture");
+    }
+}
+
+/// What a server sends, an answer behind the other with a byte of ones between, to the Hub's client, which asks for a file.
+pub fn answers(data: &[u8]) {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answers: Vec<Vec<u8>> = data.split(|byte| *byte == 0xff).take(8).map(<[u8]>::to_vec).collect();
+    let server = thread::spawn(move || {
+        for answer in answers {
+            let Ok((mut client, _)) = listener.accept() else { return };
+            // The request is read, so that closing the connection takes nothing of the answer away.
+            let _ = client.set_read_timeout(Some(Duration::from_millis(50)));
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(&answer);
+        }
+    });
+    let hub = Hub::new(Settings {
+        endpoint: format!("http://{address}"),
+        cache: dir.path().join("cache"),
+        models: dir.path().join("models"),
+        token: Token::new("hf_secret", "the test").ok(),
+        offline: false,
+        no_progress: true,
+        namespace: None,
+        timeout: Duration::from_millis(100),
+        lowest_rate: LowestRate::default(),
+        backoff: Duration::ZERO,
+    });
+    let repo = RepoId::new("org/name").unwrap();
+    if let Ok(path) = hub.unwrap().file(&repo, "main", "config.json") {
+        assert!(path.starts_with(dir.path().join("cache")), "{} is not in the cache", path.display());
+    }
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(name == "cache" || name == "models", "{} was written", name.display());
+    }
+    // Whatever it has not been asked for.
+    while !server.is_finished() {
+        let _ = TcpStream::connect_timeout(&address, Duration::from_millis(50));
     }
 }
