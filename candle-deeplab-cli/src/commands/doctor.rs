@@ -36,7 +36,7 @@ pub(crate) fn run(args: DoctorArgs) -> Result<Exit> {
         },
     };
     let exit = if matches!(network, Network::Bad(_)) { Exit::Remote } else { Exit::Success };
-    let found = Found {
+    let found = Diagnosis {
         version: env!("CARGO_PKG_VERSION"),
         devices: devices.to_vec(),
         auto: device::choose(DeviceName::Auto, DtypeName::F32, |_| ())?.name.to_string(),
@@ -82,7 +82,7 @@ enum Network {
 }
 
 #[derive(Debug, Serialize)]
-struct Found {
+struct Diagnosis {
     version: &'static str,
     devices: Vec<DeviceFound>,
     /// The device that `--device auto`, the default, chooses.
@@ -105,7 +105,7 @@ struct Found {
     network: Network,
 }
 
-impl Report for Found {
+impl Report for Diagnosis {
     fn text(&self, to: &mut dyn Write) -> io::Result<()> {
         let listed = |names: &[&str]| if names.is_empty() { "none".into() } else { names.join(", ") };
         let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".into());

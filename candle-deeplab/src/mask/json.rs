@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::statistics::Found;
+use super::statistics::Coverage;
 use crate::labels::Labels;
 use crate::segment::LabelMap;
 
@@ -22,7 +22,7 @@ struct Document<'a> {
 #[derive(Serialize)]
 struct Class {
     #[serde(flatten)]
-    found: Found,
+    found: Coverage,
     color: String,
 }
 
@@ -52,7 +52,7 @@ impl LabelMap {
         damaged: Option<&str>,
         mut to: impl Write,
     ) -> io::Result<()> {
-        let class = |found: Found| Class { color: labels.html_color(found.class), found };
+        let class = |found: Coverage| Class { color: labels.html_color(found.class), found };
         let document = Document {
             image,
             damaged,

@@ -2,7 +2,7 @@
 
 use image::{Rgb, RgbImage};
 
-use super::Found;
+use super::Coverage;
 use super::style::{Legend, Look};
 use super::text::{CAPITALS, Text, mix, part, size_for, width_of};
 use crate::segment::Segmentation;
@@ -35,7 +35,7 @@ impl Segmentation {
             return picture;
         }
         let layout = Layout::of(picture.width(), picture.height());
-        let mut found: Vec<Found> =
+        let mut found: Vec<Coverage> =
             self.found().into_iter().filter(|found| look.drawn[usize::from(found.class)]).collect();
         // The largest classes come first, except in videos, where that order would change from frame to frame.
         if matches!(legend, Legend::Rows(_)) {

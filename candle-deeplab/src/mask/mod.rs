@@ -40,5 +40,5 @@ mod text;
 
 pub use regions::{Polygon, Region, Ring};
 pub use rle::Rle;
-pub use statistics::Found;
+pub use statistics::Coverage;
 pub use style::{Legend, Palette, Style};

@@ -8,7 +8,7 @@ use crate::segment::{LabelMap, Segmentation};
 
 /// A class and how much of the image it covers.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Found {
+pub struct Coverage {
     /// The class id.
     pub class: u8,
     /// The name of the class.
@@ -70,11 +70,11 @@ impl LabelMap {
     }
 
     /// The classes that are in the image, the largest first. The background counts as a class.
-    pub fn found(&self, labels: &Labels) -> Vec<Found> {
+    pub fn found(&self, labels: &Labels) -> Vec<Coverage> {
         let all = self.ids().len() as f64;
         let row = |(class, extent): (u8, Option<Extent>)| {
             let Extent { pixels, bbox } = extent?;
-            Some(Found { class, name: labels.name(class), pixels, share: pixels as f64 / all, bbox })
+            Some(Coverage { class, name: labels.name(class), pixels, share: pixels as f64 / all, bbox })
         };
         let mut found: Vec<_> = (0..=u8::MAX).zip(self.extents()).filter_map(row).collect();
         found.sort_by_key(|found| std::cmp::Reverse(found.pixels));
@@ -84,7 +84,7 @@ impl LabelMap {
 
 impl Segmentation {
     /// The classes that are in the image, the largest first. The background counts as a class.
-    pub fn found(&self) -> Vec<Found> {
+    pub fn found(&self) -> Vec<Coverage> {
         self.label_map().found(self.labels())
     }
 }
@@ -117,7 +117,7 @@ mod tests {
         for ids in 0..1u32 << 12 {
             let ids: Vec<u8> = (0..12).map(|bit| (ids >> bit & 1) as u8).collect();
             let found = LabelMap::new(ids.clone(), Size::new(3, 4)).unwrap().found(&Labels::voc());
-            for Found { class, bbox: [left, top, width, height], .. } in found {
+            for Coverage { class, bbox: [left, top, width, height], .. } in found {
                 let at = |i: &usize| ids[*i] == class;
                 let columns: Vec<u32> = (0..12).filter(at).map(|i| i as u32 % 4).collect();
                 let rows: Vec<u32> = (0..12).filter(at).map(|i| i as u32 / 4).collect();

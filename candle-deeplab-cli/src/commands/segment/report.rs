@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use candle_deeplab::mask::Found;
+use candle_deeplab::mask::Coverage;
 use candle_deeplab::segment::Tiles;
 use serde::{Serialize, Serializer};
 
@@ -24,7 +24,7 @@ pub(super) struct Summary {
     /// What was missing of the image, which was segmented all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) damaged: Option<String>,
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<Coverage>,
     /// Classes that were asked for but are not in the image.
     pub(super) absent: Vec<String>,
     /// Why the input counts as failed although it was segmented. Standard error has the same as text.
@@ -121,9 +121,9 @@ impl Report for Summary {
 }
 
 /// The largest classes, on one line.
-fn brief(found: &[Found]) -> String {
+fn brief(found: &[Coverage]) -> String {
     const SHOWN: usize = 4;
-    let shown = |found: &Found| format!("{} {}", found.name, percent(found.share));
+    let shown = |found: &Coverage| format!("{} {}", found.name, percent(found.share));
     let mut words: Vec<String> = found.iter().take(SHOWN).map(shown).collect();
     if found.len() > SHOWN {
         words.push(format!("{} more", found.len() - SHOWN));
@@ -201,7 +201,7 @@ mod tests {
 
     fn summary() -> Summary {
         let bbox = [0, 0, 9, 9];
-        let found = |class, name: &str, pixels, share| Found { class, name: name.into(), pixels, share, bbox };
+        let found = |class, name: &str, pixels, share| Coverage { class, name: name.into(), pixels, share, bbox };
         let written = |format, path: &str| Written { format, path: path.into() };
         Summary {
             image: "in/cat.jpg".into(),

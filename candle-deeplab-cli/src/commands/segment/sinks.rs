@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, Result, bail};
-use candle_deeplab::mask::Found;
+use candle_deeplab::mask::Coverage;
 use candle_deeplab::segment::Segmented;
 use serde::Serialize;
 use tempfile::TempPath;
@@ -43,7 +43,7 @@ struct Line<'a> {
     width: u32,
     height: u32,
     dataset: &'a str,
-    classes: Vec<Found>,
+    classes: Vec<Coverage>,
 }
 
 impl<'a> Sink<'a> {
