@@ -67,6 +67,7 @@ fn a_reader_takes_no_more_than_four_times_its_file() {
     indices();
     tflite();
     safetensors();
+    files();
     pickles();
 }
 
@@ -156,6 +157,15 @@ fn safetensors() {
     let notes: String = (0..1_000_000).map(|i| format!(r#""{i}":"","#)).collect();
     check("w.safetensors", "notes", file(format!(r#"{{"__metadata__":{{{notes}"z":""}},{end}"#)));
     check("w.safetensors", "a long name", file(format!("{{{}{end}", entry(&"n".repeat(16 << 20), "0"))));
+}
+
+/// Indices of weights in several files, which are not there.
+fn files() {
+    for (what, size) in [("names of tensors in files", 4), ("more names of tensors in files", 15)] {
+        let entries = many(size * MIB, |i| format!(r#""{i}":"f","#).into_bytes());
+        let index = [br#"{"weight_map":{"#, &entries[..], br#""z":"f"}}"#].concat();
+        check("model.safetensors.index.json", what, index);
+    }
 }
 
 fn pickles() {

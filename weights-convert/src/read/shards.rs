@@ -15,8 +15,8 @@ use crate::{Error, Result};
 
 /// The end of an index's name; its format's file name comes before.
 pub(crate) const SUFFIX: &str = ".index.json";
-/// A line for each tensor; far more than any network has.
-const MAX_INDEX: u64 = 16 << 20;
+/// A line for each tensor. The index of a thousand tensors has some 100 KB.
+const MAX_INDEX: u64 = 4 << 20;
 /// More files than anyone makes of a network.
 const MAX_SHARDS: usize = 1024;
 
