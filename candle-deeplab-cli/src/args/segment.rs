@@ -29,7 +29,7 @@ Examples:
     # The picture to another program
     candle-deeplab segment photo.jpg -o - --model xception65-voc | display
 
-    # A film, a webcam for ten seconds, and what is in a film frame by frame (all need the program ffmpeg)
+    # A video, a webcam for ten seconds, and what is in a video frame by frame (all need the program ffmpeg)
     candle-deeplab segment film.mp4 --model xception65-voc
     candle-deeplab segment /dev/video0 --seconds 10 -o me.mp4 --model xception65-voc
     candle-deeplab segment film.mp4 --format mask,json --model xception65-voc

@@ -14,7 +14,7 @@ use crate::program::Program;
 /// The longest side that a video may have, in pixels.
 const MAX_SIDE: u32 = 1 << 14;
 
-/// Far more than there is to say about a film.
+/// Far more bytes than ffprobe's answer about any video has.
 const MAX_ANSWER: u64 = 16 << 20;
 
 /// What a video is like.

@@ -87,7 +87,7 @@ impl Avif {
         Size::new(self.video.height as usize, self.video.width as usize)
     }
 
-    /// About how many bytes the picture takes, here and in ffmpeg: there in the film's colours and in ours.
+    /// About how many bytes the picture takes, here and in ffmpeg: there in the video's colours and in ours.
     pub(crate) fn memory(&self) -> u64 {
         12 * self.size().area() as u64
     }

@@ -41,7 +41,7 @@ fn check(path: &Path) -> Result<()> {
     let file = candle_deeplab::file::open(path)?;
     file.take(64).read_to_end(&mut head).with_context(|| format!("cannot read `{}`", path.display()))?;
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head).trim_ascii_start();
-    ensure!(!LISTS.iter().any(|list| text.starts_with(list)), "it is a list of other files, and no film: name these");
+    ensure!(!LISTS.iter().any(|list| text.starts_with(list)), "it is a list of other files, and no video: name these");
     Ok(())
 }
 

@@ -1,17 +1,17 @@
-//! Images, films and streams at addresses.
+//! Images, videos and streams at addresses.
 
 use std::path::PathBuf;
 
 use super::kinds::{VIDEOS, has_extension};
 use super::source::Source;
 
-/// Lists of the parts of a film, at an address.
+/// Extensions of lists of a video's parts, at an address.
 const PLAYLISTS: [&str; 2] = ["m3u8", "mpd"];
 
 /// How addresses of streams begin.
 const STREAMS: [&str; 8] = ["rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt"];
 
-/// What is at an address: an image, or a film or something live, which ffmpeg reads.
+/// What is at an address: an image, or a video or a live stream, which ffmpeg reads.
 pub(super) fn of_address(text: &str) -> Option<Source> {
     let (scheme, _) = text.split_once("://")?;
     if STREAMS.contains(&scheme) {

@@ -1,4 +1,4 @@
-//! Images in the containers of films.
+//! Images in video containers: AVIF and HEIC.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::ffmpeg::Avif;
 
-/// Images in the containers of films, whose codecs are films' codecs, too (ISO/IEC 23008-12).
+/// Images in video containers, which are compressed by video codecs (ISO/IEC 23008-12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IsoImage {
     Avif,

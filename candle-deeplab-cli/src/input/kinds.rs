@@ -7,11 +7,11 @@ use super::source::{Source, name_of};
 use crate::args::{Format, PictureFormat};
 use crate::ffmpeg::Container;
 
-/// What images in a folder are called.
+/// The extensions of images in a folder.
 pub(super) const IMAGES: [&str; 12] =
     ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "dib", "gif", "avif", "heic", "heif"];
 
-/// What films in a folder are called. A GIF that moves is one, too.
+/// The extensions of videos in a folder. A GIF of several frames is one, too.
 pub(super) const VIDEOS: [&str; 11] = ["mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "wmv", "flv", "ogv"];
 
 pub(super) fn has_extension(path: &Path, known: &[&str]) -> bool {
@@ -36,8 +36,8 @@ pub(super) fn of_file(path: PathBuf) -> Source {
     if is_video { Source::Video(path) } else { Source::File(path) }
 }
 
-/// Where a picture or a film is called like one that this program has written, the name of what it was made of: `photo` of
-/// `photo.overlay.jpg`. Such files are no inputs of the next run.
+/// The name of the input that an output of this program was made from, such as `photo` for `photo.overlay.jpg`; `None` for
+/// other names. Outputs are not inputs of the next run.
 pub(super) fn original_of_ours(path: &Path) -> Option<&str> {
     let (rest, extension) = path.file_name()?.to_str()?.rsplit_once('.')?;
     let (original, format) = rest.rsplit_once('.')?;

@@ -10,7 +10,7 @@ pub(crate) enum Source {
     Url(String),
     Video(PathBuf),
     Camera(PathBuf),
-    /// The address of a film or of something live.
+    /// The address of a video or of a live stream.
     Stream(String),
 }
 

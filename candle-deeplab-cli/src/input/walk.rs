@@ -22,7 +22,7 @@ impl<'a> Walk<'a> {
         Self { except, entered: HashSet::new() }
     }
 
-    /// The images and films in a folder and the folders in it, as far as they are not hidden, by name; `base` is what their
+    /// The images and videos in a folder and the folders in it, as far as they are not hidden, by name; `base` is what their
     /// names are relative to. What lies in the folder itself is found there, and not by a link.
     pub(super) fn inputs(&mut self, dir: &Path, base: &Path) -> Result<Vec<Input>> {
         let (mut inputs, mut links) = (vec![], vec![]);

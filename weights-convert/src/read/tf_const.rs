@@ -37,11 +37,7 @@ impl Constant {
     /// The constant of a TensorProto.
     pub(crate) fn new(path: &Path, name: &str, proto: Bytes) -> Result<Self> {
         let bad = |what: String| Error::BadTensor { path: path.to_owned(), tensor: name.to_owned(), what };
-        let cut = |NoMessage| Error::Malformed {
-            path: path.to_owned(),
-            format: Format::TfGraphDef,
-            what: format!("the constant `{name}` is cut short or no protobuf"),
-        };
+        let cut = |NoMessage| cut(path, name);
         let (mut number, mut shape, mut content) = (0, None, &[][..]);
         for field in Fields::of(&proto) {
             match field.map_err(cut)? {
@@ -104,11 +100,7 @@ impl Constant {
             }
             _ => Ok(()),
         };
-        let cut = |NoMessage| Error::Malformed {
-            path: path.to_owned(),
-            format: Format::TfGraphDef,
-            what: format!("the constant `{name}` is cut short or no protobuf"),
-        };
+        let cut = |NoMessage| cut(path, name);
         match (&self.given, self.dtype.size()) {
             (Given::Content(content), _) => {
                 let mut data = buffer(path, content.len())?;
@@ -165,6 +157,11 @@ impl Constant {
             _ => None,
         }
     }
+}
+
+fn cut(path: &Path, name: &str) -> Error {
+    let what = format!("the constant `{name}` is cut short or no protobuf");
+    Error::Malformed { path: path.to_owned(), format: Format::TfGraphDef, what }
 }
 
 /// The strings that a TensorProto lists.

@@ -62,7 +62,7 @@ impl<'a> Sink<'a> {
         let kind = match (target.encoding, &target.to) {
             (_, Destination::Frames(_)) => Kind::Frames,
             (Encoding::Film(container), _) => {
-                let pixels = pixels(target.format).context("it is no film")?;
+                let pixels = pixels(target.format).context("it is no video")?;
                 let sound = video.is_finite.then_some(&job.input.source);
                 let mut film = video.clone();
                 if pixels == Pixels::Rgb {
@@ -94,7 +94,7 @@ impl<'a> Sink<'a> {
                 Some(Pixels::Rgb) => writer.frame(&style.picture(segmentation, self.target.format)),
                 Some(Pixels::Rgba) => writer.frame(&style.cutout(segmentation, answer.scores.as_ref())?),
                 Some(Pixels::Gray) => writer.frame(segmentation.ids()),
-                None => bail!("it is no film"),
+                None => bail!("it is no video"),
             },
             Kind::Lines(to) => {
                 let line = Line {
