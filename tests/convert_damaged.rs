@@ -72,6 +72,20 @@ fn says(said: &str, parts: &[&str]) {
     }
 }
 
+// ---- claims ----
+
+/// A few bytes can claim a tensor of any shape, filled with one value: here a network 16 times as wide.
+#[test]
+fn a_small_file_that_claims_a_wide_network() {
+    let checkpoint = Checkpoint::open(&kept("xception65_narrow/model.ckpt")).unwrap();
+    let wide = |dim: usize| if matches!(dim, 1 | 3 | 21) { dim as i64 } else { 16 * dim as i64 };
+    let weights = checkpoint.tensors().filter(|(name, info)| info.dtype.is_float() && !name.ends_with("/Momentum"));
+    let graph: Vec<u8> = weights
+        .flat_map(|(name, info)| constant(name, 1, &info.shape.iter().map(|dim| wide(*dim)).collect::<Vec<_>>(), &[]))
+        .collect();
+    says(&error_of("wide.pb", graph), &["wide.pb", "bytes of weights, and the file has"]);
+}
+
 // ---- damage ----
 
 #[test]
