@@ -587,11 +587,13 @@ mod tests {
         let image = DynamicImage::from(image);
         // Without padding, and with it.
         for least in [1, 193] {
-            let model = random(SizeRule::Native { height: least, width: least });
-            let short = Segmenter::new(model.clone()).segment(&image).unwrap();
+            let size = SizeRule::Native { height: least, width: least };
+            // Some random networks see one class everywhere, which has no borders to be compared.
+            let models = std::iter::repeat_with(|| random(size)).take(50);
+            let mut answers = models.map(|model| (Segmenter::new(model.clone()).segment(&image).unwrap(), model));
+            let (short, model) = answers.find(|(short, _)| short.found().len() > 1).unwrap();
             let (long, _) = Segmenter::new(model.clone()).segment_with_scores(&image).unwrap();
             assert_eq!(short.ids(), long.ids());
-            assert!(short.found().len() > 1, "one class has no borders: {:?}", short.found());
             // The eager executor has no short way, and agrees to rounding.
             let eager = Segmenter::new(model.with_executor(Executor::Eager).unwrap()).segment(&image).unwrap();
             let differing = eager.ids().iter().zip(short.ids()).filter(|(a, b)| a != b).count();
