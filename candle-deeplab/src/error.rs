@@ -201,12 +201,6 @@ pub enum Error {
         /// Bytes.
         limit: u64,
     },
-    /// The network computed NaN somewhere.
-    #[error("the network's answer is not a finite number: are the weights damaged?")]
-    NotFinite,
-    /// A label map, segmentation or picture cannot be made.
-    #[error("{0}")]
-    Mask(String),
     /// An error of candle.
     #[error(transparent)]
     Candle(candle_core::Error),

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 pub use builder::{Builder, Normalization};
 pub use params::{Param, Role};
-pub(crate) use resize::{Axis, Lerp};
+pub use resize::{Axis, Lerp};
 pub use size::Size;
 pub use summary::{LayerSummary, Summary};
 pub use window::{Padding, Window, Windows};

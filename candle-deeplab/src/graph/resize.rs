@@ -4,20 +4,23 @@ use std::ops::Range;
 
 /// The outputs along one axis, each interpolated between two inputs.
 #[derive(Debug)]
-pub(crate) struct Axis(pub(crate) Vec<Lerp>);
+pub struct Axis(pub Vec<Lerp>);
 
 /// Linear interpolation between two neighbouring inputs.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Lerp {
-    pub(crate) near: usize,
-    pub(crate) far: usize,
+pub struct Lerp {
+    /// The input before the output's position.
+    pub near: usize,
+    /// The input after it: `near + 1`, or `near` at the end.
+    pub far: usize,
     /// 0 at `near`, 1 at `far`.
-    pub(crate) weight: f32,
+    pub weight: f32,
 }
 
 impl Axis {
-    /// Resizes `from` inputs to `to` outputs. Positions are computed in f32, as TensorFlow and PyTorch do.
-    pub(crate) fn new(from: usize, to: usize, align_corners: bool) -> Self {
+    /// Resizes `from` inputs to `to` outputs. Positions are computed in f32, as TensorFlow and PyTorch do. `from` is at
+    /// least 1.
+    pub fn new(from: usize, to: usize, align_corners: bool) -> Self {
         let lerp = |i| {
             let position = source_position(i, from, to, align_corners);
             let near = (position.floor() as usize).min(from - 1);
@@ -38,7 +41,7 @@ impl Axis {
 
 impl Lerp {
     /// Interpolates between the inputs' values. A `far` of weight 0 is ignored even if it is infinite.
-    pub(crate) fn blend(self, near: f32, far: f32) -> f32 {
+    pub fn blend(self, near: f32, far: f32) -> f32 {
         if self.weight == 0.0 { near } else { near + (far - near) * self.weight }
     }
 }

@@ -1,256 +1,357 @@
-//! Depthwise convolution. Candle convolves each channel in a separate call, a hundred times slower than memory allows.
+//! Depthwise convolution on the CPU, by direct kernels. Candle convolves each channel in a separate call, a hundred
+//! times slower than memory allows.
+//!
+//! A plane is copied into rows with zeros around them, split by column into as many phases as the stride, so that what
+//! neighbouring outputs multiply by one pixel of the kernel lies side by side. Every loop is then over a few rows.
 
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
-use super::{element, reach};
+use super::padded::Padded;
+use super::simd::{Float, LANES, vectorised};
+use super::slices::by_channel;
 use crate::graph::Window;
 
-/// Depthwise convolution of `x` `[N, C, H, W]` with `kernel` `[C, 1, kh, kw]`: by a direct kernel on the CPU, and
-/// composed from candle's operations elsewhere.
-pub(super) fn depthwise_conv2d(x: &Tensor, kernel: &Tensor, (v, h): (Window, Window)) -> Result<Tensor> {
-    let direct = x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64) && x.dtype() == kernel.dtype();
-    if direct {
-        x.contiguous()?.apply_op2(&kernel.contiguous()?, Depthwise { v, h })
-    } else {
-        composed(x, kernel, (v, h))
-    }
+/// A depthwise convolution of `[N, channels, rows, columns]` with a kernel `[channels, 1, kh, kw]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Depthwise {
+    pub(super) channels: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) v: Window,
+    pub(super) h: Window,
 }
 
-/// The sum of the shifted and scaled input over the pixels of the kernel: works and differentiates on any device.
-fn composed(x: &Tensor, kernel: &Tensor, (v, h): (Window, Window)) -> Result<Tensor> {
-    let channels = x.dim(1)?;
-    let x = reach(&reach(x, 2, &v, 0.0)?, 3, &h, 0.0)?;
-    let mut sum: Option<Tensor> = None;
-    for ky in 0..v.kernel {
-        let rows = element(&x, 2, &v, ky)?;
-        for kx in 0..h.kernel {
-            let scale = kernel.narrow(2, ky, 1)?.narrow(3, kx, 1)?.reshape((1, channels, 1, 1))?;
-            let term = element(&rows, 3, &h, kx)?.broadcast_mul(&scale)?;
-            sum = Some(match sum {
-                Some(sum) => (sum + term)?,
-                None => term,
-            });
-        }
-    }
-    sum.ok_or_else(|| candle_core::Error::Msg("depthwise convolution with an empty kernel".into()))
+/// For each row of a result, the rows that it is computed from: the place of each among padded values, and the pixel of
+/// the kernel that it is multiplied by. All planes share it.
+struct Sources {
+    all: Vec<(usize, usize)>,
+    ends: Vec<usize>,
 }
 
-/// `(x, kernel) → y` on the CPU.
-#[derive(Clone, Copy)]
-struct Depthwise {
-    v: Window,
-    h: Window,
-}
-
-/// `(∂y, kernel) → ∂x` on the CPU.
-struct InputGradient {
-    op: Depthwise,
-    rows: usize,
-    cols: usize,
-}
-
-/// `(x, ∂y) → ∂kernel` on the CPU.
-struct KernelGradient(Depthwise);
-
-impl CustomOp2 for Depthwise {
-    fn name(&self) -> &'static str {
-        "depthwise_conv2d"
+impl Sources {
+    fn new() -> Self {
+        Self { all: Vec::new(), ends: Vec::new() }
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        both_floats(self.name(), (s1, l1), (s2, l2), self)
+    fn add(&mut self, place: usize, pixel: usize) {
+        self.all.push((place, pixel));
     }
 
-    fn bwd(&self, x: &Tensor, kernel: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (_, _, rows, cols) = x.dims4()?;
-        let grad = grad.contiguous()?;
-        let dx = grad.apply_op2_no_bwd(kernel, &InputGradient { op: *self, rows, cols })?;
-        let dk = x.apply_op2_no_bwd(&grad, &KernelGradient(*self))?;
-        Ok((Some(dx), Some(dk)))
-    }
-}
-
-impl CustomOp2 for InputGradient {
-    fn name(&self) -> &'static str {
-        "depthwise_conv2d_input_gradient"
+    fn end_row(&mut self) {
+        self.ends.push(self.all.len());
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        both_floats(self.name(), (s1, l1), (s2, l2), self)
+    fn of(&self, row: usize) -> &[(usize, usize)] {
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.all[start..self.ends[row]]
     }
-}
-
-impl CustomOp2 for KernelGradient {
-    fn name(&self) -> &'static str {
-        "depthwise_conv2d_kernel_gradient"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        both_floats(self.name(), (s1, l1), (s2, l2), self)
-    }
-}
-
-/// A computation on two contiguous slices with their dimensions, written once for both float types.
-trait OnSlices {
-    fn run<T: WithDType>(&self, a: &[T], a_dims: [usize; 4], b: &[T], b_dims: [usize; 4]) -> (Vec<T>, [usize; 4]);
-}
-
-type Arg<'a> = (&'a CpuStorage, &'a Layout);
-
-fn both_floats(name: &str, a: Arg<'_>, b: Arg<'_>, op: &impl OnSlices) -> Result<(CpuStorage, Shape)> {
-    match a.0 {
-        CpuStorage::F32(_) => on_slices::<f32>(name, a, b, op),
-        CpuStorage::F64(_) => on_slices::<f64>(name, a, b, op),
-        _ => bail!("{name} takes f32 or f64"),
-    }
-}
-
-fn on_slices<T: WithDType>(name: &str, a: Arg<'_>, b: Arg<'_>, op: &impl OnSlices) -> Result<(CpuStorage, Shape)> {
-    fn slice<'a, T: WithDType>(name: &str, (storage, layout): Arg<'a>) -> Result<(&'a [T], [usize; 4])> {
-        let Some((start, end)) = layout.contiguous_offsets() else { bail!("{name} takes contiguous tensors") };
-        let (d0, d1, d2, d3) = layout.shape().dims4()?;
-        Ok((&storage.as_slice::<T>()?[start..end], [d0, d1, d2, d3]))
-    }
-    let ((a, a_dims), (b, b_dims)) = (slice::<T>(name, a)?, slice::<T>(name, b)?);
-    let (data, dims) = op.run(a, a_dims, b, b_dims);
-    Ok((T::to_cpu_storage_owned(data), Shape::from_dims(&dims)))
-}
-
-impl OnSlices for Depthwise {
-    fn run<T: WithDType>(
-        &self,
-        x: &[T],
-        [n, c, rows, cols]: [usize; 4],
-        k: &[T],
-        _: [usize; 4],
-    ) -> (Vec<T>, [usize; 4]) {
-        let dims = [n, c, self.v.output, self.h.output];
-        let mut y = vec![T::zero(); dims.iter().product()];
-        let planes = y.par_chunks_mut(self.v.output * self.h.output).zip(x.par_chunks(rows * cols)).enumerate();
-        planes.for_each(|(plane, (y, x))| {
-            let kernel = kernel_of(k, plane % c, self);
-            self.runs(rows, cols, |run| {
-                let (scale, y) = (kernel[run.at], &mut y[run.output..run.output + run.len]);
-                match self.h.stride {
-                    // Slices, which the compiler vectorises.
-                    1 => add_scaled(y, &x[run.input..run.input + run.len], scale),
-                    stride => add_scaled(y, x[run.input..].iter().step_by(stride), scale),
-                }
-            });
-        });
-        (y, dims)
-    }
-}
-
-impl OnSlices for InputGradient {
-    fn run<T: WithDType>(&self, dy: &[T], [n, c, h, w]: [usize; 4], k: &[T], _: [usize; 4]) -> (Vec<T>, [usize; 4]) {
-        let dims = [n, c, self.rows, self.cols];
-        let mut dx = vec![T::zero(); dims.iter().product()];
-        let planes = dx.par_chunks_mut(self.rows * self.cols).zip(dy.par_chunks(h * w)).enumerate();
-        planes.for_each(|(plane, (dx, dy))| {
-            let kernel = kernel_of(k, plane % c, &self.op);
-            self.op.runs(self.rows, self.cols, |run| {
-                let scale = kernel[run.at];
-                let dx = dx[run.input..].iter_mut().step_by(self.op.h.stride);
-                dx.zip(&dy[run.output..run.output + run.len]).for_each(|(dx, dy)| *dx += scale * *dy);
-            });
-        });
-        (dx, dims)
-    }
-}
-
-impl OnSlices for KernelGradient {
-    fn run<T: WithDType>(
-        &self,
-        x: &[T],
-        [_, c, rows, cols]: [usize; 4],
-        dy: &[T],
-        [_, _, h, w]: [usize; 4],
-    ) -> (Vec<T>, [usize; 4]) {
-        let Depthwise { v, h: horizontal } = self.0;
-        let dims = [c, 1, v.kernel, horizontal.kernel];
-        let mut dk = vec![T::zero(); dims.iter().product()];
-        dk.par_chunks_mut(v.kernel * horizontal.kernel).enumerate().for_each(|(channel, dk)| {
-            let images = x.chunks(rows * cols).zip(dy.chunks(h * w)).skip(channel).step_by(c);
-            for (x, dy) in images {
-                self.0.runs(rows, cols, |run| {
-                    let xs = x[run.input..].iter().step_by(horizontal.stride);
-                    for (x, dy) in xs.zip(&dy[run.output..run.output + run.len]) {
-                        dk[run.at] += *x * *dy;
-                    }
-                });
-            }
-        });
-        (dk, dims)
-    }
-}
-
-fn kernel_of<'a, T>(kernels: &'a [T], channel: usize, op: &Depthwise) -> &'a [T] {
-    let area = op.v.kernel * op.h.kernel;
-    &kernels[channel * area..(channel + 1) * area]
-}
-
-fn add_scaled<'a, T: WithDType>(y: &mut [T], x: impl IntoIterator<Item = &'a T>, scale: T) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += scale * *x);
-}
-
-/// A run of neighbouring outputs in one row to which one pixel of the kernel contributes: all its inputs lie inside the
-/// map.
-struct Run {
-    /// The index of the pixel in the kernel.
-    at: usize,
-    output: usize,
-    input: usize,
-    len: usize,
 }
 
 impl Depthwise {
-    /// Calls `visit` for every run of a plane of `rows` × `cols`, row by row so that an output row stays in the cache.
-    fn runs(&self, rows: usize, cols: usize, mut visit: impl FnMut(Run)) {
-        let Self { v, h } = self;
-        let spans: Vec<_> = (0..h.kernel).map(|k| h.inside(cols, k)).collect();
-        for oy in 0..v.output {
-            for ky in 0..v.kernel {
-                let Some(iy) = v.input(rows, oy, ky) else { continue };
-                for (kx, span) in spans.iter().enumerate() {
-                    if !span.is_empty() {
-                        let ix = span.start * h.stride + kx * h.dilation - h.before;
-                        let (output, input) = (oy * h.output + span.start, iy * cols + ix);
-                        visit(Run { at: ky * h.kernel + kx, output, input, len: span.len() });
+    fn area(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    fn output_area(&self) -> usize {
+        self.v.output * self.h.output
+    }
+
+    fn kernel_area(&self) -> usize {
+        self.v.kernel * self.h.kernel
+    }
+
+    fn padded_input<T: Float>(&self) -> Padded<T> {
+        Padded::new(self.rows, self.columns, self.h.before, self.h.stride, self.h.reach(), T::zero())
+    }
+
+    fn padded_gradient<T: Float>(&self) -> Padded<T> {
+        let (stride, reach) = (self.h.stride, self.h.dilation * (self.h.kernel - 1));
+        let before = reach.saturating_sub(self.h.before).div_ceil(stride);
+        let last = self.columns.div_ceil(stride) + (stride + self.h.before).div_ceil(stride);
+        Padded::new(self.v.output, self.h.output, before, 1, before + last, T::zero())
+    }
+
+    /// What the windows of each output row see.
+    fn seen<T: Float>(&self, x: &Padded<T>) -> Sources {
+        let mut sources = Sources::new();
+        for oy in 0..self.v.output {
+            for ky in 0..self.v.kernel {
+                let Some(row) = self.v.input(self.rows, oy, ky) else { continue };
+                for kx in 0..self.h.kernel {
+                    let column = x.before() - self.h.before + kx * self.h.dilation;
+                    sources.add(x.place(row, column), ky * self.h.kernel + kx);
+                }
+            }
+            sources.end_row();
+        }
+        sources
+    }
+
+    /// The windows that see the columns `phase`, `phase + stride`, … of input row `iy`, as row `iy · stride + phase`.
+    fn seeing<T: Float>(&self, dy: &Padded<T>) -> Sources {
+        let (stride, mut sources) = (self.h.stride, Sources::new());
+        for (iy, phase) in (0..self.rows).flat_map(|iy| (0..stride).map(move |phase| (iy, phase))) {
+            for ky in 0..self.v.kernel {
+                let Some(below) = (iy + self.v.before).checked_sub(ky * self.v.dilation) else { continue };
+                if below % self.v.stride != 0 || below / self.v.stride >= self.v.output {
+                    continue;
+                }
+                for kx in 0..self.h.kernel {
+                    // The first column's window begins so many columns after the first window; multiples of the stride
+                    // are added so that the number is not negative.
+                    let shift = dy.before() * stride + phase + self.h.before;
+                    let Some(right) = shift.checked_sub(kx * self.h.dilation) else { continue };
+                    if right % stride == 0 {
+                        sources.add(dy.place(below / self.v.stride, right / stride), ky * self.h.kernel + kx);
                     }
                 }
             }
+            sources.end_row();
+        }
+        sources
+    }
+
+    fn kernel_of<'a, T>(&self, kernel: &'a [T], plane: usize) -> &'a [T] {
+        &kernel[plane % self.channels * self.kernel_area()..][..self.kernel_area()]
+    }
+
+    /// `y` from `x` and the kernel.
+    pub(super) fn forward<T: Float>(&self, x: &[T], kernel: &[T]) -> Vec<T> {
+        let planes = x.len() / self.area().max(1);
+        let mut y = vec![T::zero(); planes * self.output_area()];
+        let planes = y.par_chunks_mut(self.output_area().max(1)).zip(x.par_chunks(self.area().max(1))).enumerate();
+        let seen = self.seen(&self.padded_input::<T>());
+        planes.for_each_init(
+            || self.padded_input(),
+            |padded, (plane, (y, x))| {
+                padded.fill(x);
+                output_plane(self, padded, self.kernel_of(kernel, plane), &seen, y);
+            },
+        );
+        y
+    }
+
+    /// `∂x`, if it is wanted, and `∂kernel` from `x`, the kernel and `∂y`.
+    pub(super) fn backward<T: Float>(&self, x: &[T], kernel: &[T], dy: &[T], input: bool) -> (Option<Vec<T>>, Vec<T>) {
+        let (area, output_area, channels) = (self.area().max(1), self.output_area().max(1), self.channels);
+        let mut dx = vec![T::zero(); if input { x.len() } else { 0 }];
+        let mut dk = vec![T::zero(); channels * self.kernel_area()];
+        let images = x.len() / (area * channels).max(1);
+        let mut dx_planes = by_channel(&mut dx, channels, area);
+        let tasks = dk.par_chunks_mut(self.kernel_area().max(1)).zip(&mut dx_planes).enumerate();
+        let buffers = || {
+            let (sums, row) = (vec![[T::zero(); LANES]; self.kernel_area()], vec![T::zero(); self.columns]);
+            (self.padded_input(), self.padded_gradient(), sums, row)
+        };
+        let (seen, seeing) = (self.seen(&self.padded_input::<T>()), self.seeing(&self.padded_gradient::<T>()));
+        tasks.for_each_init(buffers, |(padded, gradient, sums, row), (channel, (dk, dx))| {
+            let mut total = vec![0f64; dk.len()];
+            for image in 0..images {
+                let plane = image * channels + channel;
+                padded.fill(&x[plane * area..][..area]);
+                gradient.fill(&dy[plane * output_area..][..output_area]);
+                sums.fill([T::zero(); LANES]);
+                kernel_sums(self, padded, gradient, &seen, sums);
+                for (total, sums) in total.iter_mut().zip(&*sums) {
+                    *total += sums.iter().map(|sum| sum.wide()).sum::<f64>();
+                }
+                if let Some(dx) = dx.get_mut(image) {
+                    input_plane(self, gradient, self.kernel_of(kernel, channel), &seeing, row, dx);
+                }
+            }
+            dk.iter_mut().zip(total).for_each(|(dk, total)| *dk = T::of(total));
+        });
+        (input.then_some(dx), dk)
+    }
+}
+
+vectorised! {
+    /// The output for one plane.
+    fn output_plane<T>(op: &Depthwise, x: &Padded<T>, kernel: &[T], sources: &Sources, y: &mut [T]) -> () {
+        for (oy, y) in y.chunks_mut(op.h.output).enumerate() {
+            scaled_sum::<T, FUSED>(y, x.values(), sources.of(oy), kernel);
+        }
+    }
+
+    /// `∂x` for one plane, with a buffer for the phases of a row.
+    fn input_plane<T>(
+        op: &Depthwise, dy: &Padded<T>, kernel: &[T], sources: &Sources, buffer: &mut [T], dx: &mut [T],
+    ) -> () {
+        let stride = op.h.stride;
+        for (iy, dx) in dx.chunks_mut(op.columns).enumerate() {
+            if stride == 1 {
+                scaled_sum::<T, FUSED>(dx, dy.values(), sources.of(iy), kernel);
+                continue;
+            }
+            let mut rest = &mut *buffer;
+            for phase in 0..stride.min(op.columns) {
+                let (row, others) = rest.split_at_mut((op.columns - phase).div_ceil(stride));
+                rest = others;
+                scaled_sum::<T, FUSED>(row, dy.values(), sources.of(iy * stride + phase), kernel);
+            }
+            interleave(dx, buffer, stride);
+        }
+    }
+
+    /// Adds the products of `∂y` and what the windows see to the sums of the kernel's pixels.
+    fn kernel_sums<T>(
+        op: &Depthwise, x: &Padded<T>, dy: &Padded<T>, sources: &Sources, sums: &mut [[T; LANES]],
+    ) -> () {
+        for oy in 0..op.v.output {
+            // Beyond its last column, a row of ∂y is zero.
+            let dy = &dy.values()[dy.place(oy, dy.before())..][..op.h.output.next_multiple_of(LANES)];
+            products::<T, FUSED>(dy, x.values(), sources.of(oy), sums);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::testing::{hashed, max_abs_diff};
-    use super::*;
-    use crate::graph::Padding;
+/// Evaluates an expression with the number of rows as a constant, where it is one of the usual ones.
+macro_rules! with_count {
+    ($count:expr, |$N:ident| $call:expr, $otherwise:expr, [$($value:literal)*]) => {
+        match $count {
+            $($value => {
+                const $N: usize = $value;
+                $call
+            })*
+            _ => $otherwise,
+        }
+    };
+}
 
-    #[test]
-    fn the_direct_kernel_and_the_composed_one_agree_with_their_gradients() {
-        for (stride, dilation, padding) in
-            [(1, 1, Padding::Same), (2, 1, Padding::Same), (2, 2, Padding::Symmetric(2)), (1, 9, Padding::Symmetric(9))]
-        {
-            let x = candle_core::Var::from_tensor(&hashed("x", &[2, 3, 8, 7])).unwrap();
-            let k = candle_core::Var::from_tensor(&hashed("k", &[3, 1, 3, 3])).unwrap();
-            let windows = (
-                Window::new(8, 3, stride, dilation, padding).unwrap(),
-                Window::new(7, 3, stride, dilation, padding).unwrap(),
-            );
-            let direct = depthwise_conv2d(&x, &k, windows).unwrap();
-            let reference = composed(&x, &k, windows).unwrap();
-            assert!(max_abs_diff(&direct, &reference) < 1e-12);
-            let weights = hashed("g", direct.dims());
-            let grads = |y: &Tensor| (y * &weights).unwrap().sum_all().unwrap().backward().unwrap();
-            let (a, b) = (grads(&direct), grads(&reference));
-            for var in [&x, &k] {
-                assert!(max_abs_diff(a.get(var).unwrap(), b.get(var).unwrap()) < 1e-12);
+/// `out ← Σ kernel[pixel] · row` over the rows that are seen.
+#[inline(always)]
+fn scaled_sum<T: Float, const FUSED: bool>(out: &mut [T], values: &[T], seen: &[(usize, usize)], kernel: &[T]) {
+    let len = out.len().next_multiple_of(LANES);
+    assert!(seen.iter().all(|(at, _)| at + len <= values.len()), "rows beyond their values");
+    // SAFETY: whole vectors of every row lie within the values.
+    unsafe {
+        with_count!(
+            seen.len(),
+            |N| scaled_sum_of::<T, N, FUSED>(out, values, seen, kernel),
+            any_scaled_sum::<T, FUSED>(out, values, seen, kernel),
+            [1 2 4 6 9]
+        );
+    }
+}
+
+/// # Safety
+/// `N` rows are seen, of which whole vectors lie within the values.
+#[inline(always)]
+unsafe fn scaled_sum_of<T: Float, const N: usize, const FUSED: bool>(
+    out: &mut [T],
+    values: &[T],
+    seen: &[(usize, usize)],
+    kernel: &[T],
+) {
+    let rows: [*const T; N] = std::array::from_fn(|n| values[seen[n].0..].as_ptr());
+    let factors: [T; N] = std::array::from_fn(|n| kernel[seen[n].1]);
+    let mut at = 0;
+    while at < out.len() {
+        let mut sums = [T::zero(); LANES];
+        for n in 0..N {
+            // SAFETY: the caller's promise.
+            let x = unsafe { rows[n].add(at).cast::<[T; LANES]>().read_unaligned() };
+            for i in 0..LANES {
+                sums[i] = x[i].times_plus::<FUSED>(factors[n], sums[i]);
             }
         }
+        put(out, at, sums);
+        at += LANES;
+    }
+}
+
+/// # Safety
+/// Whole vectors of the rows lie within the values.
+#[inline(always)]
+unsafe fn any_scaled_sum<T: Float, const FUSED: bool>(
+    out: &mut [T],
+    values: &[T],
+    seen: &[(usize, usize)],
+    kernel: &[T],
+) {
+    let mut at = 0;
+    while at < out.len() {
+        let mut sums = [T::zero(); LANES];
+        for (row, pixel) in seen {
+            // SAFETY: the caller's promise.
+            let x = unsafe { values.as_ptr().add(row + at).cast::<[T; LANES]>().read_unaligned() };
+            for i in 0..LANES {
+                sums[i] = x[i].times_plus::<FUSED>(kernel[*pixel], sums[i]);
+            }
+        }
+        put(out, at, sums);
+        at += LANES;
+    }
+}
+
+/// Writes a vector, or as much of it as the row has.
+#[inline(always)]
+fn put<T: Float>(out: &mut [T], at: usize, sums: [T; LANES]) {
+    match out[at..].first_chunk_mut::<LANES>() {
+        Some(out) => *out = sums,
+        None => out[at..].iter_mut().zip(sums).for_each(|(out, sum)| *out = sum),
+    }
+}
+
+/// Adds the products of `∂y` and each row to the sums of the row's pixel.
+#[inline(always)]
+fn products<T: Float, const FUSED: bool>(dy: &[T], values: &[T], seen: &[(usize, usize)], sums: &mut [[T; LANES]]) {
+    assert!(
+        dy.len().is_multiple_of(LANES) && seen.iter().all(|(at, _)| at + dy.len() <= values.len()),
+        "rows beyond values"
+    );
+    // SAFETY: whole vectors of every row lie within the values.
+    unsafe {
+        with_count!(
+            seen.len(),
+            |N| products_of::<T, N, FUSED>(dy, values, seen, sums),
+            seen.iter().for_each(|seen| products_of::<T, 1, FUSED>(dy, values, std::slice::from_ref(seen), sums)),
+            [6 9]
+        );
+    }
+}
+
+/// # Safety
+/// `N` rows are seen, as long as `dy` at least, which is whole vectors.
+#[inline(always)]
+unsafe fn products_of<T: Float, const N: usize, const FUSED: bool>(
+    dy: &[T],
+    values: &[T],
+    seen: &[(usize, usize)],
+    sums: &mut [[T; LANES]],
+) {
+    let rows: [*const T; N] = std::array::from_fn(|n| values[seen[n].0..].as_ptr());
+    let mut totals: [[T; LANES]; N] = std::array::from_fn(|n| sums[seen[n].1]);
+    for (chunk, dy) in dy.as_chunks::<LANES>().0.iter().enumerate() {
+        for n in 0..N {
+            // SAFETY: the caller's promise.
+            let x = unsafe { rows[n].add(chunk * LANES).cast::<[T; LANES]>().read_unaligned() };
+            for i in 0..LANES {
+                totals[n][i] = x[i].times_plus::<FUSED>(dy[i], totals[n][i]);
+            }
+        }
+    }
+    for n in 0..N {
+        sums[seen[n].1] = totals[n];
+    }
+}
+
+/// Puts the phases of a row, which lie one after the other, in their places.
+#[inline(always)]
+fn interleave<T: Float>(row: &mut [T], phases: &[T], stride: usize) {
+    if stride == 2 {
+        let (even, odd) = phases[..row.len()].split_at(row.len().div_ceil(2));
+        let (pairs, last) = row.as_chunks_mut::<2>();
+        pairs.iter_mut().zip(even.iter().zip(odd)).for_each(|(pair, (even, odd))| *pair = [*even, *odd]);
+        if let [last] = last {
+            *last = even[even.len() - 1];
+        }
+        return;
+    }
+    let mut rest = phases;
+    for phase in 0..stride.min(row.len()) {
+        let (values, others) = rest.split_at((row.len() - phase).div_ceil(stride));
+        rest = others;
+        row.iter_mut().skip(phase).step_by(stride).zip(values).for_each(|(to, value)| *to = *value);
     }
 }

@@ -4,19 +4,31 @@
 //! input's size ([`Window`]), so the padding of two sides may differ, as in TensorFlow's SAME.
 
 mod activation;
+mod arithmetic;
 mod batch_norm;
+mod composed;
 mod conv2d;
+mod dense;
 mod depthwise;
+mod function;
+mod matrix;
 mod max_pool;
+mod padded;
 mod resize;
+mod simd;
+mod slices;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use activation::{hard_sigmoid, hard_swish};
-pub use batch_norm::batch_norm;
-pub use conv2d::conv2d;
-pub use max_pool::max_pool2d;
-pub use resize::resize_bilinear;
+pub use activation::{activation, activation_backward, hard_sigmoid, hard_swish};
+pub use arithmetic::{
+    add, add_bias, bias_backward, concat, concat_backward, global_pool, global_pool_backward, multiply,
+    multiply_backward,
+};
+pub use batch_norm::{Statistics, batch_norm, batch_norm_backward, batch_norm_train, batch_norm_with};
+pub use conv2d::{conv2d, conv2d_backward};
+pub use max_pool::{max_pool2d, max_pool2d_backward};
+pub use resize::{resize_bilinear, resize_bilinear_backward};
 
 use candle_core::{Result, Tensor};
 

@@ -22,13 +22,27 @@ pub(super) fn max_abs_diff(a: &Tensor, b: &Tensor) -> f64 {
     diff.flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
 }
 
-/// Compares the gradient of a weighted sum of `f`'s results with central differences, for every element of `x`.
+/// Compares the gradient that candle's autograd finds of a weighted sum of `f`'s results with central differences, for
+/// every element of `x`.
 pub(super) fn check_gradient(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>, label: &str) {
-    const STEP: f64 = 1e-5;
     let weights = hashed("weights", f(x).unwrap().dims());
-    let value = |x: &Tensor| (f(x).unwrap() * &weights).unwrap().sum_all().unwrap();
     let var = Var::from_tensor(x).unwrap();
-    let gradient = value(&var).backward().unwrap().remove(&var).expect("a gradient");
+    let value = (f(&var).unwrap() * &weights).unwrap().sum_all().unwrap();
+    let gradient = value.backward().unwrap().remove(&var).expect("a gradient");
+    check_gradient_of(x, &weights, &gradient, f, label);
+}
+
+/// Compares a gradient of `Σ weights · f(x)` with central differences, for every element of `x`.
+pub(super) fn check_gradient_of(
+    x: &Tensor,
+    weights: &Tensor,
+    gradient: &Tensor,
+    f: impl Fn(&Tensor) -> Result<Tensor>,
+    label: &str,
+) {
+    const STEP: f64 = 1e-5;
+    assert_eq!(gradient.dims(), x.dims(), "{label}");
+    let value = |x: &Tensor| (f(x).unwrap() * weights).unwrap().sum_all().unwrap();
     let gradient: Vec<f64> = gradient.flatten_all().unwrap().to_vec1().unwrap();
 
     let values: Vec<f64> = x.flatten_all().unwrap().to_vec1().unwrap();
