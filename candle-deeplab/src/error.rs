@@ -201,6 +201,15 @@ pub enum Error {
         /// Bytes.
         limit: u64,
     },
+    /// The variables, the mode or the gradients of a training pass do not fit the network.
+    #[error("training: {0}")]
+    Training(String),
+    /// The network computed NaN somewhere.
+    #[error("the network's answer is not a finite number: are the weights damaged?")]
+    NotFinite,
+    /// A label map, segmentation or picture cannot be made.
+    #[error("{0}")]
+    Mask(String),
     /// An error of candle.
     #[error(transparent)]
     Candle(candle_core::Error),

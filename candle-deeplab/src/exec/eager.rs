@@ -76,7 +76,8 @@ fn missing(node: &Node) -> candle_core::Error {
     candle_core::Error::Msg(format!("network node `{}` was not computed", node.path))
 }
 
-fn compute(node: &Node, image: &Tensor, inputs: &[Tensor], weights: &[Tensor]) -> Result<Tensor> {
+/// Computes the value of a node; `image` is the value of the input.
+pub(super) fn compute(node: &Node, image: &Tensor, inputs: &[Tensor], weights: &[Tensor]) -> Result<Tensor> {
     match (node.op, inputs, weights) {
         (Op::Input, [], []) => Ok(image.clone()),
         (Op::Conv(conv), [x], [kernel, bias @ ..]) => {
@@ -107,7 +108,7 @@ fn compute(node: &Node, image: &Tensor, inputs: &[Tensor], weights: &[Tensor]) -
 }
 
 /// The windows of a convolution or a pool over its input.
-fn windows(node: &Node, x: &Tensor) -> Result<(Window, Window)> {
+pub(super) fn windows(node: &Node, x: &Tensor) -> Result<(Window, Window)> {
     let (_, _, height, width) = x.dims4()?;
     let size = Size { height, width };
     let fitted = node.windows().and_then(|windows| windows.over(size));
