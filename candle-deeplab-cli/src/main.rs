@@ -13,7 +13,6 @@ mod guard;
 mod input;
 mod interrupt;
 mod output;
-mod pipeline;
 mod program;
 mod progress;
 mod resolve;
@@ -23,6 +22,10 @@ mod transfer;
 use std::process::ExitCode;
 
 use clap::Parser;
+
+/// Feature maps are made anew in every step of training, and fresh memory is slow.
+#[global_allocator]
+static ALLOCATOR: candle_deeplab::Recycling = candle_deeplab::Recycling::new();
 
 fn main() -> ExitCode {
     let args = match args::Args::try_parse() {

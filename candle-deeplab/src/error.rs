@@ -210,6 +210,9 @@ pub enum Error {
     /// A label map, segmentation or picture cannot be made.
     #[error("{0}")]
     Mask(String),
+    /// Label maps that cannot be compared, or counts that cannot be added.
+    #[error("{0}")]
+    Metrics(String),
     /// An error of candle.
     #[error(transparent)]
     Candle(candle_core::Error),

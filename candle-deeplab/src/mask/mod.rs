@@ -16,6 +16,7 @@
 //! | `write_rle` | COCO results, as `pycocotools` reads them |
 //! | `regions`, `write_geojson` | exact polygons with holes |
 //! | `found`, `write_json` | which classes are in the image, and how much of it they cover |
+//! | `squared_distances_to_borders` | how far each pixel is from the nearest one with another id |
 
 mod borders;
 mod colors;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_deeplab::Labels;
+use candle_deeplab::pipeline;
 use candle_deeplab::segment::{Segmented, free_memory};
 
 use crate::args::{Format, SegmentArgs};
@@ -26,7 +27,6 @@ use crate::guard::guard;
 use crate::input::{self, Input, Inputs, Photo, Reading};
 use crate::interrupt;
 use crate::output::{Output, Report};
-use crate::pipeline;
 use crate::progress::Progress;
 use crate::resolve;
 use encode::Subject;
@@ -49,9 +49,9 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
             exit::say(line);
         }
     };
-    let Chosen { device, name } = device::choose(args.device, args.dtype, tell)?;
-    let precision = resolve::fast_precision(args.dtype, &device)?;
-    engine::tiles(&args)?;
+    let Chosen { device, name } = device::choose(args.network.device, args.network.dtype, tell)?;
+    let precision = resolve::fast_precision(args.network.dtype, &device)?;
+    resolve::options(&args.network, precision)?;
     let Inputs { inputs, mut left_out } = input::expand(&args.inputs, args.output.as_deref())?;
     let wishes =
         Wishes { formats: &formats, output: args.output.as_deref(), encoding: &args.encoding, force: args.force };
@@ -76,7 +76,7 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
         ));
     }
     interrupt::install()?;
-    resolve::threads(args.threads)?;
+    resolve::threads(args.network.threads)?;
 
     let start = Instant::now();
     let engine = Engine::new(resolve::load(&model, &device)?, precision, &args)?;

@@ -6,8 +6,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use anyhow::Result;
-
 /// How many items wait between two stages. Only these and those inside a stage are in memory.
 const WAITING: usize = 1;
 
@@ -18,14 +16,14 @@ const WAITING: usize = 1;
 ///
 /// # Errors
 /// The error of `done`.
-pub(crate) fn run<A: Send, B: Send, C: Send>(
+pub fn run<A: Send, B: Send, C: Send, E>(
     count: usize,
     workers: usize,
     read: impl Fn(usize) -> A + Sync,
     compute: impl Fn(usize, A) -> B + Send,
     write: impl Fn(usize, B) -> C + Sync,
-    mut done: impl FnMut(C) -> Result<()>,
-) -> Result<()> {
+    mut done: impl FnMut(C) -> Result<(), E>,
+) -> Result<(), E> {
     let next = AtomicUsize::new(0);
     let (next, read, write) = (&next, &read, &write);
     thread::scope(|scope| {
@@ -102,7 +100,7 @@ mod tests {
             write,
             |result| {
                 results.push(result);
-                Ok(())
+                Ok::<_, ()>(())
             },
         )
         .unwrap();
@@ -111,7 +109,7 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_done() {
-        run(0, 2, |index| index, |_, item| item, |_, item| item, |_| anyhow::bail!("there was something")).unwrap();
+        run(0, 2, |index| index, |_, item| item, |_, item| item, |_| Err("there was something")).unwrap();
     }
 
     /// Few items are in memory at once, however many there are.
@@ -126,7 +124,7 @@ mod tests {
             thread::sleep(Duration::from_millis(1));
             now.fetch_sub(1, Ordering::SeqCst);
         };
-        run(100, 2, read, |_, item| item, write, |()| Ok(())).unwrap();
+        run(100, 2, read, |_, item| item, write, |()| Ok::<_, ()>(())).unwrap();
         let most = most.into_inner();
         assert!((2..=2 + 1 + WAITING * 2 + 2).contains(&most), "{most}");
     }
@@ -138,18 +136,8 @@ mod tests {
             read.fetch_add(1, Ordering::SeqCst);
             index
         };
-        let result = run(
-            1_000_000,
-            2,
-            count,
-            |_, i| i,
-            |_, i| i,
-            |i| {
-                anyhow::ensure!(i < 5, "enough");
-                Ok(())
-            },
-        );
-        assert_eq!(result.unwrap_err().to_string(), "enough");
+        let result = run(1_000_000, 2, count, |_, i| i, |_, i| i, |i| if i < 5 { Ok(()) } else { Err("enough") });
+        assert_eq!(result, Err("enough"));
         assert!(read.into_inner() < 100);
     }
 }
