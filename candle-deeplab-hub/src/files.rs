@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 
 use crate::error::Result;
-use candle_deeplab::DeepLab;
-use candle_deeplab::config::CONFIG_FILE;
+use crate::hub::sha256_of_all;
 use candle_deeplab::config::Config;
+use candle_deeplab::{CONFIG_FILE, DeepLab, WEIGHTS_FILE};
 
 /// Where a model's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,15 @@ impl Files {
             Self::Directory(dir) => Some(dir),
             Self::Bundled => None,
         }
+    }
+
+    /// The SHA-256 of the recipe and the weights, one behind the other, in hex; `None` for the bundled model.
+    ///
+    /// # Errors
+    /// [`Error::Cache`](crate::Error::Cache) where they cannot be read.
+    pub fn digest(&self) -> Result<Option<String>> {
+        let Self::Directory(dir) = self else { return Ok(None) };
+        sha256_of_all(&[dir.join(CONFIG_FILE), dir.join(WEIGHTS_FILE)]).map(Some)
     }
 
     /// Loads the model.

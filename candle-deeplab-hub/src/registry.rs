@@ -161,6 +161,7 @@ mod tests {
             concat: ConcatOrder::AsppFirst,
             widths: vec![256, 256],
             convolution: Convolution::Separable,
+            before: None,
         }
     }
 

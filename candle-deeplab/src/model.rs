@@ -198,6 +198,14 @@ impl DeepLab {
         &self.graph
     }
 
+    /// The values of one of the network's [parameters](Graph::params), on the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where the model has no such parameter, or its file has been damaged since it was opened.
+    pub fn parameter(&self, param: &Param) -> Result<Tensor> {
+        Ok(self.weights.tensor(param, &Device::Cpu)?.to_device(&Device::Cpu)?)
+    }
+
     /// The device of the weights.
     pub fn device(&self) -> &Device {
         &self.device

@@ -128,8 +128,11 @@ fn recipe(to: &mut dyn Write, network: &Network, labels: &Labels) -> io::Result<
     line(to, "ASPP", format!("{rates}, {} channels, {convolution}", aspp.width))?;
     match &network.decoder {
         Some(decoder) => {
-            let low_level = format!("{} channels of {}.{}", decoder.low_level_width, arch::BACKBONE, decoder.low_level);
-            line(to, "decoder", low_level)
+            let mut stages: Vec<String> = std::iter::successors(Some(decoder), |decoder| decoder.before.as_deref())
+                .map(|of| format!("{} channels of {}.{}", of.low_level_width, arch::BACKBONE, of.low_level))
+                .collect();
+            stages.reverse();
+            line(to, "decoder", stages.join(", then "))
         }
         None => line(to, "decoder", "none"),
     }

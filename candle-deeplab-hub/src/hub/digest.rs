@@ -78,9 +78,16 @@ impl Digest {
 
 /// SHA-256 of a file, in hex.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
-    let file = plain::open(path).map_err(Error::io(path))?;
+    sha256_of_all(&[path])
+}
+
+/// SHA-256 of several files, one behind the other, in hex.
+pub(crate) fn sha256_of_all(paths: &[impl AsRef<Path>]) -> Result<String> {
     let mut hash = Sha256::new();
-    read_through(&file, |bytes| hash.update(bytes)).map_err(Error::io(path))?;
+    for path in paths.iter().map(AsRef::as_ref) {
+        let file = plain::open(path).map_err(Error::io(path))?;
+        read_through(&file, |bytes| hash.update(bytes)).map_err(Error::io(path))?;
+    }
     Ok(hex(&hash.finalize()))
 }
 

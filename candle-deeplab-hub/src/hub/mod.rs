@@ -32,7 +32,7 @@ use ureq::Body;
 use ureq::http::Response;
 
 use digest::MAX_FILE_BYTES;
-pub(crate) use digest::{Digest, sha256, sha256_of};
+pub(crate) use digest::{Digest, sha256, sha256_of, sha256_of_all};
 use download::Download;
 pub(crate) use download::{unwritable_at, with_suffix};
 use http::{Failure, Http, refusal, text, worth_another_try};

@@ -1,11 +1,18 @@
 //! The DeepLabv3+ decoder (Chen et al. 2018, section 3.1).
 
+use super::BACKBONE;
 use super::head::head_conv;
 use crate::config::{ConcatOrder, Decoder};
 use crate::graph::{Activation, Builder, Conv, Value};
 
-/// Resizes the ASPP's result to the low-level features' size, concatenates both, and refines them.
-pub(super) fn decoder(g: &mut Builder, aspp: Value, low_level: Value, config: &Decoder, align_corners: bool) -> Value {
+/// Resizes the ASPP's result to the low-level features' size, concatenates both, and refines them; with coarser low-level
+/// features before, if the config has such.
+pub(super) fn decoder(g: &mut Builder, aspp: Value, config: &Decoder, align_corners: bool) -> Value {
+    let aspp = match &config.before {
+        Some(before) => g.scope("before", |g| decoder(g, aspp, before, align_corners)),
+        None => aspp,
+    };
+    let low_level = g.tap(&format!("{BACKBONE}.{}", config.low_level));
     let low_level = g.conv_bn_act("low_level", low_level, Conv::pointwise(config.low_level_width), Activation::Relu);
     let upsampled = g.resize(aspp, low_level, align_corners);
     let mut x = match config.concat {

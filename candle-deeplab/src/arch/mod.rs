@@ -31,6 +31,8 @@ pub const AUXILIARY: &str = "auxiliary";
 
 /// The greatest atrous rate or multi-grid factor.
 const MAX_RATE: usize = 1024;
+/// The most decoders, one before the other: a backbone has no more strides.
+const MAX_DECODERS: usize = 4;
 /// The most atrous branches of an ASPP.
 const MAX_BRANCHES: usize = 16;
 
@@ -61,8 +63,7 @@ fn head(g: &mut Builder, image: Value, features: Value, aspp: &Aspp, network: &N
     g.batch_norm_eps(aspp.batch_norm_eps);
     let mut x = g.scope(ASPP, |g| aspp::aspp(g, features, aspp, network.align_corners));
     if let Some(config) = &network.decoder {
-        let low_level = g.tap(&format!("{BACKBONE}.{}", config.low_level));
-        x = g.scope(DECODER, |g| decoder::decoder(g, x, low_level, config, network.align_corners));
+        x = g.scope(DECODER, |g| decoder::decoder(g, x, config, network.align_corners));
     }
     let logits = g.scope(LOGITS, |g| g.conv("", x, Conv::pointwise(network.classes).with_bias()));
     let full = g.resize(logits, image, network.align_corners);
@@ -100,6 +101,10 @@ fn check_numbers(network: &Network) -> Result<()> {
     if let Some(rate) = rates.into_iter().find(|rate| !(1..=MAX_RATE).contains(*rate)) {
         return fail(ASPP, format!("atrous rate {rate} must be between 1 and {MAX_RATE}"));
     }
+    let decoders = std::iter::successors(network.decoder.as_ref(), |decoder| decoder.before.as_deref());
+    if decoders.count() > MAX_DECODERS {
+        return fail(DECODER, format!("it must have at most {MAX_DECODERS} decoders, one before the other"));
+    }
     let convolutions = network.auxiliary.as_ref().map_or(0, |auxiliary| auxiliary.widths.len());
     if convolutions > MAX_BRANCHES {
         return fail(AUXILIARY, format!("{convolutions} convolutions; it must have at most {MAX_BRANCHES}"));
@@ -133,7 +138,7 @@ fn check_numbers(network: &Network) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::graph;
-    use crate::config::{Aspp, Backbone, BlockPadding, DilationStart, MobileNetV3, Network};
+    use crate::config::{Aspp, Backbone, BlockPadding, Decoder, DilationStart, MobileNetV3, Network};
     use crate::graph::{Node, Op, Padding, Size};
 
     fn mobilenet_v2() -> Network {
@@ -192,6 +197,21 @@ mod tests {
         assert_eq!(size("backbone.stem"), Size::new(64, 64));
         assert_eq!((size("backbone.block2.expand"), size("backbone.block2")), (Size::new(66, 66), Size::new(32, 32)));
         assert_eq!((size("backbone.block16.expand"), size("backbone.block16")), (Size::new(12, 12), Size::new(8, 8)));
+    }
+
+    /// "Conv3, then Conv2" of table 2 of the paper.
+    #[test]
+    fn a_decoder_may_have_one_before_it() {
+        let plus = Network::deeplabv3plus(Backbone::mobilenet_v2(0.5), 21);
+        let decoder = plus.decoder.clone().unwrap();
+        let coarse = Decoder { low_level: "block6".into(), widths: vec![32], ..decoder.clone() };
+        let with = |before| Network { decoder: Some(Decoder { before, ..decoder.clone() }), ..plus.clone() };
+        let graph = super::graph(&with(Some(Box::new(coarse.clone())))).unwrap();
+        let sizes = graph.sizes(129, 129).unwrap();
+        let size = |tap: &str| sizes[graph.tap(tap).unwrap().index()];
+        assert_eq!((size("decoder.before"), size("decoder")), (Size::new(17, 17), Size::new(33, 33)));
+        let endless = (0..9).fold(None, |before, _| Some(Box::new(Decoder { before, ..coarse.clone() })));
+        assert!(super::graph(&with(endless)).unwrap_err().to_string().contains("at most 4 decoders"));
     }
 
     fn mobilenet_v3() -> Network {

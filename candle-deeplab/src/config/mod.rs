@@ -138,6 +138,10 @@ pub struct Decoder {
     pub widths: Vec<usize>,
     /// The kind of these convolutions.
     pub convolution: Convolution,
+    /// A decoder that comes before this one, with coarser low-level features (section 4.1 compares "Conv2" with "Conv3,
+    /// then Conv2"; TensorFlow's `decoder_output_stride=8,4`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Decoder>>,
 }
 
 /// A second, simpler head on an earlier feature map, whose loss helps training (Zhao et al. 2017, section 4): dense 3×3

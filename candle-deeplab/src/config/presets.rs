@@ -8,6 +8,42 @@ use crate::error::Result;
 use crate::labels::Labels;
 
 impl Backbone {
+    /// The names that [`builtin`](Self::builtin) knows.
+    pub const BUILTIN: [&'static str; 11] = [
+        "xception41",
+        "xception65",
+        "xception71",
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "resnet101_beta",
+    ];
+
+    /// A published backbone by its name, one of [`BUILTIN`](Self::BUILTIN): TensorFlow's where both have one, PyTorch's
+    /// ResNets, and TensorFlow's ResNet-101 as `resnet101_beta`.
+    ///
+    /// ```
+    /// use candle_deeplab::config::Backbone;
+    ///
+    /// assert!(Backbone::BUILTIN.iter().all(|name| Backbone::builtin(name).is_some()));
+    /// assert_eq!(Backbone::builtin("resnet50").map(|backbone| backbone.name()), Some("resnet50"));
+    /// ```
+    pub fn builtin(name: &str) -> Option<Self> {
+        match name {
+            "xception41" => Some(Self::xception41()),
+            "xception65" => Some(Self::xception65()),
+            "xception71" => Some(Self::xception71()),
+            "mobilenet_v2" => Some(Self::mobilenet_v2(1.0)),
+            "mobilenet_v3_large" => Some(Self::mobilenet_v3_large()),
+            "resnet101_beta" => Some(Self::resnet101_beta()),
+            _ => ResNet::torchvision(name).map(Self::Resnet),
+        }
+    }
+
     /// Xception-41.
     pub fn xception41() -> Self {
         Self::Xception(Xception::xception41())
@@ -44,7 +80,7 @@ impl Backbone {
             Self::Xception(layout) => layout.low_level_tap(),
             Self::MobilenetV2(_) => MobileNetV2::low_level_tap(),
             Self::MobilenetV3(_) => "block3",
-            Self::Resnet(_) => ResNet::low_level_tap(),
+            Self::Resnet(layout) => layout.low_level_tap(),
         }
     }
 }
@@ -83,6 +119,7 @@ impl Network {
             concat: ConcatOrder::AsppFirst,
             widths: vec![256, 256],
             convolution: Convolution::Separable,
+            before: None,
         };
         Self { decoder: Some(decoder), ..Self::deeplabv3(backbone, classes) }
     }

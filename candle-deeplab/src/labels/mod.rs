@@ -1,6 +1,7 @@
 //! Names and colours of the classes of a data set.
 
 mod ade20k;
+mod camvid;
 mod cityscapes;
 mod file;
 mod palette;
@@ -37,7 +38,7 @@ pub struct Labels {
     /// The colour of each class: red, green, blue.
     pub palette: Vec<[u8; 3]>,
     /// The value of unlabelled pixels in ground truth, which are excluded from losses and scores: 255 for VOC and
-    /// Cityscapes, 0 for ADE20K. It may lie within the classes or beyond them.
+    /// Cityscapes, 0 for ADE20K, 11 for CamVid. It may lie within the classes or beyond them.
     pub ignore: Option<u8>,
     /// The class that means "none of the others"; overlays leave its pixels unchanged. It is 0 for VOC and TensorFlow's
     /// ADE20K; Cityscapes has none, since there every class is a thing or a surface.
@@ -46,7 +47,7 @@ pub struct Labels {
 
 impl Labels {
     /// The names that [`Labels::builtin`] knows.
-    pub const BUILTIN: [&'static str; 4] = ["voc", "cityscapes", "ade20k", "ade20k-150"];
+    pub const BUILTIN: [&'static str; 5] = ["voc", "cityscapes", "ade20k", "ade20k-150", "camvid"];
 
     /// PASCAL VOC 2012: background and 20 classes; 255 is void.
     pub fn voc() -> Self {
@@ -76,6 +77,11 @@ impl Labels {
         Self::from_rows("ade20k-150", &ade20k::ROWS, Some(255), None)
     }
 
+    /// CamVid in the 11 classes of SegNet (Badrinarayanan et al. 2017), as its label files number them; 11 is void.
+    pub fn camvid() -> Self {
+        Self::from_rows("camvid", &camvid::ROWS, Some(11), None)
+    }
+
     /// Placeholders for a network with unknown labels: "class 0", "class 1", … in the colours of VOC's map. Beyond
     /// [`MAX_CLASSES`] classes there are no more colours, which [`Labels::validate`] then reports.
     pub fn numbered(classes: usize) -> Self {
@@ -95,6 +101,7 @@ impl Labels {
             "cityscapes" => Some(Self::cityscapes()),
             "ade20k" => Some(Self::ade20k()),
             "ade20k-150" => Some(Self::ade20k_150()),
+            "camvid" => Some(Self::camvid()),
             _ => None,
         }
     }
@@ -237,7 +244,7 @@ mod tests {
 
     #[test]
     fn every_builtin_set_is_valid() {
-        for (name, classes) in Labels::BUILTIN.into_iter().zip([21, 19, 151, 150]) {
+        for (name, classes) in Labels::BUILTIN.into_iter().zip([21, 19, 151, 150, 11]) {
             let labels = Labels::builtin(name).unwrap();
             assert_eq!(labels.dataset, name);
             assert_eq!(labels.validate(classes), Ok(()), "{name}");
@@ -255,6 +262,9 @@ mod tests {
         let city = Labels::cityscapes();
         assert_eq!((city.name(0), city.color(0)), ("road".into(), [128, 64, 128]));
         assert_eq!((city.name(18), city.color(18)), ("bicycle".into(), [119, 11, 32]));
+        let camvid = Labels::camvid();
+        assert_eq!((camvid.name(0), camvid.name(10)), ("sky".into(), "bicyclist".into()));
+        assert_eq!((camvid.name(11), camvid.draws(11)), ("ignored".into(), false));
         let (tf, torch) = (Labels::ade20k(), Labels::ade20k_150());
         assert_eq!((tf.name(1), tf.color(1)), ("wall".into(), [120, 120, 120]));
         assert_eq!((tf.name(150), tf.color(150)), ("flag".into(), [92, 0, 255]));

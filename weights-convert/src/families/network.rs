@@ -174,6 +174,7 @@ fn decoder(layers: &Layers, low_level: &str, conventions: &Conventions) -> Resul
         concat: conventions.concat,
         widths,
         convolution,
+        before: None,
     }))
 }
 

@@ -112,7 +112,7 @@ fn infer(layers: &Layers) -> Result<Inferred> {
                     ..symmetric
                 },
             };
-            Inferred { backbone: Backbone::Resnet(backbone), low_level: ResNet::low_level_tap(), input }
+            Inferred { low_level: backbone.low_level_tap(), backbone: Backbone::Resnet(backbone), input }
         }
         _ => {
             let backbone = backbones::xception(layers, Xception::xception65())?;

@@ -116,9 +116,33 @@ impl ResNet {
         }
     }
 
-    /// The tap of TensorFlow's low-level features.
-    pub fn low_level_tap() -> &'static str {
-        LOW_LEVEL
+    /// PyTorch's ResNet of a variant, `resnet18` to `resnet152`, with the paper's stem (torchvision's `resnet.py`,
+    /// dilated as in its DeepLabv3).
+    pub fn torchvision(variant: &str) -> Option<Self> {
+        let (_, bottlenecks, units) = VARIANTS.into_iter().find(|(name, ..)| *name == variant)?;
+        let (unit, widths) = match bottlenecks {
+            true => (Unit::Bottleneck, [256, 512, 1024, 2048]),
+            false => (Unit::Basic { dilate_second: true }, [64, 128, 256, 512]),
+        };
+        Some(Self {
+            stem: Stem::Single { width: 64 },
+            unit,
+            pool_padding: PoolPadding::Symmetric,
+            strided_unit: StridedUnit::First,
+            dilation_start: DilationStart::NextUnit,
+            multi_grid_rule: MultiGridRule::Factors,
+            units,
+            widths,
+            batch_norm_eps: 1e-5,
+        })
+    }
+
+    /// The tap of the low-level features: TensorFlow's, or the first block's result as in the code bases in PyTorch.
+    pub fn low_level_tap(&self) -> &'static str {
+        match self.strided_unit {
+            StridedUnit::Last => LOW_LEVEL,
+            StridedUnit::First => "block1",
+        }
     }
 
     pub(crate) fn name(&self) -> &'static str {
