@@ -23,9 +23,30 @@ impl Progress {
         Ok(Self(bar))
     }
 
+    /// A line of text that is replaced by the next, unless `hidden`.
+    pub(crate) fn line(hidden: bool) -> Result<Self> {
+        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        bar.set_style(ProgressStyle::with_template("{bar:20} step {pos} of {len}  {msg}").context("progress bar")?);
+        Ok(Self(bar))
+    }
+
+    /// Moves a [`line`](Self::line) to a place, and tells what is there.
+    pub(crate) fn tell(&self, total: usize, done: usize, message: impl FnOnce() -> String) {
+        self.0.set_length(total as u64);
+        self.0.set_message(message());
+        self.0.set_position(done as u64);
+    }
+
     /// Advances by one step.
     pub(crate) fn step(&self) {
         self.0.inc(1);
+    }
+
+    /// Says how many steps are done, and of how many.
+    pub(crate) fn at(&self, done: u64, of: u64) {
+        self.0.set_length(of);
+        self.0.set_position(done);
     }
 
     /// Hides the bar while `print` runs.

@@ -3,11 +3,12 @@
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
 use candle_deeplab::exec::{Isa, Unavailable};
+use candle_deeplab::segment::{Options, Tiles};
 use candle_deeplab::{DeepLab, Executor, Precision};
 use candle_deeplab_hub::hub::Settings;
 use candle_deeplab_hub::{BUNDLED, Resolved, Zoo};
 
-use crate::args::{DtypeName, ExecutorName, ModelArgs, ZooArgs};
+use crate::args::{DtypeName, ExecutorName, ModelArgs, NetworkArgs, ZooArgs};
 use crate::transfer;
 
 /// The zoo, with the converter for other code bases' weights.
@@ -34,6 +35,20 @@ pub(crate) fn model(args: &ModelArgs, show_progress: bool) -> Result<Resolved> {
 /// Loads a model onto a device.
 pub(crate) fn load(found: &Resolved, device: &Device) -> Result<DeepLab> {
     found.files.load(device).with_context(|| format!("cannot load the model in `{}`", found.files))
+}
+
+/// How the arguments want images to be segmented, without a memory limit.
+pub(crate) fn options(args: &NetworkArgs, precision: Precision) -> Result<Options> {
+    let tiles = args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?;
+    Ok(Options {
+        output_stride: args.output_stride,
+        precision,
+        scales: args.scales.clone(),
+        flip: args.flip,
+        tiles,
+        memory_limit: None,
+        overlap: args.overlap,
+    })
 }
 
 /// Sets the number of threads that the user asked for.

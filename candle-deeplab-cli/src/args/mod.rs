@@ -1,31 +1,41 @@
 //! The command line's arguments. Parsing does no input or output.
 
 mod bench;
+mod dataset;
 mod demo;
 mod device;
 mod docs;
 mod dtype;
 mod encoding;
+mod eval;
 mod export;
 mod model;
+mod network;
 mod number;
 mod segment;
 mod style;
+mod train;
 mod zoo;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Error, Parser, Subcommand};
 
 pub(crate) use bench::{BenchArgs, ExecutorName};
+pub(crate) use dataset::{
+    DatasetArgs, DatasetBrowseArgs, DatasetCheckArgs, DatasetCommand, DatasetConvertArgs, Form, LayoutArgs,
+};
 pub(crate) use demo::DemoArgs;
 pub(crate) use device::DeviceName;
 pub(crate) use docs::{CompletionsArgs, ManArgs};
 pub(crate) use dtype::DtypeName;
 pub(crate) use encoding::{EncodingArgs, PictureFormat};
+pub(crate) use eval::EvalArgs;
 pub(crate) use export::{ExportArgs, ExportFormat, HeadName, OnnxArgs};
 pub(crate) use model::{ModelArgs, ZooArgs};
+pub(crate) use network::NetworkArgs;
 pub(crate) use segment::{Format, SegmentArgs};
 pub(crate) use style::{PaletteName, StyleArgs};
+pub(crate) use train::TrainArgs;
 pub(crate) use zoo::{
     CacheArgs, CacheCommand, CacheListArgs, CacheRemoveArgs, DoctorArgs, InfoArgs, ModelsArgs, OutputArgs, PublishArgs,
     PullArgs,
@@ -51,8 +61,14 @@ pub(crate) enum Command {
     Segment(SegmentArgs),
     /// Segment a photograph that this program brings along, to see that it works
     Demo(DemoArgs),
+    /// Measure how well a network, or label maps, agree with a data set
+    Eval(EvalArgs),
     /// Measure how fast a network runs on this machine's CPU
     Bench(BenchArgs),
+    /// Check, look at and convert data sets for training
+    Dataset(DatasetArgs),
+    /// Train a network on your own images and label maps, or go on with a run
+    Train(TrainArgs),
     /// Write a model as a file for another runtime
     Export(ExportArgs),
     /// List the models that are known by name

@@ -3,8 +3,10 @@
 mod bench;
 mod cache;
 mod completions;
+mod dataset;
 mod demo;
 mod doctor;
+mod eval;
 mod export;
 mod filter;
 mod info;
@@ -14,6 +16,7 @@ mod publish;
 mod pull;
 mod segment;
 mod table;
+mod train;
 
 use anyhow::Result;
 
@@ -24,7 +27,10 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
     match command {
         Command::Segment(args) => segment::run(args),
         Command::Demo(args) => demo::run(&args),
+        Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Dataset(args) => dataset::run(args),
+        Command::Train(args) => train::run(args),
         Command::Export(args) => export::run(args),
         Command::Models(args) => models::run(args),
         Command::Info(args) => info::run(args),

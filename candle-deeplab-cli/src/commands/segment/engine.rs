@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use candle_deeplab::graph::Size;
-use candle_deeplab::segment::{Options, Segmented, Segmenter, Tiles, Wanted};
+use candle_deeplab::segment::{Segmented, Segmenter, Wanted};
 use candle_deeplab::{DeepLab, Error, Labels, Precision};
 use image::RgbImage;
 
 use super::style;
 use crate::args::SegmentArgs;
+use crate::resolve;
 
 /// The warning for cutouts that are made without probabilities.
 pub(super) const HARD_EDGES: &str = "the cutout has hard edges, since the probabilities would not fit into memory";
@@ -29,16 +30,8 @@ impl Engine {
     pub(super) fn new(model: DeepLab, precision: Precision, args: &SegmentArgs) -> Result<Self> {
         let labels = &model.config().labels;
         let keep = if args.classes.is_empty() { None } else { Some(style::classes(labels, &args.classes)?) };
-        let options = Options {
-            output_stride: args.output_stride,
-            precision,
-            scales: args.scales.clone(),
-            flip: args.flip,
-            tiles: tiles(args)?,
-            // Each picture has its own.
-            memory_limit: None,
-            overlap: args.overlap,
-        };
+        // Each picture has its own memory limit.
+        let options = resolve::options(&args.network, precision)?;
         let on_cpu = model.device().is_cpu();
         let segmenter = options.segmenter(model)?;
         let palette = style::palette(args.style.palette.as_ref(), segmenter.labels())?;
@@ -48,7 +41,7 @@ impl Engine {
             (false, false) => Wanted::ScoresIfTheyFit,
             (false, true) => Wanted::LabelMap,
         };
-        Ok(Self { segmenter, wanted, palette, keep, overlap: args.overlap, on_cpu })
+        Ok(Self { segmenter, wanted, palette, keep, overlap: args.network.overlap, on_cpu })
     }
 
     pub(super) fn labels(&self) -> &Labels {
@@ -91,9 +84,4 @@ impl Engine {
         }
         Ok(segmented)
     }
-}
-
-/// The tiles that the arguments ask for.
-pub(super) fn tiles(args: &SegmentArgs) -> Result<Option<Tiles>> {
-    Ok(args.tile.map(|(height, width)| Tiles::new(height, width, args.overlap)).transpose()?)
 }
