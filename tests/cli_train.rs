@@ -102,6 +102,17 @@ fn result(run: &Path) -> (Vec<u8>, Vec<(u64, f64)>) {
     (fs::read(run.join("model.safetensors")).unwrap(), loss)
 }
 
+/// The lines of a run's log, without what depends on the machine.
+fn log(run: &Path) -> Vec<Value> {
+    let log = fs::read_to_string(run.join("log.jsonl")).unwrap();
+    let line = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("images_per_second");
+        line
+    };
+    log.lines().map(line).collect()
+}
+
 #[test]
 fn a_run_leaves_a_model_that_segments_with_its_logs() {
     let dir = workplace();
@@ -136,9 +147,32 @@ fn a_resumed_run_is_the_uninterrupted_one_bit_for_bit() {
     success(dir.path(), &train(&["--out", "parts", "--steps", "4", "--resume"]));
     // The run's own recipe will do.
     success(dir.path(), &["train", "--out", "parts", "--resume", "--threads=2"]);
-    let (whole, parts) = (result(&dir.path().join("whole")), result(&dir.path().join("parts")));
-    assert_eq!(whole.1, parts.1);
-    assert!(whole.0 == parts.0, "the weights differ");
+    let [whole, parts] = ["whole", "parts"].map(|run| dir.path().join(run));
+    // Validations, too: none was added where the run was stopped.
+    assert_eq!(log(&whole), log(&parts));
+    assert_eq!(result(&whole).1, result(&parts).1);
+    assert!(result(&whole).0 == result(&parts).0, "the weights differ");
+}
+
+#[test]
+fn until_the_first_validation_the_model_is_the_last_one() {
+    let dir = workplace();
+    let model = |steps: &str| {
+        success(dir.path(), &train(&["--out", "run", "--steps", steps, "--resume", "--set", "validate.every=100"]));
+        result(&dir.path().join("run")).0
+    };
+    assert!(model("1") != model("3"));
+}
+
+/// Nothing is learnt here, so that the second validation is no better than the first.
+#[test]
+fn a_run_that_no_longer_gets_better_ends() {
+    let dir = workplace();
+    let still = ["--set", "schedule.base_rate=1e-30", "--set", "train.batch_norm=frozen"];
+    let patience = ["--set", "validate.every=1", "--set", "validate.patience=1"];
+    let told = json(dir.path(), &train(&[&["--out", "run", "--json"], &still[..], &patience[..]].concat()));
+    assert_eq!((told["end"].as_str(), told["step"].as_u64()), (Some("no_longer_better"), Some(2)), "{told}");
+    assert_eq!(told["best_step"].as_u64(), Some(1));
 }
 
 /// Ten kills at different times; each loses at most the steps since the last checkpoint.
@@ -208,6 +242,36 @@ fn a_folder_with_a_run_is_not_used_for_another() {
 }
 
 #[test]
+fn a_model_that_is_no_runs_is_not_replaced() {
+    let dir = workplace();
+    success(dir.path(), &train(&["--out", "run", "--steps", "1"]));
+    let mine = dir.path().join("mine");
+    fs::create_dir(&mine).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(dir.path().join("run").join(file), mine.join(file)).unwrap();
+    }
+    let before = fs::read(mine.join("model.safetensors")).unwrap();
+    for more in [&["--out", "mine"][..], &["--out", "mine", "--resume"]] {
+        let said = refused(dir.path(), &train(more));
+        assert!(said.contains("there is a model in this folder"), "{said}");
+    }
+    assert!(before == fs::read(mine.join("model.safetensors")).unwrap());
+}
+
+#[test]
+fn a_run_without_a_whole_checkpoint_is_not_begun_anew() {
+    let dir = workplace();
+    success(dir.path(), &train(&["--out", "run", "--steps", "2"]));
+    let (before, _) = result(&dir.path().join("run"));
+    for checkpoint in fs::read_dir(dir.path().join("run/checkpoints")).unwrap() {
+        fs::write(checkpoint.unwrap().path(), "half").unwrap();
+    }
+    let said = refused(dir.path(), &train(&["--out", "run", "--resume"]));
+    assert!(said.contains("none of its checkpoints is whole") && said.contains("step-0000002"), "{said}");
+    assert!(before == result(&dir.path().join("run")).0);
+}
+
+#[test]
 fn what_a_recipe_cannot_say_is_named() {
     let dir = workplace();
     for (set, wanted) in [
@@ -215,6 +279,7 @@ fn what_a_recipe_cannot_say_is_named() {
         ("loader.batch=0", "loader.batch"),
         ("model.backbone=resnet51", "there is no `resnet51`"),
         ("train.dropout=1.5", "train.dropout: 1.5 must be at least 0 and less than 1"),
+        ("validate.images=0", "validate.images: must be at least 1"),
         ("validate.every=0", "validate.every: must be at least 1"),
         ("train.split=training", "training"),
         ("model.output_stride=12", "output stride"),
@@ -280,7 +345,9 @@ fn training_starts_from_the_bundled_model() {
     let recipe = RECIPE.replace("backbone = \"mobilenet_v2\"\ndepth_multiplier = 0.1\n", "start = \"bundled\"\n");
     fs::write(dir.path().join("recipe.toml"), recipe.replace("[model.aspp]", "head = \"deeplabv3plus\"\n[model.aspp]"))
         .unwrap();
-    let output = run(dir.path(), &train(&["--out", "run", "--steps", "1", "--set", "train.freeze=[\"backbone\"]"]));
+    // `--resume` of a run that has no checkpoint yet begins it, from the same start.
+    let set = "train.freeze=[\"backbone\"]";
+    let output = run(dir.path(), &train(&["--out", "run", "--steps", "1", "--resume", "--set", set]));
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("folded batch norms were recovered"), "{said}");

@@ -103,6 +103,7 @@ const CRATES: &[Crate] = &[
         folder: "candle-deeplab-train",
         order: &[
             "error",
+            "lines",
             "random",
             "tensors",
             "data",

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use candle_deeplab::Config;
+use candle_deeplab::{Config, atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -108,6 +108,7 @@ impl Checkpoints {
     /// step.
     pub(crate) fn save(&self, checkpoint: Checkpoint, keep: usize) -> Result<PathBuf> {
         fs::create_dir_all(&self.dir).map_err(Error::io(&self.dir))?;
+        atomic::remove_leftovers(&self.dir);
         let Checkpoint { state, tensors } = checkpoint;
         let path = self.path(state.step);
         let notes = serde_json::to_vec(&state).map_err(|e| Error::data(&path, e.to_string()))?;

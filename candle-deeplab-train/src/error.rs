@@ -64,7 +64,7 @@ pub enum Error {
         value: f64,
     },
     /// A run could not go on.
-    #[error("step {step}: {source}. What {} has is whole: its best model, and its checkpoints", out.display())]
+    #[error("step {step}: {source} (the model and the checkpoints in `{}` are whole)", out.display())]
     Run {
         /// The step that failed, counted from 1.
         step: usize,
@@ -119,6 +119,11 @@ impl Error {
         use candle_deeplab::Error as Model;
         matches!(self, Self::Io { .. } | Self::Damaged { .. })
             || matches!(self, Self::Model(Model::Io { .. } | Model::Image { .. } | Model::Damaged { .. }))
+    }
+
+    /// Makes an error of the drawing library one of this crate.
+    pub(crate) fn chart(error: impl std::fmt::Display) -> Self {
+        Self::Chart { reason: error.to_string() }
     }
 
     pub(crate) fn recipe(setting: &str, reason: impl Into<String>) -> Self {

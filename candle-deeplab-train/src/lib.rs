@@ -5,6 +5,7 @@ mod checkpoint;
 pub mod data;
 mod error;
 pub mod eval;
+mod lines;
 pub mod loader;
 pub mod log;
 pub mod loss;

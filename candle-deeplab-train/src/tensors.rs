@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use candle_deeplab::header::{self, MAX_HEADER};
 use candle_deeplab::{atomic, file};
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::TensorInfo;
 
 use crate::error::{Error, Result};
 
@@ -42,12 +42,7 @@ pub(crate) fn write(path: &Path, contents: &Contents) -> Result<()> {
         add(NOTES, Dtype::U8, vec![notes.len()], 1);
     }
     let content = |file: &mut BufWriter<&mut File>| {
-        let header = Metadata::new(None, infos).map_err(io::Error::other)?;
-        let mut header = serde_json::to_vec(&header)?;
-        // The format pads its header with spaces, so that the tensors are aligned.
-        header.resize(header.len().next_multiple_of(8), b' ');
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
+        file.write_all(&header::encode(None, infos)?)?;
         for tensor in contents.tensors.values() {
             let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).map_err(io::Error::other)?;
             for value in values {

@@ -1,9 +1,9 @@
-//! The header of a safetensors file, read as strictly as the format asks for, and with limits: the `safetensors` crate takes
-//! the last of several tensors of one name, and a header of dimensions or names that no network has takes many times its
-//! own size in memory.
+//! The header of a safetensors file. It is read as strictly as the format asks for, and with limits: the `safetensors` crate
+//! takes the last of several tensors of one name, and a header of dimensions or names that no network has takes many times
+//! its own size in memory.
 
-use std::collections::HashSet;
-use std::fmt;
+use std::collections::{HashMap, HashSet};
+use std::{fmt, io};
 
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -27,6 +27,20 @@ pub fn parse(json: &[u8]) -> Result<Metadata, String> {
     // The order of the header is anybody's; that of the bytes has no gaps.
     tensors.sort_by_key(|(_, info)| info.data_offsets);
     Metadata::new(None, tensors).map_err(|e| e.to_string())
+}
+
+/// The beginning of a safetensors file: the length of the header, and the header itself, padded with spaces so that the
+/// tensors behind it are aligned. The tensors are named in the order of their bytes.
+///
+/// # Errors
+/// Where the offsets of the tensors do not fit each other.
+pub fn encode(metadata: Option<HashMap<String, String>>, tensors: Vec<(String, TensorInfo)>) -> io::Result<Vec<u8>> {
+    let header = serde_json::to_vec(&Metadata::new(metadata, tensors).map_err(io::Error::other)?)?;
+    let len = header.len().next_multiple_of(size_of::<u64>());
+    let mut bytes = (len as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    bytes.resize(size_of::<u64>() + len, b' ');
+    Ok(bytes)
 }
 
 /// All entries of a header.

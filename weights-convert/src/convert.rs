@@ -6,9 +6,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use candle_deeplab::graph::Param;
-use candle_deeplab::{CONFIG_FILE, WEIGHTS_FILE, atomic};
+use candle_deeplab::{CONFIG_FILE, WEIGHTS_FILE, atomic, header};
 use half::f16;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use safetensors::tensor::{Dtype, TensorInfo};
 
 use crate::card::{self, CARD_FILE};
 use crate::error::{Error, Result};
@@ -182,12 +182,7 @@ fn write_weights(
         offset = end;
     }
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let header = Metadata::new(Some(metadata), infos).map_err(io::Error::other)?;
-    let mut header = serde_json::to_vec(&header)?;
-    // The format pads its header with spaces, so that the tensors are aligned.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(&header)?;
+    file.write_all(&header::encode(Some(metadata), infos)?)?;
     for Source { param, name, axes } in sources {
         let tensor = checkpoint.read(name).and_then(|raw| raw.to_f32()).map_err(io::Error::other)?;
         let values = axes.to_ours(tensor, &param.shape);

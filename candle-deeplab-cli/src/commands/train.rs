@@ -1,7 +1,9 @@
 //! `candle-deeplab train`: trains a network, or goes on with it.
 
-use std::io::{self, Write};
+use std::cell::Cell;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
@@ -44,23 +46,31 @@ pub(crate) fn run(args: TrainArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The model that training starts with. Its weights are read on the CPU.
+/// The model that training starts with, unless a checkpoint takes its place. Its weights are read on the CPU.
 fn start(recipe: &Recipe, args: &TrainArgs) -> Result<Option<DeepLab>> {
-    let Some(name) = recipe.model.start.clone().filter(|_| !args.resume) else { return Ok(None) };
+    if args.resume && run::has_begun(&args.out)? {
+        return Ok(None);
+    }
+    let Some(name) = recipe.model.start.clone() else { return Ok(None) };
     let model = ModelArgs { model: Some(name), zoo: args.zoo.clone() };
     let found = resolve::model(&model, !args.quiet)?;
     resolve::load(&found, &Device::Cpu).map(Some)
 }
 
-/// What a run shows on standard error while it goes.
+/// The time between two lines of progress in a log.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What a run shows on standard error while it goes: its progress is a bar on a terminal, and a line now and then
+/// elsewhere, such as in a log.
 struct Screen {
     quiet: bool,
     progress: Progress,
+    logged: Cell<Instant>,
 }
 
 impl Screen {
     fn new(quiet: bool) -> Result<Self> {
-        Ok(Self { quiet, progress: Progress::line(quiet)? })
+        Ok(Self { quiet, progress: Progress::line(quiet)?, logged: Cell::new(Instant::now()) })
     }
 
     fn show(&self, event: &Event) {
@@ -68,16 +78,15 @@ impl Screen {
             return;
         }
         match event {
-            Event::Step(step) => self.progress.tell(step.stop, step.step, || {
-                format!(
-                    "loss {:.3}  accuracy {:.1} %  rate {:.2e}  {:.1} images/s  {} left",
-                    step.loss,
-                    100.0 * step.accuracy,
-                    step.rate,
-                    step.images_per_second,
-                    duration(step.seconds_left)
-                )
-            }),
+            Event::Step(step) if io::stderr().is_terminal() => {
+                self.progress.tell(step.stop, step.step, || progress(step));
+            }
+            Event::Step(step) => {
+                if self.logged.get().elapsed() >= LOG_INTERVAL {
+                    self.logged.set(Instant::now());
+                    say(&format!("step {} of {}: {}", step.step, step.stop, progress(step)));
+                }
+            }
             event => {
                 if let Some(line) = line(event) {
                     self.progress.around(|| say(&line));
@@ -85,6 +94,18 @@ impl Screen {
             }
         }
     }
+}
+
+/// Where a run stands, as a line of text.
+fn progress(step: &run::Progress) -> String {
+    format!(
+        "loss {:.3}  accuracy {:.1} %  rate {:.2e}  {:.1} images/s  {} left",
+        step.loss,
+        100.0 * step.accuracy,
+        step.rate,
+        step.images_per_second,
+        duration(step.seconds_left)
+    )
 }
 
 /// An event as a line of text.

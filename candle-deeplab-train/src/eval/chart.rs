@@ -31,10 +31,10 @@ pub fn confusion_svg(confusion: &Confusion, names: &[String]) -> Result<String> 
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (width.max(420) as u32, height as u32)).into_drawing_area();
-        area.fill(&WHITE).map_err(wrong)?;
+        area.fill(&WHITE).map_err(Error::chart)?;
         let text = |area: &Area, text: &str, size: f64, at: (i32, i32), color: RGBColor, anchor: (HPos, VPos)| {
             let style = ("sans-serif", size).into_font().color(&color).pos(Pos::new(anchor.0, anchor.1));
-            area.draw(&Text::new(text.to_owned(), at, style)).map_err(wrong)
+            area.draw(&Text::new(text.to_owned(), at, style)).map_err(Error::chart)
         };
         text(&area, "Confusion matrix", 18.0, (16, 14), BLACK, (HPos::Left, VPos::Top))?;
         let said = "rows: ground truth; columns: predicted; % of the row's pixels";
@@ -45,7 +45,7 @@ pub fn confusion_svg(confusion: &Confusion, names: &[String]) -> Result<String> 
             // Turned to the left, so that it is read from below.
             let style = ("sans-serif", letters).into_font().transform(FontTransform::Rotate270);
             let style = style.color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
-            area.draw(&Text::new(name(class), (left + middle, top - 6), style)).map_err(wrong)?;
+            area.draw(&Text::new(name(class), (left + middle, top - 6), style)).map_err(Error::chart)?;
             let row: u64 = (0..classes).map(|prediction| confusion.count(class, prediction)).sum();
             for prediction in 0..classes {
                 let count = confusion.count(class, prediction);
@@ -53,7 +53,7 @@ pub fn confusion_svg(confusion: &Confusion, names: &[String]) -> Result<String> 
                 let corner = (left + prediction as i32 * cell, top + class as i32 * cell);
                 let color = shade(share, class == prediction);
                 let opposite = (corner.0 + cell - 1, corner.1 + cell - 1);
-                area.draw(&Rectangle::new([corner, opposite], color.filled())).map_err(wrong)?;
+                area.draw(&Rectangle::new([corner, opposite], color.filled())).map_err(Error::chart)?;
                 if classes <= MOST_NUMBERS && count > 0 {
                     let ink = if share > 0.55 { WHITE } else { BLACK };
                     let at = (corner.0 + cell / 2, corner.1 + cell / 2);
@@ -61,7 +61,7 @@ pub fn confusion_svg(confusion: &Confusion, names: &[String]) -> Result<String> 
                 }
             }
         }
-        area.present().map_err(wrong)?;
+        area.present().map_err(Error::chart)?;
     }
     Ok(svg)
 }
@@ -85,14 +85,14 @@ pub fn trimap_svg(report: &Report) -> Result<String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (720, 440)).into_drawing_area();
-        area.fill(&WHITE).map_err(wrong)?;
+        area.fill(&WHITE).map_err(Error::chart)?;
         let mut chart = ChartBuilder::on(&area)
             .caption("Scores near borders", ("sans-serif", 18))
             .margin(16)
             .x_label_area_size(44)
             .y_label_area_size(52)
             .build_cartesian_2d(0.0..widest * 1.03, range)
-            .map_err(wrong)?;
+            .map_err(Error::chart)?;
         chart
             .configure_mesh()
             .x_desc("width of the band on each side of a border, pixels")
@@ -103,16 +103,16 @@ pub fn trimap_svg(report: &Report) -> Result<String> {
             .x_label_formatter(&|width| format!("{width:.0}"))
             .y_label_formatter(&|score| format!("{score:.0}"))
             .draw()
-            .map_err(wrong)?;
+            .map_err(Error::chart)?;
         for (name, curve, color) in [("mIoU", ious, BLUE_INK), ("pixel accuracy", accuracies, ORANGE_INK)] {
-            chart.draw_series(LineSeries::new(curve.iter().copied(), color.stroke_width(2))).map_err(wrong)?;
-            chart.draw_series(curve.iter().map(|at| Circle::new(*at, 3, color.filled()))).map_err(wrong)?;
+            chart.draw_series(LineSeries::new(curve.iter().copied(), color.stroke_width(2))).map_err(Error::chart)?;
+            chart.draw_series(curve.iter().map(|at| Circle::new(*at, 3, color.filled()))).map_err(Error::chart)?;
             // The name stands above the curve's end, so that no legend hides a part of it.
             let style = ("sans-serif", 14).into_font().color(&color).pos(Pos::new(HPos::Right, VPos::Bottom));
             let named = |at: &(f64, f64)| EmptyElement::at(*at) + Text::new(name, (4, -8), style.clone());
-            chart.draw_series(curve.last().map(named)).map_err(wrong)?;
+            chart.draw_series(curve.last().map(named)).map_err(Error::chart)?;
         }
-        area.present().map_err(wrong)?;
+        area.present().map_err(Error::chart)?;
     }
     Ok(svg)
 }
@@ -145,8 +145,4 @@ fn shortened(name: &str) -> String {
         true => name.chars().take(MOST - 1).chain(['…']).collect(),
         false => name.to_owned(),
     }
-}
-
-fn wrong(error: impl std::fmt::Display) -> Error {
-    Error::Chart { reason: error.to_string() }
 }

@@ -1,8 +1,7 @@
 //! What an evaluation has counted so far, in a file, so that it can go on after an interruption.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use candle_deeplab::Labels;
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::count::Counted;
 use super::report::About;
 use crate::error::{Error, Result};
+use crate::lines::{self, Lines};
 
 /// The longest line in bytes: 256 bands of 150 × 150 counts are far less.
 const MAX_LINE: u64 = 256 << 20;
@@ -78,78 +78,50 @@ impl State {
         if !file.metadata().map_err(Error::io(&path))?.is_file() {
             return Err(Error::data(&path, "it is not a regular file: choose another folder for the results"));
         }
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let reason = "another evaluation is writing to it: wait for its end, or choose another folder";
-                return Err(Error::data(&path, reason));
-            }
-            Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
-        }
+        lines::lock(&file, &path, "another evaluation is writing to it: wait for its end, or choose another folder")?;
         let header =
             Header { version: VERSION, about: about.clone(), classes: labels.names.clone(), trimap: widths.to_vec() };
         let mut state = Self { path, file, done: BTreeMap::new() };
         let end = if fresh { 0 } else { state.read(&header)? };
-        state.file.set_len(end).map_err(Error::io(&state.path))?;
-        state.file.seek(SeekFrom::Start(end)).map_err(Error::io(&state.path))?;
+        lines::cut(&state.path, &state.file, end)?;
         if end == 0 {
-            state.line(&header)?;
+            lines::append(&state.path, &state.file, &header)?;
         }
         Ok(state)
     }
 
     /// Reads what is there; gives the length of its whole lines.
     fn read(&mut self, expected: &Header) -> Result<u64> {
-        let mut reader = BufReader::new(&self.file);
-        let damaged = |path: &Path, number: usize| {
-            Error::data(path, format!("line {number} is damaged: remove the file, or add `--force` to evaluate anew"))
+        let mut lines = Lines::new(&self.path, &self.file, MAX_LINE);
+        let damaged = |number: usize| {
+            let way_out = "remove the file, or add `--force` to evaluate anew";
+            Error::data(&self.path, format!("line {number} is damaged: {way_out}"))
         };
-        let (mut end, mut line) = (0, vec![]);
-        for number in 1.. {
-            line.clear();
-            let read = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).map_err(Error::io(&self.path))?;
-            if line.last() != Some(&b'\n') {
-                // The end, or a line that was not written to its end.
-                if read as u64 == MAX_LINE {
-                    return Err(damaged(&self.path, number));
-                }
-                break;
-            }
-            if number == 1 {
-                let header = serde_json::from_slice::<Header>(&line).ok().filter(|header| header.version == VERSION);
-                let header = header.ok_or_else(|| damaged(&self.path, number))?;
-                if let Some(difference) = expected.difference(&header) {
-                    let reason = format!(
-                        "it is of another evaluation: {difference}. Choose another folder for the results, or replace these \
-                         with `--force`"
-                    );
-                    return Err(Error::data(&self.path, reason));
-                }
-            } else {
-                let fits = |counted: &Counted| {
-                    counted.confusion.classes() == expected.classes.len()
-                        && counted.trimap.as_ref().map_or(&[][..], |trimap| trimap.widths()) == expected.trimap
-                        && counted.seconds.is_finite()
-                };
-                let counted = serde_json::from_slice::<Counted>(&line).ok().filter(fits);
-                let counted = counted.ok_or_else(|| damaged(&self.path, number))?;
-                self.done.insert(counted.name.clone(), counted);
-            }
-            end += read as u64;
+        let fits = |counted: &Counted| {
+            counted.confusion.classes() == expected.classes.len()
+                && counted.trimap.as_ref().map_or(&[][..], |trimap| trimap.widths()) == expected.trimap
+                && counted.seconds.is_finite()
+        };
+        let Some(line) = lines.read()? else { return Ok(0) };
+        let header = serde_json::from_slice::<Header>(line).ok().filter(|header| header.version == VERSION);
+        if let Some(difference) = expected.difference(&header.ok_or_else(|| damaged(1))?) {
+            let reason = format!(
+                "it is of another evaluation: {difference}. Choose another folder for the results, or replace these with \
+                 `--force`"
+            );
+            return Err(Error::data(&self.path, reason));
         }
-        Ok(end)
+        while let Some(line) = lines.read()? {
+            let counted = serde_json::from_slice::<Counted>(line).ok().filter(fits);
+            let counted = counted.ok_or_else(|| damaged(lines.number()))?;
+            self.done.insert(counted.name.clone(), counted);
+        }
+        Ok(lines.end())
     }
 
     /// Adds the counts of an image.
     pub(super) fn add(&mut self, counted: &Counted) -> Result<()> {
-        self.line(counted)
-    }
-
-    /// Writes a line at once, so that it is whole or the last one.
-    fn line(&mut self, value: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(value).map_err(|error| Error::io(&self.path)(error.into()))?;
-        line.push(b'\n');
-        self.file.write_all(&line).map_err(Error::io(&self.path))
+        lines::append(&self.path, &self.file, counted)
     }
 }
 

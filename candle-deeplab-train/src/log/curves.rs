@@ -82,7 +82,7 @@ pub fn svg(runs: &[Run]) -> Result<String> {
         return Err(Error::Chart { reason: "the logs hold no step and no validation".to_owned() });
     }
     let mut svg = String::new();
-    draw(&mut svg, runs, &parts).map_err(wrong)?;
+    draw(&mut svg, runs, &parts).map_err(Error::chart)?;
     Ok(svg)
 }
 
@@ -275,10 +275,6 @@ fn number(value: f64) -> String {
     // Ticks are sums, which do not end where they should.
     let rounded: f64 = format!("{value:.6e}").parse().unwrap_or(value);
     if rounded.abs() < 1e-3 { format!("{rounded:e}") } else { rounded.to_string() }
-}
-
-fn wrong(error: impl std::fmt::Display) -> Error {
-    Error::Chart { reason: error.to_string() }
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 //! Each line is written at once, so that a run that is killed leaves whole lines and at most a part of one at the end.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::lines::{self, Lines};
 
 /// The key that every object has: the number of steps that are done.
 pub const STEP: &str = "step";
@@ -34,17 +34,16 @@ impl JsonLines {
     pub fn open(path: impl AsRef<Path>, step: usize) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let mut options = OpenOptions::new();
-        let mut file =
-            options.read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::io(&path))?;
+        let file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::io(&path))?;
         let mut kept = 0;
-        let mut lines = Lines::new(&path, &mut file);
-        while let Some(line) = lines.next().transpose()? {
+        for line in Objects::new(&path, &file) {
+            let line = line?;
             if line.step > step as u64 {
                 break;
             }
             kept = line.end;
         }
-        file.set_len(kept).and_then(|()| file.seek(std::io::SeekFrom::Start(kept))).map_err(Error::io(&path))?;
+        lines::cut(&path, &file, kept)?;
         Ok(Self { path, file })
     }
 
@@ -53,9 +52,7 @@ impl JsonLines {
     /// # Errors
     /// [`Error::Io`] where the line cannot be written.
     pub fn append(&mut self, record: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(record).map_err(|error| Error::io(&self.path)(error.into()))?;
-        line.push(b'\n');
-        self.file.write_all(&line).map_err(Error::io(&self.path))
+        lines::append(&self.path, &self.file, record)
     }
 }
 
@@ -65,8 +62,8 @@ impl JsonLines {
 /// As [`JsonLines::open`].
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Map<String, Value>>> {
     let path = path.as_ref();
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    Lines::new(path, &mut file).map(|line| Ok(line?.object)).collect()
+    let file = File::open(path).map_err(Error::io(path))?;
+    Objects::new(path, &file).map(|line| Ok(line?.object)).collect()
 }
 
 /// A line of a log.
@@ -77,41 +74,24 @@ struct Line {
     end: u64,
 }
 
-/// Reads a log line by line.
-struct Lines<'a> {
-    path: &'a Path,
-    reader: BufReader<&'a mut File>,
-    number: usize,
-    end: u64,
-}
+/// The lines of a log.
+struct Objects<'a>(Lines<'a>);
 
-impl<'a> Lines<'a> {
-    fn new(path: &'a Path, file: &'a mut File) -> Self {
-        Self { path, reader: BufReader::new(file), number: 0, end: 0 }
-    }
-
-    fn wrong(&self, reason: &str) -> Error {
-        let number = self.number;
-        Error::data(self.path, format!("line {number} {reason}: remove it, or move the file away to begin a new log"))
+impl<'a> Objects<'a> {
+    fn new(path: &'a Path, file: &'a File) -> Self {
+        Self(Lines::new(path, file, MOST_LINE))
     }
 
     fn read(&mut self) -> Result<Option<Line>> {
-        let mut line = Vec::new();
-        (&mut self.reader).take(MOST_LINE).read_until(b'\n', &mut line).map_err(Error::io(self.path))?;
-        self.number += 1;
-        let Some(text) = line.strip_suffix(b"\n") else {
-            let too_long = line.len() as u64 == MOST_LINE;
-            return if too_long { Err(self.wrong("is longer than 1 MiB")) } else { Ok(None) };
-        };
-        self.end += line.len() as u64;
-        let object: Map<String, Value> =
-            serde_json::from_slice(text).map_err(|error| self.wrong(&format!("is no JSON object ({error})")))?;
-        let step = object.get(STEP).and_then(Value::as_u64).ok_or_else(|| self.wrong("has no `step`"))?;
-        Ok(Some(Line { step, object, end: self.end }))
+        let Some(text) = self.0.read()? else { return Ok(None) };
+        let object = serde_json::from_slice::<Map<String, Value>>(text);
+        let object = object.map_err(|error| self.0.wrong(&format!("is no JSON object ({error})")))?;
+        let step = object.get(STEP).and_then(Value::as_u64).ok_or_else(|| self.0.wrong("has no `step`"))?;
+        Ok(Some(Line { step, object, end: self.0.end() }))
     }
 }
 
-impl Iterator for Lines<'_> {
+impl Iterator for Objects<'_> {
     type Item = Result<Line>;
 
     fn next(&mut self) -> Option<Self::Item> {

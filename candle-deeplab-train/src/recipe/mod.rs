@@ -118,6 +118,7 @@ impl Recipe {
         let Self { train, validate, checkpoints, .. } = self;
         let positive = [
             ("validate.every", validate.every),
+            ("validate.images", validate.images.unwrap_or(1)),
             ("checkpoints.every", checkpoints.every),
             ("checkpoints.keep", checkpoints.keep),
         ];

@@ -56,7 +56,7 @@ impl Default for Train {
 pub struct Validate {
     /// The split of the data set; an empty name means no validation.
     pub split: String,
-    /// Steps from one validation to the next. The last step is always validated.
+    /// Steps from one validation to the next. The last step of the schedule is validated, too.
     pub every: usize,
     /// Images that are judged, from the first; all by default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ impl Default for Validate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointRule {
-    /// Steps from one checkpoint to the next. The last step always has one.
+    /// Steps from one checkpoint to the next. The step at which a run ends always has one.
     pub every: usize,
     /// How many of the last ones are kept, beside the best.
     pub keep: usize,

@@ -1,6 +1,6 @@
 //! A run's folder: the model, the recipe, checkpoints and logs.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use candle_deeplab::{CONFIG_FILE, Config, WEIGHTS_FILE, atomic};
 
 use crate::error::{Error, Result};
+use crate::lines;
 use crate::recipe::Recipe;
 use crate::tensors::{self, Contents};
 
@@ -28,16 +29,7 @@ impl Folder {
         fs::create_dir_all(path).map_err(Error::io(path))?;
         let lock = path.join(LOCK_FILE);
         let file = File::options().create(true).append(true).open(&lock).map_err(Error::io(&lock))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::data(
-                    path,
-                    "another process trains in this folder: choose another one with `--out`",
-                ));
-            }
-            Err(TryLockError::Error(error)) => return Err(Error::io(&lock)(error)),
-        }
+        lines::lock(&file, path, "another process trains in this folder: choose another one")?;
         atomic::remove_leftovers(path);
         Ok(Self { path: path.to_owned(), _lock: file })
     }
@@ -54,9 +46,14 @@ impl Folder {
         tensors::write(&self.path.join(WEIGHTS_FILE), &Contents { tensors: tensors.into_iter().collect(), notes: None })
     }
 
-    /// Whether the folder has a model.
-    pub(super) fn has_model(&self) -> bool {
-        self.path.join(WEIGHTS_FILE).exists()
+    /// Checks that a run without a checkpoint replaces no model of others. Its own recipe tells that a model is of this
+    /// run, which was ended between its first validation and its first checkpoint.
+    pub(super) fn check_unused(&self) -> Result<()> {
+        let has = |name: &str| self.path.join(name).exists();
+        if (has(CONFIG_FILE) || has(WEIGHTS_FILE)) && !has(RECIPE_FILE) {
+            return Err(Error::data(&self.path, "there is a model in this folder: choose another one for the run"));
+        }
+        Ok(())
     }
 
     /// Writes the recipe as it is used, with the version of the program.

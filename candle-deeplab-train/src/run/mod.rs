@@ -7,7 +7,7 @@ mod network;
 mod speed;
 mod trainer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ use trainer::Trainer;
 pub struct Job {
     /// The recipe.
     pub recipe: Recipe,
-    /// The model that the recipe's `model.start` names. It is not needed to resume a run.
+    /// The model that the recipe's `model.start` names. A run that [has begun](has_begun) does not need it.
     pub start: Option<DeepLab>,
     /// The run's folder.
     pub out: PathBuf,
@@ -51,7 +51,7 @@ pub struct Job {
 /// [`DeepLab::load`] reads it.
 ///
 /// The run ends after the recipe's steps, or after the step in which `stop` returns true: it is saved, and a resumed run
-/// goes on as if it had not stopped, on the CPU bit for bit.
+/// goes on as if it had not stopped, on the CPU with the same number of threads bit for bit.
 ///
 /// # Errors
 /// Those of the recipe, of the data and of the run's folder, before the first step; [`Error::Diverged`] where the loss or
@@ -59,6 +59,14 @@ pub struct Job {
 pub fn train(job: Job, stop: &dyn Fn() -> bool, tell: &mut dyn FnMut(Event)) -> Result<Outcome> {
     let (run, state) = Run::prepare(job, tell)?;
     run.go(state, stop, tell)
+}
+
+/// Whether a run has a checkpoint in its folder, from which it can be resumed.
+///
+/// # Errors
+/// [`Error::Io`] where the folder cannot be read.
+pub fn has_begun(out: &Path) -> Result<bool> {
+    Ok(!Checkpoints::of(out).steps()?.is_empty())
 }
 
 /// A run that is ready to go.
@@ -78,10 +86,17 @@ impl Run {
         let Job { recipe, start, out, device, resume, stop_at } = job;
         let folder = Folder::open(&out)?;
         let checkpoints = Checkpoints::of(folder.path());
-        let (checkpoint, damaged) = checkpoints.last()?;
-        damaged.into_iter().for_each(|error| tell(Event::Note(format!("passed over: {error}"))));
-        if checkpoint.is_some() && !resume {
+        if has_begun(&out)? && !resume {
             return Err(Error::data(&out, "there is a run in this folder: resume it, or choose another folder"));
+        }
+        let (checkpoint, damaged) = checkpoints.last()?;
+        match (&checkpoint, damaged.first()) {
+            (None, Some(first)) => {
+                let reason = format!("none of its checkpoints is whole ({first}): choose another folder");
+                return Err(Error::data(&out, reason));
+            }
+            (None, None) => folder.check_unused()?,
+            (Some(_), _) => damaged.iter().for_each(|error| tell(Event::Note(format!("passed over: {error}")))),
         }
         let data = Arc::new(Dataset::open(&recipe.data, &recipe.train.split)?);
         data.note().into_iter().for_each(|note| tell(Event::Note(note.to_owned())));
@@ -153,12 +168,13 @@ impl Run {
             };
             self.journal.step(&progress)?;
             tell(Event::Step(progress));
-            let (last, stopped) = (state.step == self.stop_at, stop());
-            if (last || state.step.is_multiple_of(recipe.validate.every)) && !stopped {
+            // Where a run is stopped must not change it: a resumed one validates at the same steps.
+            if state.step.is_multiple_of(recipe.validate.every) || state.step == recipe.schedule.steps {
                 self.validate(&mut state, tell)?;
             }
+            let stopped = stop();
             let worn_out = recipe.validate.patience.is_some_and(|patience| state.stale >= patience);
-            let ends = last || stopped || worn_out;
+            let ends = state.step == self.stop_at || stopped || worn_out;
             if ends || state.step.is_multiple_of(recipe.checkpoints.every) {
                 self.save(&state, tell)?;
             }
@@ -178,12 +194,9 @@ impl Run {
         Ok(Outcome { end, step, best, skipped, seconds })
     }
 
-    /// Validates the network, and writes it as the run's model if it is the best so far. Without a validation split, the
-    /// last one is the best.
+    /// Validates the network, if there is a split for it, and writes it as the run's model if it is the best so far.
     fn validate(&mut self, state: &mut State, tell: &mut dyn FnMut(Event)) -> Result<()> {
-        let Some(data) = &self.validation else {
-            return self.write_model();
-        };
+        let Some(data) = &self.validation else { return Ok(()) };
         let segmenter = candle_deeplab::Segmenter::new(self.trainer.model()?);
         let options = eval::Options { limit: self.recipe.validate.images, ..eval::Options::default() };
         let found = eval::evaluate(Judged::Network(&segmenter), data, &options, |_, _| {})?;
@@ -204,8 +217,8 @@ impl Run {
     }
 
     fn save(&self, state: &State, tell: &mut dyn FnMut(Event)) -> Result<()> {
-        // A run that is stopped before its first validation has a model, too.
-        if !self.folder.has_model() {
+        // As long as nothing has been validated, the run's model is the last one.
+        if state.best.is_none() {
             self.write_model()?;
         }
         let checkpoint = self.trainer.checkpoint(state.clone())?;
@@ -220,7 +233,7 @@ impl Run {
 }
 
 /// Checks that a run is resumed with the recipe that it began with.
-fn same_recipe(recipe: &Recipe, text: &str, out: &std::path::Path) -> Result<()> {
+fn same_recipe(recipe: &Recipe, text: &str, out: &Path) -> Result<()> {
     let before = Recipe::parse(text, out, &[])?;
     let differences = recipe.differences(&before)?;
     if differences.is_empty() {

@@ -35,6 +35,9 @@ impl Network {
         data: &Arc<Dataset>,
         device: &Device,
     ) -> Result<(Self, Origin)> {
+        if let (Some(name), None) = (&recipe.model.start, from) {
+            return Err(Error::recipe("model.start", format!("the model `{name}` was not given to the run")));
+        }
         let images = Images { recipe, from, data, batches: None, left: IMAGES };
         let started = start(&recipe.model, &data.labels, from, images, recipe.seed, device)?;
         let Start { config, graph, vars, origin } = started;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_deeplab::config::Normalization;
+use candle_deeplab::config::{Normalization, Provenance};
 use candle_deeplab::graph::{Graph, Param};
 use candle_deeplab::{Config, DeepLab, Labels, arch};
 
@@ -98,6 +98,11 @@ fn config(model: &Model, labels: &Labels, start: Option<&DeepLab>) -> Result<Con
         preprocessing: model.preprocessing(from, &base.preprocessing),
         network,
         labels: labels.clone(),
+        provenance: Provenance {
+            source: model.start.clone().unwrap_or_else(|| "random weights".into()),
+            format: "training".into(),
+            ..base.provenance
+        },
         ..base
     };
     config.validate().map_err(|reason| candle_deeplab::Error::Recipe { reason })?;

@@ -184,7 +184,7 @@ impl Dense {
             let x = &x[i * self.inputs * self.area()..][..self.inputs * self.area()];
             for (first, part) in self.parts(band, &(0..self.inputs)).iter().enumerate() {
                 let matrix = self.matrix(x, band, part, buffer);
-                multiply(&mut out, kernel(i % self.groups, part), matrix, first > 0, false);
+                multiply(&mut out, kernel(i % self.groups, part), matrix, first > 0);
             }
         });
         y
@@ -265,7 +265,7 @@ impl Dense {
                     let terms = part.len() * self.h.kernel;
                     buffer.resize(terms * len, T::zero());
                     let kernel = self.kernel_part(&kernel, i % self.groups, &part);
-                    multiply(&mut MatrixMut::new(buffer, terms, len), kernel.transposed(), dy, false, false);
+                    multiply(&mut MatrixMut::new(buffer, terms, len), kernel.transposed(), dy, false);
                     self.scatter(&buffer[..terms * len], band, &part, first, dx);
                 }
             }
@@ -297,7 +297,7 @@ impl Dense {
                         let out = MatrixMut::new(&mut gradient, self.outputs, self.terms());
                         let (_, rest) = out.split(part.start * self.h.kernel);
                         let (mut out, _) = rest.split(part.len() * self.h.kernel);
-                        multiply(&mut out, dy, self.matrix(x, band, &part, buffer).transposed(), true, false);
+                        multiply(&mut out, dy, self.matrix(x, band, &part, buffer).transposed(), true);
                     }
                 }
                 gradient

@@ -65,21 +65,14 @@ impl<'a, T> MatrixMut<'a, T> {
     }
 }
 
-/// `out ← a · b`, or `out + a · b` with `add`, on as many threads as `parallel` says: this one, or those of the pool.
+/// `out ← a · b`, or `out + a · b` with `add`, in this thread alone: the callers divide the work.
 ///
 /// # Panics
 /// Where the sizes do not fit each other.
-pub(super) fn multiply<T: Float>(
-    out: &mut MatrixMut<'_, T>,
-    a: Matrix<'_, T>,
-    b: Matrix<'_, T>,
-    add: bool,
-    parallel: bool,
-) {
+pub(super) fn multiply<T: Float>(out: &mut MatrixMut<'_, T>, a: Matrix<'_, T>, b: Matrix<'_, T>, add: bool) {
     assert!(out.rows == a.rows && out.columns == b.columns && a.columns == b.rows, "sizes of a matrix product");
     let strides = |m: &Matrix<'_, T>| (m.column as isize, m.row as isize);
     let ((a_column, a_row), (b_column, b_row)) = (strides(&a), strides(&b));
-    let parallelism = if parallel { Parallelism::Rayon(0) } else { Parallelism::None };
     // SAFETY: the constructors have compared the slices with the sizes and strides; `out` is uniquely borrowed, and
     // T is f32 or f64.
     unsafe {
@@ -102,7 +95,7 @@ pub(super) fn multiply<T: Float>(
             false,
             false,
             false,
-            parallelism,
+            Parallelism::None,
         );
     }
 }
