@@ -1,5 +1,6 @@
 //! How pictures and the frames of videos are written.
 
+use candle_deeplab::pixels;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -47,13 +48,18 @@ pub(crate) enum PictureFormat {
 impl PictureFormat {
     pub(crate) const ALL: [Self; 3] = [Self::Png, Self::Jpeg, Self::Webp];
 
+    /// The format with the quality that the arguments ask for, which only JPEG has.
+    pub(crate) fn with_quality(self, quality: u8) -> pixels::PictureFormat {
+        match self {
+            Self::Png => pixels::PictureFormat::Png,
+            Self::Jpeg => pixels::PictureFormat::Jpeg { quality },
+            Self::Webp => pixels::PictureFormat::Webp,
+        }
+    }
+
     /// The extension that this program gives such files.
     pub(crate) fn extension(self) -> &'static str {
-        match self {
-            Self::Png => "png",
-            Self::Jpeg => "jpg",
-            Self::Webp => "webp",
-        }
+        self.with_quality(QUALITY).extension()
     }
 
     /// What a file with this extension is.

@@ -20,6 +20,7 @@
 
 mod borders;
 mod colors;
+mod confidence;
 mod cutout;
 mod distance;
 mod fill;

@@ -174,7 +174,10 @@ impl Scores {
 
     /// The mean probability of each class over the pixels that a label map of the image's size assigns to it; NaN where
     /// there are none.
-    pub(crate) fn mean_probabilities(&self, ids: &[u8]) -> io::Result<Vec<f64>> {
+    ///
+    /// # Errors
+    /// As [`probabilities`](Self::probabilities).
+    pub fn mean_probabilities(&self, ids: &[u8]) -> io::Result<Vec<f64>> {
         let (classes, width) = (self.classes(), self.image.width);
         let mut sums = vec![(0.0f64, 0u64); classes];
         self.each_probability(|from, block| {
@@ -194,7 +197,7 @@ impl Scores {
 
     /// Calls `with` for block after block of rows, with the number of a block's first row and its probabilities
     /// `[rows, width, classes]`.
-    fn each_probability(&self, mut with: impl FnMut(usize, &[f32]) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn each_probability(&self, mut with: impl FnMut(usize, &[f32]) -> io::Result<()>) -> io::Result<()> {
         /// Rows of a block.
         const BLOCK: usize = 32;
         let height = self.image.height;

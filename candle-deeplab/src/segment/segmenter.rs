@@ -1,10 +1,12 @@
 //! A network with its pre- and postprocessing: from an image to its label map.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use image::{DynamicImage, RgbImage};
+use rayon::prelude::*;
 
 use super::memory::tiles_that_fit;
 use super::{Answer, LabelMap, MultiScale, Predictor, Scores, Segmentation, Tiles};
@@ -199,6 +201,93 @@ impl Segmenter {
             Some(Cut::OfNeed(tiles)) => Some((tiles, tiles.count(self.seen(size, Cut::OfNeed(tiles))))),
             _ => None,
         };
+        self.segmented(image, ids, scores, tiled)
+    }
+
+    /// Segments images as [`run`](Self::run) does each of them, and computes those together that become inputs of one
+    /// [size](Self::input_size) and need no tiles, as far as the memory limit allows. On a GPU that is faster than one
+    /// after another; on the CPU it is as fast.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run), for each image.
+    pub fn run_batch(&self, images: Vec<RgbImage>, wanted: Wanted) -> Vec<Result<Segmented>> {
+        let mut results: Vec<Option<Result<Segmented>>> = images.iter().map(|_| None).collect();
+        let mut together: BTreeMap<(usize, usize), Vec<(usize, RgbImage)>> = BTreeMap::new();
+        for (index, image) in images.into_iter().enumerate() {
+            match self.tiles_for(size_of(&image)) {
+                Ok(None) if size_of(&image).area() > 0 => {
+                    let Size { height, width } = self.input_size(size_of(&image));
+                    together.entry((height, width)).or_default().push((index, image));
+                }
+                _ => results[index] = Some(self.run(image, wanted)),
+            }
+        }
+        for (_, mut group) in together {
+            while !group.is_empty() {
+                let rest = group.split_off(self.most_together(&group).min(group.len()));
+                let (indices, images): (Vec<usize>, Vec<RgbImage>) = group.into_iter().unzip();
+                // Where they fail together, each gets its own answer or error.
+                let found = if images.len() > 1 { self.found_together(&images, wanted).ok() } else { None };
+                let found: Vec<Result<Segmented>> = match found {
+                    Some(found) => images
+                        .into_iter()
+                        .zip(found)
+                        .map(|(image, (ids, scores))| self.segmented(image, ids, scores, None))
+                        .collect(),
+                    None => images.into_iter().map(|image| self.run(image, wanted)).collect(),
+                };
+                indices.into_iter().zip(found).for_each(|(index, found)| results[index] = Some(found));
+                group = rest;
+            }
+        }
+        // Each image is in a group, or was run alone.
+        results.into_iter().map(|result| result.unwrap_or(Err(Error::NoHead))).collect()
+    }
+
+    /// The size of the network's input for an image of a size, unless the image is cut into tiles.
+    pub fn input_size(&self, image: Size) -> Size {
+        Geometry::new(self.preprocessing.size, image).input
+    }
+
+    /// How many of the images, which have inputs of one size, the memory limit lets be computed together.
+    fn most_together(&self, images: &[(usize, RgbImage)]) -> usize {
+        let needed = images.iter().map(|(_, image)| self.memory_of(size_of(image), None).ok().flatten().unwrap_or(0));
+        let needed = needed.max().unwrap_or(0).max(1);
+        self.memory_limit.map_or(usize::MAX, |limit| usize::try_from(limit / needed).unwrap_or(usize::MAX)).max(1)
+    }
+
+    /// The ids, and the scores if they are wanted, of images whose inputs have one size, in one call of the network.
+    fn found_together(&self, images: &[RgbImage], wanted: Wanted) -> Result<Vec<(Vec<u8>, Option<Scores>)>> {
+        let prepared = images.par_iter().map(|image| self.preprocessing.prepare(image, &self.device));
+        let (pixels, geometries): (Vec<Tensor>, Vec<Geometry>) = prepared
+            .map(|prepared| prepared.map(|Prepared { pixels, geometry }| (pixels, geometry)))
+            .collect::<Result<_>>()?;
+        let pixels = Tensor::cat(&pixels, 0)?;
+        if wanted == Wanted::LabelMap
+            && geometries.iter().all(|geometry| geometry.valid == geometry.image)
+            && let Some(maps) = self.network.label_map(&pixels)?
+        {
+            let maps = geometries.iter().enumerate().map(|(index, geometry)| {
+                let ids = direct_ids(&maps.narrow(0, index, 1)?, geometry)?;
+                Ok((ids, None))
+            });
+            return maps.collect();
+        }
+        let answer = self.network.predict(&pixels)?;
+        let found = geometries.iter().enumerate().map(|(index, geometry)| {
+            let scores = Scores::new(&answer.narrow(0, index, 1)?, self.answer(), self.classes(), geometry)?;
+            Ok((scores.label_map()?, (wanted != Wanted::LabelMap).then_some(scores)))
+        });
+        found.collect()
+    }
+
+    fn segmented(
+        &self,
+        image: RgbImage,
+        ids: Vec<u8>,
+        scores: Option<Scores>,
+        tiled: Option<(Tiles, usize)>,
+    ) -> Result<Segmented> {
         Ok(Segmented { segmentation: Segmentation::new(ids, self.labels.clone(), image)?, scores, tiled })
     }
 
@@ -323,17 +412,10 @@ impl Segmenter {
 
     /// The network's own label map, if the image was not resized, only padded, to become its input.
     fn short_way(&self, Prepared { pixels, geometry }: &Prepared) -> Result<Option<Vec<u8>>> {
-        let Geometry { input, valid, image } = *geometry;
-        if valid != image {
+        if geometry.valid != geometry.image {
             return Ok(None);
         }
-        let Some(ids) = self.network.label_map(pixels)? else { return Ok(None) };
-        let ids = LabelMap::new(ids.flatten_all()?.to_vec1()?, input)?.into_ids();
-        if valid == input {
-            return Ok(Some(ids));
-        }
-        let rows = ids.chunks_exact(input.width).take(valid.height);
-        Ok(Some(rows.flat_map(|row| &row[..valid.width]).copied().collect()))
+        self.network.label_map(pixels)?.map(|ids| direct_ids(&ids, geometry)).transpose()
     }
 
     fn answer(&self) -> Answer {
@@ -364,6 +446,17 @@ impl Cut {
 
 fn size_of(image: &RgbImage) -> Size {
     Size::new(image.height() as usize, image.width() as usize)
+}
+
+/// The ids of an image that was padded but not resized, from the label map of its input, u8 `[1, H, W]`.
+fn direct_ids(ids: &Tensor, geometry: &Geometry) -> Result<Vec<u8>> {
+    let Geometry { input, valid, .. } = *geometry;
+    let ids = LabelMap::new(ids.flatten_all()?.to_vec1()?, input)?.into_ids();
+    if valid == input {
+        return Ok(ids);
+    }
+    let rows = ids.chunks_exact(input.width).take(valid.height);
+    Ok(rows.flat_map(|row| &row[..valid.width]).copied().collect())
 }
 
 /// The preprocessing, labels and device of a model.
@@ -520,6 +613,41 @@ mod tests {
         let tensor = Tensor::from_slice(image.as_raw(), (size.height, size.width, 3), &Device::Cpu).unwrap();
         assert_eq!(segmenter.segment_tensor(&tensor).unwrap(), expected);
         assert_eq!(segmenter.segment_batch(&[image.into(), DynamicImage::new_rgb8(1, 1)]).unwrap()[0], expected);
+    }
+
+    /// Images of several sizes, some of which become inputs of one size: all are segmented as one by one.
+    #[test]
+    fn images_are_the_same_together_as_alone() {
+        let images: Vec<RgbImage> = [(41, 33), (33, 41), (41, 33), (40, 31), (161, 90), (41, 33)]
+            .iter()
+            .enumerate()
+            .map(|(number, &(width, height))| {
+                RgbImage::from_fn(width, height, |x, y| Rgb([(7 * x) as u8, (5 * y) as u8, (40 * number) as u8]))
+            })
+            .collect();
+        for size in [SizeRule::Native { height: 1, width: 1 }, SizeRule::Fit { height: 65, width: 65 }] {
+            let plain = Segmenter::new(random(size));
+            // As much as the largest takes, so that not all go together.
+            let tight = plain.memory(Size::new(90, 161)).unwrap();
+            for segmenter in [plain.clone(), plain.with_memory_limit(tight, 8)] {
+                for wanted in [Wanted::LabelMap, Wanted::Scores] {
+                    let together = segmenter.run_batch(images.clone(), wanted);
+                    assert_eq!(together.len(), images.len());
+                    for (found, image) in together.into_iter().zip(&images) {
+                        let (found, alone) = (found.unwrap(), segmenter.run(image.clone(), wanted).unwrap());
+                        assert_eq!(found.segmentation, alone.segmentation);
+                        assert_eq!((found.scores.is_some(), found.tiled), (wanted == Wanted::Scores, alone.tiled));
+                        let scores =
+                            |found: &Segmented| found.scores.as_ref().map(|s| s.tensor().to_vec3::<f32>().unwrap());
+                        assert_eq!(scores(&found), scores(&alone));
+                    }
+                }
+            }
+        }
+        let nothing = RgbImage::new(0, 3);
+        let found = by_color(SizeRule::Native { height: 1, width: 1 })
+            .run_batch(vec![flag(4, 4), nothing, flag(4, 4)], Wanted::LabelMap);
+        assert_eq!(found.iter().map(|found| found.is_ok()).collect::<Vec<_>>(), [true, false, true]);
     }
 
     #[test]

@@ -7,15 +7,11 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use candle_deeplab::segment::{Scores, Segmentation};
 use candle_deeplab::{Error, atomic};
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::codecs::webp::WebPEncoder;
-use image::{ExtendedColorType, ImageEncoder, ImageError};
-use jpeg_encoder::{EncodingError, SamplingFactor};
 
 use super::plan::already_there;
 use super::style::Style;
 use super::target::{Destination, Encoding, Target};
-use crate::args::{Format, PictureFormat};
+use crate::args::Format;
 use crate::interrupt;
 
 /// What the outputs of one image are made from.
@@ -93,17 +89,17 @@ fn content(target: &Target, subject: &Subject, style: &Style, to: &mut dyn Write
     let Subject { segmentation, scores, .. } = subject;
     let (map, labels) = (segmentation.label_map(), segmentation.labels());
     let picture_format = match target.encoding {
-        Encoding::Picture(format) => format,
-        _ => PictureFormat::Png,
+        Encoding::Picture(format) => format.with_quality(style.jpeg_quality),
+        _ => candle_deeplab::pixels::PictureFormat::Png,
     };
     match target.format {
         Format::Overlay | Format::Color | Format::Contours => {
             let picture = style.picture(segmentation, target.format);
-            encode(&picture, picture.dimensions(), ExtendedColorType::Rgb8, (picture_format, style.jpeg_quality), to)
+            picture_format.write(&picture, to).map_err(with_option)
         }
         Format::Cutout => {
             let picture = style.cutout(segmentation, *scores).map_err(io::Error::other)?;
-            encode(&picture, picture.dimensions(), ExtendedColorType::Rgba8, (picture_format, style.jpeg_quality), to)
+            picture_format.write_transparent(&picture, to).map_err(with_option)
         }
         Format::Mask => map.write_mask(labels, to),
         Format::Ids => map.write_ids(to),
@@ -120,76 +116,10 @@ fn content(target: &Target, subject: &Subject, style: &Style, to: &mut dyn Write
     }
 }
 
-/// Writes 8-bit samples of a picture.
-fn encode(
-    samples: &[u8],
-    (width, height): (u32, u32),
-    color: ExtendedColorType,
-    (format, jpeg_quality): (PictureFormat, u8),
-    to: &mut dyn Write,
-) -> io::Result<()> {
-    /// The longest side of a WebP picture, in pixels.
-    const WEBP: u32 = 1 << 14;
-    let too_large = |most: u32| {
-        let extension = format.extension();
-        let reason = format!(
-            "{width}×{height} pixels are more than the {most} a side of .{extension} files: add `--picture-format png`"
-        );
-        io::Error::new(io::ErrorKind::InvalidInput, reason)
-    };
-    let encoded = match format {
-        // Trying all five filters on each row would take most of the time, and does not make photographs smaller.
-        PictureFormat::Png => PngEncoder::new_with_quality(to, CompressionType::Fast, FilterType::Paeth)
-            .write_image(samples, width, height, color),
-        PictureFormat::Webp if width.max(height) > WEBP => return Err(too_large(WEBP)),
-        PictureFormat::Webp => WebPEncoder::new_lossless(to).write_image(samples, width, height, color),
-        PictureFormat::Jpeg => {
-            let most = |_| too_large(u16::MAX.into());
-            let (width, height) = (u16::try_from(width).map_err(most)?, u16::try_from(height).map_err(most)?);
-            let mut encoder = jpeg_encoder::Encoder::new(to, jpeg_quality);
-            // Full colour resolution: names and outlines have sharp coloured edges.
-            encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
-            let encoded = encoder.encode(samples, width, height, jpeg_encoder::ColorType::Rgb);
-            return encoded.map_err(|error| match error {
-                EncodingError::IoError(error) => error,
-                other => io::Error::other(other),
-            });
-        }
-    };
-    encoded.map_err(|error| match error {
-        ImageError::IoError(error) => error,
-        other => io::Error::other(other),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn encoded(width: u32, format: PictureFormat) -> io::Result<Vec<u8>> {
-        let samples: Vec<u8> = (0..width).flat_map(|x| [(x % 251) as u8, 7, 9]).collect();
-        let mut bytes = vec![];
-        encode(&samples, (width, 1), ExtendedColorType::Rgb8, (format, 92), &mut bytes).map(|()| bytes)
-    }
-
-    #[test]
-    fn pictures_are_what_their_names_say() {
-        for format in PictureFormat::ALL {
-            let bytes = encoded(300, format).unwrap();
-            let expected = image::ImageFormat::from_extension(format.extension());
-            assert_eq!(image::guess_format(&bytes).ok(), expected);
-            let picture = image::load_from_memory(&bytes).unwrap().into_rgb8();
-            let is_lossless = format != PictureFormat::Jpeg;
-            assert_eq!(picture.pixels().all(|pixel| pixel.0[1..] == [7, 9]), is_lossless, "{format:?}");
-        }
-    }
-
-    #[test]
-    fn what_a_format_cannot_hold_is_said_with_the_way_out() {
-        for (width, format) in [(1 << 16, PictureFormat::Jpeg), ((1 << 14) + 1, PictureFormat::Webp)] {
-            let said = encoded(width, format).unwrap_err().to_string();
-            assert!(said.contains(&format!("{width}×1")) && said.contains("--picture-format png"), "{said}");
-            assert!(encoded(width - 1, format).is_ok() && encoded(width, PictureFormat::Png).is_ok());
-        }
+/// Names the option by which a picture that its format cannot hold is written in another.
+fn with_option(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => io::Error::new(error.kind(), format!("{error} with `--picture-format png`")),
+        _ => error,
     }
 }
