@@ -578,3 +578,35 @@ fn shells_and_man_are_served() {
     print(&["man", "--output", pages.to_str().unwrap()]);
     assert!(names(&pages).contains(&"candle-deeplab-segment.1".into()));
 }
+
+/// Parts that know nothing of each other write the files of one run, COCO's numbers among them, and a run that was stopped
+/// is completed.
+#[test]
+fn parts_of_the_work_together_are_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("in/sub")).unwrap();
+    for index in 0..6 {
+        photo(40 + index, 30).save(dir.path().join(format!("in/{index}.png"))).unwrap();
+        photo(30, 40 + index).save(dir.path().join(format!("in/sub/photo {index}.png"))).unwrap();
+    }
+    let formats = ["--format", "mask,rle"];
+    success(dir.path(), &[&["in", "-o", "whole"], &formats[..]].concat());
+    for part in ["0/3", "2/3", "1/3"] {
+        success(dir.path(), &[&["in", "-o", "parts", "--resume", "--shard", part], &formats[..]].concat());
+    }
+    let content = |folder: &str| {
+        let folder = dir.path().join(folder);
+        names(&folder).into_iter().map(|name| (std::fs::read(folder.join(&name)).unwrap(), name)).collect::<Vec<_>>()
+    };
+    let whole = content("whole");
+    assert_eq!(whole.len(), 2 * 12 + 1);
+    assert!(content("parts") == whole);
+
+    let lost = dir.path().join("parts/sub/photo 3.mask.png");
+    std::fs::remove_file(&lost).unwrap();
+    let untouched = std::fs::metadata(dir.path().join("parts/0.mask.png")).unwrap().modified().unwrap();
+    let said = success(dir.path(), &[&["in", "-o", "parts", "--resume"], &formats[..]].concat());
+    assert!(said.contains("photo 3") && !said.contains("photo 4"), "{said}");
+    assert!(content("parts") == whole);
+    assert_eq!(std::fs::metadata(dir.path().join("parts/0.mask.png")).unwrap().modified().unwrap(), untouched);
+}

@@ -25,6 +25,9 @@ Examples:
     # As good as it gets, and slow
     candle-deeplab segment photo.jpg --output-stride 8 --scales 0.5,0.75,1,1.25,1.5,1.75 --flip --model xception65-voc
 
+    # A million photographs on four machines that share a folder: this is the first of four
+    candle-deeplab segment photos -o out --format mask --shard 0/4 --resume
+
     # The picture to another program
     candle-deeplab segment photo.jpg -o - --model xception65-voc | display
 
@@ -99,6 +102,19 @@ pub(crate) struct SegmentArgs {
     #[arg(long, help_heading = "Output")]
     pub(crate) force: bool,
 
+    /// Go on where an earlier run was stopped: outputs that are there already are left as they are, and images that have
+    /// all of theirs are not segmented again
+    #[arg(long, conflicts_with = "force", help_heading = "Output")]
+    pub(crate) resume: bool,
+
+    /// Do one of N parts of the work, numbered from 0, e.g. 2/8; all parts together write what one run would
+    ///
+    /// Which part an input belongs to depends on its name below the folder alone, so that processes that know nothing of each
+    /// other can have a part each, also while files are added. With a Kubernetes Job of N completions:
+    /// --shard $(JOB_COMPLETION_INDEX)/N --resume
+    #[arg(long, value_name = "I/N", value_parser = shard, help_heading = "Input")]
+    pub(crate) shard: Option<(u64, u64)>,
+
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 
@@ -169,6 +185,13 @@ impl Format {
     }
 }
 
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('/').and_then(|(part, of)| Some((part.trim().parse().ok()?, of.trim().parse().ok()?)));
+    parts
+        .filter(|(part, of)| part < of)
+        .ok_or_else(|| "it must be a part and their number, from 0/1 to 7/8 and so on".into())
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds > 0.0);
     number.ok_or_else(|| "it must be a number above 0".into())
@@ -182,5 +205,7 @@ mod tests {
     fn numbers_are_checked() {
         assert_eq!(seconds("1.5"), Ok(1.5));
         assert!(["0", "-1", "nan", "inf", ""].into_iter().all(|text| seconds(text).is_err()));
+        assert_eq!((shard("0/1"), shard("7/8")), (Ok((0, 1)), Ok((7, 8))));
+        assert!(["", "1", "1/1", "8/8", "-1/2", "0/0", "a/b"].into_iter().all(|text| shard(text).is_err()));
     }
 }

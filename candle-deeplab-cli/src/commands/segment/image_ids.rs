@@ -120,6 +120,7 @@ mod tests {
             name: name.into(),
             targets: vec![],
             image_id: 0,
+            is_wanted: true,
         };
         names.iter().map(job).collect()
     }

@@ -53,8 +53,14 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let precision = resolve::fast_precision(args.network.dtype, &device)?;
     resolve::options(&args.network, precision)?;
     let Inputs { inputs, mut left_out } = input::expand(&args.inputs, args.output.as_deref())?;
-    let wishes =
-        Wishes { formats: &formats, output: args.output.as_deref(), encoding: &args.encoding, force: args.force };
+    let wishes = Wishes {
+        formats: &formats,
+        output: args.output.as_deref(),
+        encoding: &args.encoding,
+        force: args.force,
+        resume: args.resume,
+        shard: args.shard,
+    };
     let mut plan = plan::plan(inputs, &wishes)?;
     left_out.append(&mut plan.left_out);
     let to_stdout = plan.folder.is_none();
@@ -86,10 +92,13 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     let budget = Budget::new(free_memory());
     let run =
         Run { args: &args, engine: &engine, style: &style, budget: &budget, wanted, device, output, to_stdout, loaded };
-    let (videos, mut images): (Vec<Job>, Vec<Job>) = plan.jobs.into_iter().partition(|job| job.input.is_moving());
+    let (mut videos, mut images): (Vec<Job>, Vec<Job>) = plan.jobs.into_iter().partition(|job| job.input.is_moving());
     if formats.contains(&Format::Rle) {
+        // All parts of the work agree on the numbers.
         image_ids::assign(&mut images, plan.folder.as_deref(), engine.labels())?;
     }
+    images.retain(|job| job.is_wanted);
+    videos.retain(|job| job.is_wanted);
     let failed = run.refused(plan.refused)? + run.images(&images)? + run.videos(&videos)?;
     Ok(if failed == 0 { Exit::Success } else { Exit::SomeFailed })
 }

@@ -20,6 +20,8 @@ pub(super) struct Job {
     pub(super) targets: Vec<Target>,
     /// The image's number in COCO results.
     pub(super) image_id: u64,
+    /// Whether this run does it: it belongs to the run's part of the work, and not all of its outputs are there.
+    pub(super) is_wanted: bool,
 }
 
 /// What the user wants written, and how.
@@ -29,6 +31,10 @@ pub(super) struct Wishes<'a> {
     pub(super) output: Option<&'a Path>,
     pub(super) encoding: &'a EncodingArgs,
     pub(super) force: bool,
+    /// Whether outputs that are there are left as they are.
+    pub(super) resume: bool,
+    /// The part of the work that is done, of how many.
+    pub(super) shard: Option<(u64, u64)>,
 }
 
 /// Everything that a run will do.
@@ -77,7 +83,8 @@ pub(super) fn plan(inputs: Vec<Input>, wishes: &Wishes) -> Result<Plan> {
     let job = |(input, (name, formats)): (Input, (Name, Vec<Format>))| {
         let target = |format: &Format| target(&input, &name, *format, &place, wishes);
         let targets = formats.iter().map(target).collect::<Result<Vec<_>>>()?;
-        Ok(Job { input, name: name.file, targets, image_id: 0 })
+        let is_wanted = wishes.shard.is_none_or(|(part, of)| part_of(&input.relative, of) == part);
+        Ok(Job { input, name: name.file, targets, image_id: 0, is_wanted })
     };
     let suffixes = |(input, formats): (&Input, &Vec<Format>)| {
         formats.iter().map(|format| ending(input, *format, wishes)).collect::<Vec<_>>()
@@ -85,9 +92,12 @@ pub(super) fn plan(inputs: Vec<Input>, wishes: &Wishes) -> Result<Plan> {
     let names = names(&inputs, &inputs.iter().zip(&formats).map(suffixes).collect::<Vec<_>>());
     let jobs = inputs.into_iter().zip(names.into_iter().zip(formats)).map(job).collect::<Result<Vec<_>>>()?;
     check_pictures(&jobs, wishes.encoding)?;
-    let (jobs, refused) = apart(jobs);
+    let (mut jobs, refused) = apart(jobs);
     if let ([], [(_, reason), ..]) = (&jobs[..], &refused[..]) {
         bail!("{reason}");
+    }
+    if wishes.resume {
+        jobs.iter_mut().for_each(leave_existing);
     }
     check_existing(&jobs, wishes.force)?;
     let folder = match place {
@@ -302,11 +312,9 @@ fn apart(jobs: Vec<Job>) -> (Vec<Job>, Vec<(Input, String)>) {
 
 fn check_existing(jobs: &[Job], force: bool) -> Result<()> {
     let mut existing = vec![];
-    for target in jobs.iter().flat_map(|job| &job.targets) {
+    for target in jobs.iter().filter(|job| job.is_wanted).flat_map(|job| &job.targets) {
         let Some(path) = target.path() else { continue };
-        let is_folder = matches!(target.to, Destination::Frames(_));
-        let is_there = if is_folder { has_frames(target) } else { path.symlink_metadata().is_ok() };
-        if is_there && !existing.contains(&path) {
+        if is_there(target) && !existing.contains(&path) {
             existing.push(path);
         }
     }
@@ -320,8 +328,30 @@ fn check_existing(jobs: &[Job], force: bool) -> Result<()> {
     Ok(())
 }
 
-fn has_frames(target: &Target) -> bool {
-    target.of_frame(1).path().is_some_and(|first| first.symlink_metadata().is_ok())
+/// Whether an output is there: files are written whole or not at all. Of a folder of frames, the first is looked at.
+fn is_there(target: &Target) -> bool {
+    let first = match target.to {
+        Destination::Frames(_) => target.of_frame(1),
+        _ => target.clone(),
+    };
+    first.path().is_some_and(|path| path.symlink_metadata().is_ok())
+}
+
+/// Takes the outputs that are there out of a job.
+fn leave_existing(job: &mut Job) {
+    // Frames may be there in part: they are all made anew, which `--force` has to allow.
+    job.targets.retain(|target| matches!(target.to, Destination::Frames(_)) || !is_there(target));
+    job.is_wanted &= !job.targets.is_empty();
+}
+
+/// Which of `parts` parts an input belongs to: its name's FNV-1a hash, which is the same everywhere.
+fn part_of(name: &Path, parts: u64) -> u64 {
+    let bytes = name.to_string_lossy().replace('\\', "/").into_bytes();
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    // The low bits of this hash are weak for short names.
+    (hash ^ (hash >> 32)) % parts
 }
 
 /// The message for an output that exists and may not be replaced.
@@ -353,7 +383,8 @@ mod tests {
         output: Option<&str>,
         encoding: &EncodingArgs,
     ) -> Result<Vec<String>, String> {
-        let wishes = Wishes { formats, output: output.map(Path::new), encoding, force: false };
+        let wishes =
+            Wishes { formats, output: output.map(Path::new), encoding, force: false, resume: false, shard: None };
         let plan = plan(inputs(relative), &wishes).map_err(|error| error.to_string())?;
         Ok(plan
             .jobs
@@ -431,7 +462,14 @@ mod tests {
         assert!(paths(&["a.jpg"], &[Format::Overlay, Format::Ids], Some("-")).unwrap_err().contains("one output"));
         assert!(encoded(&["a.mp4"], OVERLAY, Some("-"), &EncodingArgs { frames: true, ..args() }).is_err());
         let encoding = |formats: &[Format]| {
-            let wishes = Wishes { formats, output: Some(Path::new("-")), encoding: &args(), force: false };
+            let wishes = Wishes {
+                formats,
+                output: Some(Path::new("-")),
+                encoding: &args(),
+                force: false,
+                resume: false,
+                shard: None,
+            };
             plan(inputs(&["a.mp4"]), &wishes).unwrap().jobs[0].targets[0].encoding
         };
         // mp4 cannot be written to a pipe.
@@ -450,7 +488,8 @@ mod tests {
         std::fs::write(&there, "").unwrap();
         let plan = |output: &Path, force| {
             let input = Input { source: Source::File(image.clone()), relative: "in.png".into(), named: true };
-            let wishes = Wishes { formats: OVERLAY, output: Some(output), encoding: &args(), force };
+            let wishes =
+                Wishes { formats: OVERLAY, output: Some(output), encoding: &args(), force, resume: false, shard: None };
             plan(vec![input], &wishes).map_err(|error| error.to_string())
         };
         assert!(plan(dir.path(), false).unwrap_err().contains("--force"));
@@ -469,7 +508,8 @@ mod tests {
         let mut all = inputs(&["a.jpg", "a.png", "a.jpg.bmp", "a.rle.tif"]);
         all.extend([address("1"), address("2")]);
         let formats = [Format::Json, Format::Rle];
-        let wishes = Wishes { formats: &formats, output: None, encoding: &args(), force: false };
+        let wishes =
+            Wishes { formats: &formats, output: None, encoding: &args(), force: false, resume: false, shard: None };
         let plan = plan(all, &wishes).unwrap();
         assert_eq!((plan.jobs.len(), plan.refused.len()), (5, 1));
         let (input, reason) = &plan.refused[0];
@@ -502,9 +542,55 @@ mod tests {
         assert!(paths(&["a.mp4"], &all, None).unwrap_err().contains("`--frames`"));
         let mut found = inputs(&["a.mp4", "b.jpg"]);
         found[0].named = false;
-        let wishes = Wishes { formats: &[Format::Npy], output: None, encoding: &args(), force: false };
+        let wishes = Wishes {
+            formats: &[Format::Npy],
+            output: None,
+            encoding: &args(),
+            force: false,
+            resume: false,
+            shard: None,
+        };
         let plan = plan(found, &wishes).unwrap();
         assert_eq!(plan.jobs.len(), 1);
         assert!(plan.left_out[0].contains("in/a.mp4"), "{:?}", plan.left_out);
+    }
+
+    #[test]
+    fn parts_together_are_the_whole_and_names_do_not_depend_on_them() {
+        let names: Vec<String> = (0..200).map(|index| format!("sub/photo {index}.jpg")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).chain(["a.jpg", "a.png"]).collect();
+        let of = |shard| {
+            let args = args();
+            let output = Some(Path::new("out"));
+            let wishes = Wishes { formats: OVERLAY, output, encoding: &args, force: false, resume: false, shard };
+            let jobs = plan(inputs(&names), &wishes).unwrap().jobs.into_iter().filter(|job| job.is_wanted);
+            jobs.map(|job| job.targets[0].shown()).collect::<Vec<_>>()
+        };
+        let mut whole = of(None);
+        let parts: Vec<Vec<String>> = (0..7).map(|part| of(Some((part, 7)))).collect();
+        assert!(parts.iter().all(|part| (15..45).contains(&part.len())), "{:?}", parts.iter().map(Vec::len));
+        let mut together = parts.concat();
+        together.sort();
+        whole.sort();
+        assert_eq!(together, whole);
+    }
+
+    #[test]
+    fn resuming_makes_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.overlay.jpg", "a.json", "b.json"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let (args, formats) = (args(), [Format::Overlay, Format::Json]);
+        let plan = |resume| {
+            let output = Some(dir.path());
+            let wishes = Wishes { formats: &formats, output, encoding: &args, force: false, resume, shard: None };
+            plan(inputs(&["a.jpg", "b.jpg", "c.jpg"]), &wishes)
+        };
+        assert!(plan(false).unwrap_err().to_string().contains("--force"));
+        let jobs = plan(true).unwrap().jobs.into_iter().filter(|job| job.is_wanted);
+        let made =
+            jobs.flat_map(|job| job.targets).map(|target| target.path().unwrap().file_name().unwrap().to_owned());
+        assert_eq!(made.collect::<Vec<_>>(), ["b.overlay.jpg", "c.overlay.jpg", "c.json"]);
     }
 }
