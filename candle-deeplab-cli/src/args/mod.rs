@@ -13,6 +13,7 @@ mod model;
 mod network;
 mod number;
 mod segment;
+mod serve;
 mod style;
 mod train;
 mod zoo;
@@ -34,6 +35,7 @@ pub(crate) use export::{ExportArgs, ExportFormat, HeadName, OnnxArgs};
 pub(crate) use model::{ModelArgs, ZooArgs};
 pub(crate) use network::NetworkArgs;
 pub(crate) use segment::{Format, SegmentArgs};
+pub(crate) use serve::{LogForm, ServeArgs};
 pub(crate) use style::{PaletteName, StyleArgs};
 pub(crate) use train::TrainArgs;
 pub(crate) use zoo::{
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     Dataset(DatasetArgs),
     /// Train a network on your own images and label maps, or go on with a run
     Train(TrainArgs),
+    /// Answer requests over HTTP: a page for people, an interface for programs and annotation tools
+    Serve(ServeArgs),
     /// Write a model as a file for another runtime
     Export(ExportArgs),
     /// List the models that are known by name

@@ -15,6 +15,7 @@ mod models;
 mod publish;
 mod pull;
 mod segment;
+mod serve;
 mod table;
 mod train;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
         Command::Eval(args) => eval::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Dataset(args) => dataset::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Train(args) => train::run(args),
         Command::Export(args) => export::run(args),
         Command::Models(args) => models::run(args),

@@ -1,0 +1,196 @@
+//! Listens, accepts connections, and ends without losing a request.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::meter;
+use crate::models::{Models, Source};
+use crate::queue::Limits;
+use crate::routes;
+use crate::settings::Settings;
+
+/// The time for the head of a request, and between two requests of a connection.
+const HEAD: Duration = Duration::from_secs(15);
+
+/// The longest head of a request in bytes.
+const MAX_HEAD: usize = 64 << 10;
+
+/// The longest time limit and delay that make sense.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// How often what was measured is summed up.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The time in which a client must take some of its answer.
+const UNREAD: Duration = Duration::from_secs(30);
+
+/// How long the last connection is waited for when the server ends.
+const LAST: Duration = Duration::from_millis(50);
+
+/// The threads that read and write connections. The network has threads of its own.
+const WORKERS: usize = 2;
+
+/// The threads that decode, encode and fetch.
+const BLOCKING: usize = 64;
+
+/// A server that listens, and has not yet accepted anything.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    app: App,
+    router: Router,
+    runtime: Runtime,
+}
+
+impl Server {
+    /// Listens at the address of the settings. The models are loaded from `source` by [`run`](Self::run); the first is used
+    /// by requests that name none.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] where the address cannot be had, [`Error::Setting`] for settings that cannot be used.
+    pub fn bind(settings: Settings, models: Vec<String>, source: impl Source) -> Result<Self, Error> {
+        if models.is_empty() {
+            return Err(Error::Setting("name at least one model".into()));
+        }
+        if let Some(twice) = models.iter().enumerate().find(|(index, name)| models[..*index].contains(name)) {
+            return Err(Error::Setting(format!("the model `{}` is named twice", twice.1)));
+        }
+        let address = settings.listen;
+        let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
+        listener.set_nonblocking(true)?;
+        let Settings { max_queue, max_batch, max_delay, timeout, .. } = settings;
+        let limits = Limits { places: max_queue.max(1), batch: max_batch.max(1), delay: max_delay.min(DAY) };
+        let settings = Settings { listen: listener.local_addr()?, timeout: timeout.min(DAY), ..settings };
+        let app = App::new(settings, Arc::new(Models::new(models, Box::new(source), limits)));
+        let router = routes::router(app.clone())?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(WORKERS).max_blocking_threads(BLOCKING).enable_all().build()?;
+        Ok(Self { listener, app, router, runtime })
+    }
+
+    /// The address that it listens at.
+    pub fn address(&self) -> SocketAddr {
+        self.app.settings.listen
+    }
+
+    /// Loads the models, and serves until `stop` ends. Then it accepts nothing more, answers what it has accepted, and
+    /// returns.
+    ///
+    /// `stop` is made within the server's runtime, so that it may wait for signals.
+    ///
+    /// # Errors
+    /// [`Error::Models`] where a model cannot be loaded, [`Error::System`] where the system refuses a thread.
+    pub fn run<S: Future<Output = ()>>(self, stop: impl FnOnce() -> S) -> Result<(), Error> {
+        let Self { listener, app, router, runtime } = self;
+        meter::handle();
+        let (loaded, all_loaded) = oneshot::channel();
+        app.models.clone().load_all(move |all| {
+            // Nobody waits for it if the server has ended.
+            let _ = loaded.send(all);
+        })?;
+        let served = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::spawn(async {
+                loop {
+                    sleep(UPKEEP).await;
+                    meter::handle().run_upkeep();
+                }
+            });
+            let failed = async {
+                if all_loaded.await == Ok(true) {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let mut has_failed = false;
+            let end = async {
+                tokio::select! {
+                    () = stop() => {}
+                    () = failed => has_failed = true,
+                }
+            };
+            serve(listener, &app, router, end).await;
+            if has_failed { Err(Error::Models) } else { Ok(()) }
+        });
+        // Threads that still compute what nobody waits for are left behind.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+        served
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, app: &App, router: Router, stop: impl Future<Output = ()>) {
+    let most = app.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+    let places = Arc::new(Semaphore::new(most));
+    let connections = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    let begin = |(stream, place): (TcpStream, OwnedSemaphorePermit)| {
+        meter::connections(most - places.available_permits());
+        let service = TowerToHyperService::new(router.clone());
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(UNREAD));
+        let mut http = http1::Builder::new();
+        // A client that closes its sending side counts as gone, and its request is dropped.
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD).half_close(false).max_buf_size(MAX_HEAD);
+        let connection = connections.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
+        let places = places.clone();
+        tokio::spawn(async move {
+            // Clients that hang up or send nonsense are no news.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+            meter::connections(most - places.available_permits());
+        });
+    };
+    loop {
+        tokio::select! {
+            accepted = accept(&listener, &places) => accepted.into_iter().for_each(&begin),
+            () = &mut stop => break,
+        }
+    }
+    tracing::info!("no more connections are accepted: those that are open get their answers");
+    app.drain();
+    // Connections that the system has made already, and whose requests may have been sent.
+    while let Ok(accepted) = timeout(LAST, accept(&listener, &places)).await {
+        accepted.into_iter().for_each(&begin);
+    }
+    drop(listener);
+    if timeout(app.settings.timeout + HEAD, connections.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not end in time");
+    }
+}
+
+/// Accepts a connection, when there is a place for one.
+async fn accept(
+    listener: &tokio::net::TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Answers are written at once, and need not be collected.
+            let _ = stream.set_nodelay(true);
+            Some((stream, place))
+        }
+        Err(error) => {
+            // Such as too many open files: others will be closed.
+            tracing::warn!(%error, "a connection could not be accepted");
+            sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Inference.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use candle_deeplab::candle_core::Tensor;
+use candle_deeplab::segment::{Scores, Segmented, Wanted};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::tensor::{InferRequest, OutputTensor, Parameters, TensorValues};
+use super::{LABEL_MAP, PROBABILITIES, VERSION, check_version};
+use crate::answer::counted;
+use crate::app::App;
+use crate::body;
+use crate::problem::{ErrorBody, Problem, Result};
+use crate::work::{self, Done, Wish};
+
+/// Says how many bytes of a body are JSON; the others are tensors.
+pub(crate) const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// An answer to a request for inference.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct InferResponse {
+    model_name: String,
+    model_version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    outputs: Vec<OutputTensor>,
+}
+
+/// An output that is wanted, and whether it is bytes behind the JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Output {
+    name: &'static str,
+    is_binary: bool,
+}
+
+/// Segments images
+#[utoipa::path(
+    post, path = "/v2/models/{model}/infer", tag = "open inference protocol", params(("model" = String, Path)),
+    request_body(content = InferRequest, description = "JSON, or JSON and the bytes of tensors with `Inference-Header-Content-Length`"),
+    responses((status = 200, body = InferResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)),
+)]
+pub(crate) async fn infer(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let deadline = app.deadline();
+    let model = app.models.ready(Some(&name))?;
+    let mut received = body::read_text(&app, &headers, body, deadline).await?;
+    let (json, mut binary) = match headers.get(JSON_LENGTH) {
+        None => (&received.bytes[..], &[][..]),
+        Some(length) => {
+            let length = length.to_str().ok().and_then(|length| length.parse().ok());
+            let split = length.and_then(|length: usize| received.bytes.split_at_checked(length));
+            split.ok_or_else(|| Problem::bad(format!("`{JSON_LENGTH}` is no length within the body")))?
+        }
+    };
+    let request: InferRequest =
+        serde_json::from_slice(json).map_err(|error| Problem::bad(format!("the request cannot be read: {error}")))?;
+    let InferRequest { id, inputs, outputs, parameters } = request;
+    let outputs = wanted_outputs(outputs.unwrap_or_default(), &parameters.unwrap_or_default())?;
+    let Ok([input]) = <[_; 1]>::try_from(inputs) else { return Err(Problem::bad("there is one input, `image`")) };
+    let pictures = input.pictures(&mut binary)?;
+    if !binary.is_empty() {
+        return Err(Problem::bad(format!("{} bytes behind the JSON belong to no tensor", binary.len())));
+    }
+    // Its memory counts until the images are decoded.
+    received.bytes = vec![];
+    let wants_scores = outputs.iter().any(|output| output.name == PROBABILITIES);
+    let numbers = if wants_scores { model.labels.names.len() as u64 } else { 1 };
+    let is_json = outputs.iter().any(|output| !output.is_binary);
+    let wish = Wish {
+        wanted: if wants_scores { Wanted::Scores } else { Wanted::LabelMap },
+        // A number is four bytes, in a tensor and in the answer; as text it has up to twelve characters.
+        bytes_per_pixel: numbers * if is_json { 16 } else { 8 },
+    };
+    let Done { images, memory, .. } = work::segment(&app, &model, pictures, wish, deadline).await?;
+    let ((length, bytes), _) = work::encode(&app, deadline, move || {
+        let mut binary = vec![];
+        let outputs = outputs.iter().map(|output| tensor(*output, &images, &mut binary)).collect::<Result<Vec<_>>>()?;
+        let response = InferResponse { model_name: name, model_version: VERSION, id, outputs };
+        let mut bytes = serde_json::to_vec(&response).map_err(|error| Problem::internal(&error))?;
+        let length = bytes.len();
+        bytes.append(&mut binary);
+        Ok((length, bytes))
+    })
+    .await?;
+    let is_json = bytes.len() == length;
+    let body = counted(bytes, memory);
+    if is_json {
+        return Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response());
+    }
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (JSON_LENGTH, HeaderValue::from(length)),
+    ];
+    Ok((headers, body).into_response())
+}
+
+pub(crate) async fn infer_version(
+    state: State<App>,
+    Path((name, version)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    check_version(&version)?;
+    infer(state, Path(name), headers, body).await
+}
+
+fn wanted_outputs(wanted: Vec<super::tensor::WantedOutput>, all: &Parameters) -> Result<Vec<Output>> {
+    let is_binary = all.binary_data_output.unwrap_or(false);
+    if wanted.is_empty() {
+        return Ok(vec![Output { name: LABEL_MAP, is_binary }]);
+    }
+    let mut outputs: Vec<Output> = vec![];
+    for output in wanted {
+        let name = match output.name.as_str() {
+            LABEL_MAP => LABEL_MAP,
+            PROBABILITIES => PROBABILITIES,
+            _ => return Err(Problem::bad(format!("there are two outputs, `{LABEL_MAP}` and `{PROBABILITIES}`"))),
+        };
+        if outputs.iter().any(|known| known.name == name) {
+            return Err(Problem::bad(format!("the output `{name}` is asked for twice")));
+        }
+        outputs.push(Output { name, is_binary: output.parameters.and_then(|p| p.binary_data).unwrap_or(is_binary) });
+    }
+    Ok(outputs)
+}
+
+/// An output of all images as one tensor.
+fn tensor(output: Output, found: &[Segmented], binary: &mut Vec<u8>) -> Result<OutputTensor> {
+    let maps = || found.iter().map(|image| image.segmentation.label_map());
+    let Some(size) = maps().next().map(|map| map.size()) else { return Err(Problem::bad("there is no image")) };
+    if maps().any(|map| map.size() != size) {
+        return Err(Problem::bad(
+            "the images differ in size, so that no tensor holds their answers: send them one by one",
+        ));
+    }
+    let mut shape = vec![found.len(), size.height, size.width];
+    let values = if output.name == LABEL_MAP {
+        TensorValues::Ids(maps().flat_map(|map| map.ids()).copied().collect())
+    } else {
+        let scores = found.iter().filter_map(|image| image.scores.as_ref());
+        shape.push(scores.clone().next().map_or(0, Scores::classes));
+        let one = |scores: &Scores| -> candle_deeplab::Result<Vec<f32>> {
+            Ok(Tensor::flatten_all(&scores.probabilities()?.permute((1, 2, 0))?)?.to_vec1()?)
+        };
+        let values = scores.map(one).collect::<candle_deeplab::Result<Vec<_>>>();
+        TensorValues::Probabilities(values.map_err(|error| Problem::internal(&error))?.concat())
+    };
+    Ok(match output.is_binary {
+        true => OutputTensor::binary(output.name, shape, values, binary),
+        false => OutputTensor::json(output.name, shape, values),
+    })
+}
