@@ -780,7 +780,7 @@ def replaced_model(program, goods, args):
         model, weights = folder / "model", folder / "model/model.safetensors"
         shutil.copytree(BUNDLED, model)
         with Server(program, "--model", str(model), "--allow-model-control") as server:
-            path = f"/v2/repository/models/{urllib.parse.quote(str(model), safe='')}/load"
+            path = f"/v2/repository/models/{model.name}/load"
 
             def load(status):
                 return server.ask("POST", path, b"{}").status == status
