@@ -61,9 +61,7 @@ pub(crate) async fn read_json<T: DeserializeOwned + Send + 'static>(
     let mut received = read_text(app, headers, body, deadline).await?;
     let bytes = std::mem::take(&mut received.bytes);
     // Long texts take their time, which the threads that serve do not have.
-    let parsed =
-        spawn_blocking(move || serde_json::from_slice(&bytes)).await.map_err(|error| Problem::internal(&error))?;
-    let value = parsed.map_err(|error| Problem::bad(format!("the body is not the JSON that is expected: {error}")))?;
+    let value = spawn_blocking(move || parse(&bytes)).await.map_err(|error| Problem::internal(&error))??;
     Ok((value, received))
 }
 
@@ -75,8 +73,12 @@ pub(crate) async fn read_ignored(app: &App, headers: &HeaderMap, body: Body, dea
     /// More than any labeling configuration.
     const MOST: usize = 1 << 20;
     let received = read_up_to(app, headers, body, MOST, deadline).await?;
-    let read: Result<BTreeMap<String, IgnoredAny>, _> = serde_json::from_slice(&received.bytes);
-    read.map(|_| ()).map_err(|error| Problem::bad(format!("the body is not the JSON that is expected: {error}")))
+    parse::<BTreeMap<String, IgnoredAny>>(&received.bytes).map(|_| ())
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let parsed = serde_json::from_slice(bytes);
+    parsed.map_err(|error| Problem::bad(format!("the body is not the JSON that is expected: {error}")))
 }
 
 async fn read_up_to(
@@ -107,11 +109,11 @@ async fn read_up_to(
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| Problem::bad(format!("the body could not be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if received.bytes.len() + data.len() > limit {
+        let needed = received.bytes.len() + data.len();
+        if needed > limit {
             discard(body, limit).await;
             return Err(too_long());
         }
-        let needed = received.bytes.len() + data.len();
         if needed > received.bytes.capacity() {
             // What is allocated counts, not what has come.
             let capacity = needed.max(2 * received.bytes.capacity()).min(limit);

@@ -217,21 +217,16 @@ fn compute(segmenter: &Segmenter, batch: Vec<Job>, network: &Turns, model: &str)
 
 /// Runs images together. If that panics, each is run alone, so that a panic is the answer to its own image only.
 fn run(segmenter: &Segmenter, images: Vec<RgbImage>, wanted: Wanted) -> Vec<Result<Segmented>> {
-    let run = |images: Vec<RgbImage>| catch_unwind(AssertUnwindSafe(|| segmenter.run_batch(images, wanted)));
-    let panicked = || Problem::internal(&"the network panicked");
-    let count = images.len();
-    let again = if count > 1 { images.clone() } else { vec![] };
-    match run(images) {
-        Ok(found) => found.into_iter().map(|found| found.map_err(problem)).collect(),
-        Err(_) if count == 1 => vec![Err(panicked())],
-        Err(_) => again
-            .into_iter()
-            .map(|image| {
-                let found = run(vec![image]).map_err(|_| panicked())?;
-                found.into_iter().next().unwrap_or(Err(candle_deeplab::Error::NoHead)).map_err(problem)
-            })
-            .collect(),
+    let alone = |image: RgbImage| match catch_unwind(AssertUnwindSafe(|| segmenter.run(image, wanted))) {
+        Ok(found) => found.map_err(problem),
+        Err(_) => Err(Problem::internal(&"the network panicked")),
+    };
+    if images.len() > 1
+        && let Ok(found) = catch_unwind(AssertUnwindSafe(|| segmenter.run_batch(images.clone(), wanted)))
+    {
+        return found.into_iter().map(|found| found.map_err(problem)).collect();
     }
+    images.into_iter().map(alone).collect()
 }
 
 /// What a network's error means to a client.

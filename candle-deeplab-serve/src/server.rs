@@ -25,7 +25,7 @@ use crate::routes;
 use crate::settings::Settings;
 
 /// The time for the head of a request, and between two requests of a connection.
-const HEAD: Duration = Duration::from_secs(15);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The longest head of a request in bytes.
 const MAX_HEAD: usize = 64 << 10;
@@ -39,8 +39,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// The time in which a client must take some of its answer.
 const UNREAD: Duration = Duration::from_secs(30);
 
-/// How long the last connection is waited for when the server ends.
-const LAST: Duration = Duration::from_millis(50);
+/// How long connections are accepted after the server was told to end.
+const LAST: Duration = Duration::from_millis(250);
 
 /// The threads that read and write connections. The network has threads of its own.
 const WORKERS: usize = 2;
@@ -134,57 +134,61 @@ impl Server {
 
 async fn serve(listener: tokio::net::TcpListener, app: &App, router: Router, stop: impl Future<Output = ()>) {
     let most = app.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
-    let places = Arc::new(Semaphore::new(most));
+    let permits = Arc::new(Semaphore::new(most));
     let connections = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
-    let begin = |(stream, place): (TcpStream, OwnedSemaphorePermit)| {
-        meter::connections(most - places.available_permits());
+    let begin = |(stream, permit): (TcpStream, OwnedSemaphorePermit)| {
+        meter::connections(most - permits.available_permits());
         let service = TowerToHyperService::new(router.clone());
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(UNREAD));
         let mut http = http1::Builder::new();
         // A client that closes its sending side counts as gone, and its request is dropped.
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD).half_close(false).max_buf_size(MAX_HEAD);
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(false).max_buf_size(MAX_HEAD);
         let connection = connections.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
-        let places = places.clone();
+        let permits = permits.clone();
         tokio::spawn(async move {
             // Clients that hang up or send nonsense are no news.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
-            drop(place);
-            meter::connections(most - places.available_permits());
+            drop(permit);
+            meter::connections(most - permits.available_permits());
         });
     };
     loop {
         tokio::select! {
-            accepted = accept(&listener, &places) => accepted.into_iter().for_each(&begin),
+            accepted = accept(&listener, &permits) => accepted.into_iter().for_each(&begin),
             () = &mut stop => break,
         }
     }
     tracing::info!("no more connections are accepted: those that are open get their answers");
     app.drain();
-    // Connections that the system has made already, and whose requests may have been sent.
-    while let Ok(accepted) = timeout(LAST, accept(&listener, &places)).await {
-        accepted.into_iter().for_each(&begin);
-    }
+    // Connections that the system has made already, and whose requests may have been sent. New ones may come for ever, so
+    // that there is a time limit.
+    let last = async {
+        loop {
+            accept(&listener, &permits).await.into_iter().for_each(&begin);
+        }
+    };
+    let _: Result<(), _> = timeout(LAST, last).await;
     drop(listener);
-    if timeout(app.settings.timeout + HEAD, connections.shutdown()).await.is_err() {
+    if timeout(app.settings.timeout + HEAD_TIMEOUT, connections.shutdown()).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }
 }
 
-/// Accepts a connection, when there is a place for one.
+/// Accepts a connection, when there are fewer than the most.
 async fn accept(
     listener: &tokio::net::TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
+    let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {
             // Answers are written at once, and need not be collected.
             let _ = stream.set_nodelay(true);
-            Some((stream, place))
+            Some((stream, permit))
         }
         Err(error) => {
             // Such as too many open files: others will be closed.

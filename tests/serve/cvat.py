@@ -12,7 +12,6 @@ import base64
 import json
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
 
@@ -20,24 +19,11 @@ import numpy as np
 import requests
 from PIL import Image, ImageOps
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PHOTO = ROOT / "docs/pictures/photo.jpg"
+from common import PHOTO, check, segment
+
 TIMEOUT = 120
 
 
-def check(condition, what):
-    if not condition:
-        sys.exit(f"failed: {what}")
-    print(f"ok: {what}")
-
-
-def segment(program, model, file):
-    """What the program writes for this file: class ids [H, W]."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "out.npy"
-        command = [program, "segment", str(file), "--model", model, "--format", "npy", "-o", str(out)]
-        subprocess.run(command, check=True, capture_output=True)
-        return np.load(out)
 
 
 class Gateway:

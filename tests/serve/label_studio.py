@@ -9,7 +9,6 @@ checked and decoded by Label Studio's own package, and must be equal to what `PR
 
 import base64
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -19,26 +18,13 @@ from label_studio_sdk.converter.brush import decode_rle, mask2rle
 from label_studio_sdk.label_interface import LabelInterface
 from PIL import Image, ImageOps
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PHOTO = ROOT / "docs/pictures/photo.jpg"
+from common import PHOTO, check, segment
+
 # How long Label Studio waits, in seconds.
 CONNECT, HEALTH, SETUP, PREDICT = 1, 1, 3, 100
 PROJECT = "12.1700000000"
 
 
-def check(condition, what):
-    if not condition:
-        sys.exit(f"failed: {what}")
-    print(f"ok: {what}")
-
-
-def segment(program, model, file):
-    """What the program writes for this file: class ids [H, W]."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "out.npy"
-        command = [program, "segment", str(file), "--model", model, "--format", "npy", "-o", str(out)]
-        subprocess.run(command, check=True, capture_output=True)
-        return np.load(out)
 
 
 class LabelStudio:

@@ -1,6 +1,6 @@
 """Checks a running `candle-deeplab serve` against its own OpenAPI document.
 
-    pip install schemathesis requests
+    pip install schemathesis requests numpy
     python tests/serve/schema.py ADDRESS PROGRAM [REQUESTS]
 
 Real requests, in every format, must get what the document says. Then Schemathesis makes REQUESTS (100 by default) requests
@@ -8,7 +8,6 @@ for each operation out of the document, right and wrong ones: no answer may be a
 type and a body that the document describes. PROGRAM is not needed; it is there so that all checks are run alike.
 """
 
-import pathlib
 import subprocess
 import sys
 import tempfile
@@ -16,8 +15,8 @@ import tempfile
 import requests
 import schemathesis
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PHOTO = ROOT / "docs/pictures/photo.jpg"
+from common import PHOTO, check
+
 FORMATS = "overlay color contours mask ids confidence json rle geojson npy probs".split()
 CHECKS = ",".join(
     [
@@ -29,11 +28,6 @@ CHECKS = ",".join(
     ]
 )
 
-
-def check(condition, what):
-    if not condition:
-        sys.exit(f"failed: {what}")
-    print(f"ok: {what}")
 
 
 def check_real_requests(url, document):

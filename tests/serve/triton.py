@@ -8,7 +8,6 @@ equal to what `PROGRAM segment --format npy` writes for the same file.
 """
 
 import pathlib
-import subprocess
 import sys
 import tempfile
 
@@ -17,25 +16,12 @@ import tritonclient.http as triton
 from PIL import Image, ImageOps
 from tritonclient.utils import InferenceServerException
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PHOTO = ROOT / "docs/pictures/photo.jpg"
+from common import PHOTO, check, segment
+
 # Probabilities of a batch may be summed in another order than those of a single image.
 PROBABILITY_TOLERANCE = 1e-5
 
 
-def check(condition, what):
-    if not condition:
-        sys.exit(f"failed: {what}")
-    print(f"ok: {what}")
-
-
-def segment(program, model, file, probabilities=False):
-    """What the program writes for this file: class ids [H, W], or probabilities [H, W, C]."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "out.npy"
-        command = [program, "segment", str(file), "--model", model, "--format", "npy", "-o", str(out)]
-        subprocess.run(command + ["--probs"] * probabilities, check=True, capture_output=True)
-        return np.load(out)
 
 
 def pixels_input(files, binary):

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::certainty;
 use crate::answer::counted;
 use crate::app::App;
 use crate::body;
@@ -29,7 +30,7 @@ const FUNCTION: HeaderName = HeaderName::from_static("x-nuclio-function-name");
 pub(crate) struct Invocation {
     /// Its file in base64.
     image: String,
-    /// Regions of which the network is less sure, from 0 to 1, are left out.
+    /// Regions of classes of which the network is less sure, from 0 to 1, are left out.
     #[serde(default)]
     threshold: Option<f64>,
 }
@@ -38,6 +39,7 @@ pub(crate) struct Invocation {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Annotation {
     label: String,
+    /// The mean probability of the class over all its pixels in the image.
     confidence: f64,
     r#type: &'static str,
     /// The outline as x, y, x, y, …, without its holes.
@@ -156,11 +158,10 @@ fn annotations(image: &Segmented, threshold: f64) -> Result<Vec<Annotation>> {
     /// The pixels of all masks, as a multiple of the image's: regions that lie within each other repeat them.
     const MOST: usize = 8;
     let (map, labels) = (image.segmentation.label_map(), image.segmentation.labels());
-    let means = image.scores.as_ref().map(|scores| scores.mean_probabilities(map.ids())).transpose();
-    let means = means.map_err(|error| Problem::internal(&error))?.unwrap_or_default();
+    let certainty = certainty(image)?;
     let (mut annotations, mut pixels) = (vec![], 0);
     for Region { class, polygon, .. } in map.regions() {
-        let confidence = means.get(usize::from(class)).copied().filter(|mean| mean.is_finite()).unwrap_or(1.0);
+        let confidence = certainty(class);
         if !labels.draws(class) || confidence < threshold {
             continue;
         }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::brush;
 use super::label_config::Brushes;
+use super::{brush, certainty};
 use crate::app::App;
 use crate::body;
 use crate::fetch;
@@ -228,8 +228,7 @@ async fn image(
 /// A brush for each class that has a label.
 fn prediction(image: &Segmented, model: &Ready, brushes: &Brushes) -> Result<Prediction> {
     let map: &LabelMap = image.segmentation.label_map();
-    let means = image.scores.as_ref().map(|scores| scores.mean_probabilities(map.ids())).transpose();
-    let means = means.map_err(|error| Problem::internal(&error))?.unwrap_or_default();
+    let certainty = certainty(image)?;
     let mut result = vec![];
     let mut scores = vec![];
     for found in map.found(&model.labels) {
@@ -237,7 +236,7 @@ fn prediction(image: &Segmented, model: &Ready, brushes: &Brushes) -> Result<Pre
         let Some(rle) = brush::encode(map.ids(), |id| id == found.class) else {
             return Err(Problem::too_large("the image has more pixels than a brush can have"));
         };
-        let score = means.get(usize::from(found.class)).copied().filter(|score| score.is_finite()).unwrap_or(1.0);
+        let score = certainty(found.class);
         scores.push(score);
         result.push(Brush {
             id: format!("{}-{}", model.name, found.class),

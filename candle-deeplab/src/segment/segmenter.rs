@@ -211,7 +211,7 @@ impl Segmenter {
     /// # Errors
     /// Those of [`run`](Self::run), for each image.
     pub fn run_batch(&self, images: Vec<RgbImage>, wanted: Wanted) -> Vec<Result<Segmented>> {
-        let mut results: Vec<Option<Result<Segmented>>> = images.iter().map(|_| None).collect();
+        let mut results: Vec<(usize, Result<Segmented>)> = vec![];
         let mut together: BTreeMap<(usize, usize), Vec<(usize, RgbImage)>> = BTreeMap::new();
         for (index, image) in images.into_iter().enumerate() {
             match self.tiles_for(size_of(&image)) {
@@ -219,7 +219,7 @@ impl Segmenter {
                     let Size { height, width } = self.input_size(size_of(&image));
                     together.entry((height, width)).or_default().push((index, image));
                 }
-                _ => results[index] = Some(self.run(image, wanted)),
+                _ => results.push((index, self.run(image, wanted))),
             }
         }
         for (_, mut group) in together {
@@ -236,12 +236,12 @@ impl Segmenter {
                         .collect(),
                     None => images.into_iter().map(|image| self.run(image, wanted)).collect(),
                 };
-                indices.into_iter().zip(found).for_each(|(index, found)| results[index] = Some(found));
+                results.extend(indices.into_iter().zip(found));
                 group = rest;
             }
         }
-        // Each image is in a group, or was run alone.
-        results.into_iter().map(|result| result.unwrap_or(Err(Error::NoHead))).collect()
+        results.sort_by_key(|(index, _)| *index);
+        results.into_iter().map(|(_, result)| result).collect()
     }
 
     /// The size of the network's input for an image of a size, unless the image is cut into tiles.
