@@ -391,7 +391,7 @@ fn annotation_tools_get_what_they_ask_for() {
 #[test]
 #[cfg(unix)]
 fn requests_that_were_accepted_are_answered_before_the_end() {
-    let mut server = Server::start(&["--max-batch", "8", "--max-delay-ms", "2000"]);
+    let mut server = Server::start(&["--max-batch", "8", "--max-delay-ms", "3000"]);
     let image = png(&picture(500, 400));
     let asked: Vec<_> = (0..6)
         .map(|_| {
@@ -400,11 +400,18 @@ fn requests_that_were_accepted_are_answered_before_the_end() {
         })
         .collect();
     // All are in the queue.
-    let start = Instant::now();
-    while metric(&server, "candle_deeplab_queue_length") != Some(6.0) {
-        assert!(start.elapsed() < Duration::from_secs(60));
-    }
+    wait_until(|| metric(&server, "candle_deeplab_queue_length") == Some(6.0));
     server.terminate();
+    // Until then, those who come are told to go elsewhere.
+    let refusal = loop {
+        let response = server.post("v2/repository/index", b"{}");
+        if response.status() != 200 {
+            break response;
+        }
+    };
+    assert_eq!((refusal.status().as_u16(), refusal.headers()["retry-after"].to_str().unwrap()), (503, "5"));
+    assert_eq!(server.get("v2/health/ready").status(), 503);
+    assert_eq!(server.get("v2/health/live").status(), 200);
     for asked in asked {
         assert!(asked.join().unwrap() > 100);
     }
@@ -440,7 +447,7 @@ fn a_full_queue_says_so_and_when_to_come_again() {
 /// Clients that never finish their requests take nothing from those that do.
 #[test]
 fn slow_clients_do_not_keep_others_waiting() {
-    let server = Server::start(&["--max-queue", "4"]);
+    let server = Server::start(&["--max-queue", "4", "--max-batch", "8", "--max-delay-ms", "300"]);
     let heads = ["GET / HT", "POST /v1/segment HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n123"];
     let slow: Vec<TcpStream> = (0..100)
         .map(|index| {
@@ -457,6 +464,22 @@ fn slow_clients_do_not_keep_others_waiting() {
     drop(rude);
     drop(slow);
     bytes(server.post("v1/segment", &png(&picture(30, 30))));
+    // A client that goes while its image waits for others.
+    let image = png(&picture(30, 30));
+    let mut gone = TcpStream::connect(&server.address).unwrap();
+    let head = format!("POST /v1/segment HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", image.len());
+    gone.write_all(&[head.as_bytes(), &image].concat()).unwrap();
+    wait_until(|| metric(&server, "candle_deeplab_queue_length") == Some(1.0));
+    drop(gone);
+    let counted = r#"candle_deeplab_requests_total{route="/v1/segment",method="POST",status="499"}"#;
+    wait_until(|| metric(&server, counted) == Some(1.0));
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60));
+    }
 }
 
 #[test]

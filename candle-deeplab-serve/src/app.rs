@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     /// Images that may be fetched at a time.
     pub(crate) fetchers: Arc<Semaphore>,
     is_draining: AtomicBool,
+    refuses: AtomicBool,
 }
 
 impl std::ops::Deref for App {
@@ -57,14 +58,24 @@ impl App {
             encoders: Arc::new(Semaphore::new(threads)),
             fetchers: Arc::new(Semaphore::new(FETCHERS)),
             is_draining: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
             settings,
             models,
         }))
     }
 
-    /// Says from now on that the server takes no more requests.
+    /// Says from now on, to those who ask, that the server is not ready. Requests that were sent before are still served.
     pub(crate) fn drain(&self) {
         self.is_draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets no more requests begin.
+    pub(crate) fn refuse(&self) {
+        self.refuses.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

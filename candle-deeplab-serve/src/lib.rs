@@ -4,6 +4,7 @@ mod answer;
 mod app;
 mod auth;
 mod body;
+mod drain;
 mod error;
 mod fetch;
 mod format;
@@ -14,6 +15,8 @@ mod multipart;
 mod observe;
 mod openapi;
 mod options;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod page;
 mod problem;
 mod queue;

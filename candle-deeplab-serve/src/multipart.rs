@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use http_body_util::{BodyDataStream, Full};
+use utoipa::ToSchema;
 
 use crate::options::Options;
 use crate::problem::{Problem, Result};
@@ -9,6 +10,20 @@ use crate::work::Picture;
 
 /// The most fields of a form.
 const MAX_FIELDS: usize = 32;
+
+/// A form, as the interface's document has it.
+#[derive(ToSchema)]
+#[expect(dead_code)]
+#[schema(description = "A form with the image; the options may be fields of it, too.")]
+pub(crate) struct Form {
+    image: File,
+}
+
+/// A file's bytes, as the interface's document has them.
+#[derive(ToSchema)]
+#[expect(dead_code)]
+#[schema(value_type = String, format = Binary, description = "A file's bytes.")]
+pub(crate) struct File(Vec<u8>);
 
 /// Reads a form: the image in its field `image` (or `file`), and options in fields with their names.
 ///

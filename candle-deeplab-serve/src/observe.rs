@@ -29,8 +29,12 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     // The route, and not the path: clients invent paths.
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("request", id, method = known(&method), route);
+    let span = span(&id, known(&method), &route);
+    #[cfg(feature = "otlp")]
+    crate::otlp::adopt(&span, request.headers());
+    let gone = Gone { route: &route, method: known(&method), start, span: &span };
     let response = next.run(request).instrument(span.clone()).await;
+    std::mem::forget(gone);
     let mut response = as_json(response);
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -39,8 +43,37 @@ pub(crate) async fn observe(request: Request, next: Next) -> Response {
     let bytes = response.body().size_hint().exact().unwrap_or_default();
     meter::request(&route, known(&method), status, time);
     meter::sent(bytes as usize);
+    #[cfg(feature = "otlp")]
+    crate::otlp::answered(&span, status);
     span.in_scope(|| tracing::info!(status, seconds = time.as_secs_f64(), bytes, "answered"));
     response
+}
+
+/// The span of a request. Traces want to know that it is a server's.
+fn span(id: &str, method: &str, route: &str) -> tracing::Span {
+    #[cfg(feature = "otlp")]
+    return tracing::info_span!("request", id, method, route, otel.kind = "server");
+    #[cfg(not(feature = "otlp"))]
+    tracing::info_span!("request", id, method, route)
+}
+
+/// Counts and logs a request whose client goes before it is answered: then the future that would answer it is dropped, and
+/// this with it.
+struct Gone<'a> {
+    route: &'a str,
+    method: &'static str,
+    start: Instant,
+    span: &'a tracing::Span,
+}
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        /// What nginx logs for it; HTTP has no status that nobody gets.
+        const STATUS: u16 = 499;
+        let time = self.start.elapsed();
+        meter::request(self.route, self.method, STATUS, time);
+        self.span.in_scope(|| tracing::info!(status = STATUS, seconds = time.as_secs_f64(), "the client has gone"));
+    }
 }
 
 /// The name of a method, for metrics. Clients can invent methods.

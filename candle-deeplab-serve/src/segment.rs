@@ -20,7 +20,7 @@ use crate::fetch;
 use crate::format::{Format, Look};
 use crate::meter::Stage;
 use crate::models;
-use crate::multipart::{self, Part};
+use crate::multipart::{self, File, Form, Part};
 use crate::options::Options;
 use crate::problem::{ErrorBody, Problem, Result};
 use crate::work::{self, Done, Picture, Times, Wish};
@@ -107,14 +107,15 @@ fn classes(labels: &Labels) -> Vec<ClassEntry> {
     post, path = "/v1/segment", tag = "segmentation", params(Options),
     request_body(
         content(
-            (Vec<u8> = "application/octet-stream"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (ByUrl = "application/json"),
+            (File = "application/octet-stream"), (File = "image/jpeg"), (File = "image/png"),
+            (Form = "multipart/form-data"), (ByUrl = "application/json"),
         ),
         description = "The image's file: JPEG, PNG, WebP, BMP, TIFF or GIF",
     ),
     responses(
         (status = 200, description = "The segmentation in the format that was asked for", content(
-            (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp"), (serde_json::Value = "application/json"),
-            (serde_json::Value = "application/geo+json"), (Vec<u8> = "application/x-npy"), (String = "multipart/form-data"),
+            (File = "image/jpeg"), (File = "image/png"), (File = "image/webp"), (serde_json::Value = "application/json"),
+            (serde_json::Value = "application/geo+json"), (File = "application/x-npy"), (String = "multipart/form-data"),
         )),
         (status = "4XX", description = "The request cannot be served", body = ErrorBody),
         (status = "5XX", description = "The server cannot answer now", body = ErrorBody),

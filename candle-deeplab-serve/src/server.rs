@@ -23,6 +23,7 @@ use crate::models::{Models, Source};
 use crate::queue::Limits;
 use crate::routes;
 use crate::settings::Settings;
+use crate::tools::cvat;
 
 /// The time for the head of a request, and between two requests of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -39,7 +40,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// The time in which a client must take some of its answer.
 const UNREAD: Duration = Duration::from_secs(30);
 
-/// How long connections are accepted after the server was told to end.
+/// How long requests are served after the server was told to end, since they may have been sent before; and how long a refusal
+/// may take.
 const LAST: Duration = Duration::from_millis(250);
 
 /// The threads that read and write connections. The network has threads of its own.
@@ -70,6 +72,12 @@ impl Server {
         if let Some(twice) = models.iter().enumerate().find(|(index, name)| models[..*index].contains(name)) {
             return Err(Error::Setting(format!("the model `{}` is named twice", twice.1)));
         }
+        if let Some((one, other)) = cvat::alike(&models) {
+            let way_out = format!("give one of them another name, as in `--model NAME={other}`");
+            return Err(Error::Setting(format!(
+                "CVAT could not tell the models `{one}` and `{other}` apart: {way_out}"
+            )));
+        }
         let address = settings.listen;
         let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
         listener.set_nonblocking(true)?;
@@ -88,8 +96,8 @@ impl Server {
         self.app.settings.listen
     }
 
-    /// Loads the models, and serves until `stop` ends. Then it accepts nothing more, answers what it has accepted, and
-    /// returns.
+    /// Loads the models, and serves until `stop` ends. Then it answers the requests that have begun, refuses others with 503,
+    /// and returns.
     ///
     /// `stop` is made within the server's runtime, so that it may wait for signals.
     ///
@@ -135,9 +143,7 @@ impl Server {
 async fn serve(listener: tokio::net::TcpListener, app: &App, router: Router, stop: impl Future<Output = ()>) {
     let most = app.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
     let permits = Arc::new(Semaphore::new(most));
-    let connections = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop);
-    let begin = |(stream, permit): (TcpStream, OwnedSemaphorePermit)| {
+    let begin = |(stream, permit): Accepted, connections: &GracefulShutdown| {
         meter::connections(most - permits.available_permits());
         let service = TowerToHyperService::new(router.clone());
         let mut stream = TimeoutStream::new(stream);
@@ -156,33 +162,42 @@ async fn serve(listener: tokio::net::TcpListener, app: &App, router: Router, sto
             meter::connections(most - permits.available_permits());
         });
     };
-    loop {
-        tokio::select! {
-            accepted = accept(&listener, &permits) => accepted.into_iter().for_each(&begin),
-            () = &mut stop => break,
-        }
+    let (before, after) = (GracefulShutdown::new(), GracefulShutdown::new());
+    tokio::select! {
+        () = accept_all(&listener, &permits, |accepted| begin(accepted, &before)) => {}
+        () = stop => {}
     }
-    tracing::info!("no more connections are accepted: those that are open get their answers");
+    tracing::info!("the server ends: requests that have begun are answered, others are refused");
     app.drain();
-    // Connections that the system has made already, and whose requests may have been sent. New ones may come for ever, so
-    // that there is a time limit.
-    let last = async {
-        loop {
-            accept(&listener, &permits).await.into_iter().for_each(&begin);
-        }
-    };
-    let _: Result<(), _> = timeout(LAST, last).await;
+    // Connections that the system has made already, and whose requests may have been sent.
+    let _: Result<(), _> = timeout(LAST, accept_all(&listener, &permits, |accepted| begin(accepted, &before))).await;
+    app.refuse();
+    // Whoever comes now is told to go elsewhere, instead of finding nobody.
+    let refused = accept_all(&listener, &permits, |accepted| begin(accepted, &after));
+    let answered = timeout(app.settings.timeout + HEAD_TIMEOUT, before.shutdown());
+    tokio::select! {
+        answered = answered => if answered.is_err() { tracing::warn!("some connections did not end in time") },
+        () = refused => {}
+    }
     drop(listener);
-    if timeout(app.settings.timeout + HEAD_TIMEOUT, connections.shutdown()).await.is_err() {
-        tracing::warn!("some connections did not end in time");
+    // They have got their refusals, or are not worth waiting for.
+    let _: Result<(), _> = timeout(LAST, after.shutdown()).await;
+}
+
+/// A connection, and one of the permits for all of them.
+type Accepted = (TcpStream, OwnedSemaphorePermit);
+
+/// Accepts connections for as long as it is waited for.
+async fn accept_all(listener: &tokio::net::TcpListener, permits: &Arc<Semaphore>, begin: impl Fn(Accepted)) {
+    loop {
+        if let Some(accepted) = accept(listener, permits).await {
+            begin(accepted);
+        }
     }
 }
 
 /// Accepts a connection, when there are fewer than the most.
-async fn accept(
-    listener: &tokio::net::TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(listener: &tokio::net::TcpListener, permits: &Arc<Semaphore>) -> Option<Accepted> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {

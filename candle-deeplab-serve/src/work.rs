@@ -16,6 +16,8 @@ use image::RgbImage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
 use tokio::time::timeout_at;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::app::{App, KIB};
 use crate::meter::{self, Stage};
@@ -78,7 +80,8 @@ pub(crate) async fn segment(
     // Before any work is done for it.
     let place = Arc::new(model.queue.place()?);
     let start = Instant::now();
-    let (images, memory) = decode(app, model, pictures, wish, deadline).await?;
+    let decoded = decode(app, model, pictures, wish, deadline).instrument(tracing::info_span!("decode"));
+    let (images, memory) = decoded.await?;
     let mut times = Times { decode: start.elapsed(), ..Times::default() };
     let images = images.into_iter().map(|image| {
         let key = (model.input_size(size_of(&image)), wish.wanted);
@@ -88,9 +91,13 @@ pub(crate) async fn segment(
     // From here on only the jobs have the place, so that it is free when the last one is computed.
     drop(place);
     // All are in the queue before the first is waited for, so that they go through the network together.
-    let images = timeout_at(deadline.into(), try_join_all(images)).await.map_err(|_| Problem::late())??;
+    let span = tracing::info_span!("network", waited = Empty, computed = Empty);
+    let images = timeout_at(deadline.into(), try_join_all(images)).instrument(span.clone()).await;
+    let images = images.map_err(|_| Problem::late())??;
     times.queue = images.iter().map(|answer| answer.waited).max().unwrap_or_default();
     times.compute = images.iter().map(|answer| answer.computed).max().unwrap_or_default();
+    span.record("waited", times.queue.as_secs_f64());
+    span.record("computed", times.compute.as_secs_f64());
     meter::stage(Stage::Decode, times.decode);
     meter::stage(Stage::Queue, times.queue);
     meter::stage(Stage::Compute, times.compute);
@@ -112,7 +119,8 @@ pub(crate) async fn encode<R: Send + 'static>(
         let encoded = encode()?;
         Ok((encoded, start.elapsed()))
     };
-    let (encoded, time) = blocking(&app.encoders, deadline, timed).await?;
+    let encoded = blocking(&app.encoders, deadline, timed).instrument(tracing::info_span!("encode"));
+    let (encoded, time) = encoded.await?;
     meter::stage(Stage::Encode, time);
     Ok((encoded, time))
 }

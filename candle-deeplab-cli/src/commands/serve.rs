@@ -54,7 +54,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<Exit> {
         LogForm::Text => Form::Text,
         LogForm::Json => Form::Json,
     };
-    logs::start(form, args.quiet);
+    let _logs = logs::start(form, args.quiet)?;
     if settings.api_key.is_none() && !settings.listen.ip().is_loopback() {
         say("anybody who reaches this address can use the server: `--api-key-file` asks for a key");
     }

@@ -111,6 +111,14 @@ pub(crate) async fn invoke(State(app): State<App>, headers: HeaderMap, body: Bod
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
+/// Two models that CVAT could not tell apart, if there are any.
+pub(crate) fn alike(models: &[String]) -> Option<(&str, &str)> {
+    models.iter().enumerate().find_map(|(index, name)| {
+        let other = models[..index].iter().find(|other| id(other) == id(name))?;
+        Some((other.as_str(), name.as_str()))
+    })
+}
+
 /// A name as CVAT allows it: letters, digits, `_`, `.` and `-`.
 fn id(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' }).collect()
@@ -225,6 +233,9 @@ mod tests {
     #[test]
     fn ids_have_only_what_cvat_allows() {
         assert_eq!(id("org/name@v1.0_x"), "org-name-v1.0_x");
+        let models = |names: [&str; 3]| names.map(str::to_owned);
+        assert_eq!(alike(&models(["a", "a/b", "a-b"])), Some(("a/b", "a-b")));
+        assert_eq!(alike(&models(["a", "a/b", "a/c"])), None);
     }
 
     /// A ring with a hole, in which there is a pixel of the same class.

@@ -15,7 +15,7 @@ use crate::answer::counted;
 use crate::app::App;
 use crate::body;
 use crate::problem::{ErrorBody, Problem, Result};
-use crate::work::{self, Done, Wish};
+use crate::work::{self, Done, Picture, Wish};
 
 /// Says how many bytes of a body are JSON; the others are tensors.
 pub(crate) const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -37,6 +37,36 @@ struct Output {
     is_binary: bool,
 }
 
+/// What a request asks for.
+struct Asked {
+    id: Option<String>,
+    outputs: Vec<Output>,
+    pictures: Vec<Picture>,
+}
+
+impl Asked {
+    /// Reads a body, of which so many bytes are JSON and the others tensors.
+    fn read(body: &[u8], json_length: usize) -> Result<Self> {
+        let (json, mut binary) = body.split_at(json_length);
+        let InferRequest { id, inputs, outputs, parameters } = serde_json::from_slice(json)
+            .map_err(|error| Problem::bad(format!("the request cannot be read: {error}")))?;
+        let outputs = wanted_outputs(outputs.unwrap_or_default(), &parameters.unwrap_or_default())?;
+        let Ok([input]) = <[_; 1]>::try_from(inputs) else { return Err(Problem::bad("there is one input, `image`")) };
+        let pictures = input.pictures(&mut binary)?;
+        if !binary.is_empty() {
+            return Err(Problem::bad(format!("{} bytes behind the JSON belong to no tensor", binary.len())));
+        }
+        Ok(Self { id, outputs, pictures })
+    }
+}
+
+/// How many bytes of a body of `length` bytes are JSON.
+fn json_length(headers: &HeaderMap, length: usize) -> Result<usize> {
+    let Some(json) = headers.get(JSON_LENGTH) else { return Ok(length) };
+    let json = json.to_str().ok().and_then(|json| json.parse().ok()).filter(|json| *json <= length);
+    json.ok_or_else(|| Problem::bad(format!("`{JSON_LENGTH}` is no length within the body")))
+}
+
 /// Segments images
 #[utoipa::path(
     post, path = "/v2/models/{model}/infer", tag = "open inference protocol", params(("model" = String, Path)),
@@ -51,26 +81,11 @@ pub(crate) async fn infer(
 ) -> Result<Response> {
     let deadline = app.deadline();
     let model = app.models.ready(Some(&name))?;
-    let mut received = body::read_text(&app, &headers, body, deadline).await?;
-    let (json, mut binary) = match headers.get(JSON_LENGTH) {
-        None => (&received.bytes[..], &[][..]),
-        Some(length) => {
-            let length = length.to_str().ok().and_then(|length| length.parse().ok());
-            let split = length.and_then(|length: usize| received.bytes.split_at_checked(length));
-            split.ok_or_else(|| Problem::bad(format!("`{JSON_LENGTH}` is no length within the body")))?
-        }
-    };
-    let request: InferRequest =
-        serde_json::from_slice(json).map_err(|error| Problem::bad(format!("the request cannot be read: {error}")))?;
-    let InferRequest { id, inputs, outputs, parameters } = request;
-    let outputs = wanted_outputs(outputs.unwrap_or_default(), &parameters.unwrap_or_default())?;
-    let Ok([input]) = <[_; 1]>::try_from(inputs) else { return Err(Problem::bad("there is one input, `image`")) };
-    let pictures = input.pictures(&mut binary)?;
-    if !binary.is_empty() {
-        return Err(Problem::bad(format!("{} bytes behind the JSON belong to no tensor", binary.len())));
-    }
-    // Its memory counts until the images are decoded.
-    received.bytes = vec![];
+    let received = body::read_text(&app, &headers, body, deadline).await?;
+    let json_length = json_length(&headers, received.bytes.len())?;
+    // Long texts take their time, which the threads that serve do not have. Their memory counts until then.
+    let read = move || Asked::read(&received.bytes, json_length);
+    let Asked { id, outputs, pictures } = work::blocking(&app.decoders, deadline, read).await?;
     let wants_scores = outputs.iter().any(|output| output.name == PROBABILITIES);
     let numbers = if wants_scores { model.labels.names.len() as u64 } else { 1 };
     let is_json = outputs.iter().any(|output| !output.is_binary);
@@ -102,6 +117,13 @@ pub(crate) async fn infer(
     Ok((headers, body).into_response())
 }
 
+/// Segments images with a version of a model, of which there is one
+#[utoipa::path(
+    post, path = "/v2/models/{model}/versions/{version}/infer", tag = "open inference protocol",
+    params(("model" = String, Path), ("version" = String, Path)),
+    request_body(content = InferRequest, description = "As without a version"),
+    responses((status = 200, body = InferResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)),
+)]
 pub(crate) async fn infer_version(
     state: State<App>,
     Path((name, version)): Path<(String, String)>,

@@ -90,6 +90,12 @@ pub(crate) async fn model(State(app): State<App>, Path(name): Path<String>) -> R
     }))
 }
 
+/// What a version of a model takes and gives
+#[utoipa::path(
+    get, path = "/v2/models/{model}/versions/{version}", tag = "open inference protocol",
+    params(("model" = String, Path), ("version" = String, Path)),
+    responses((status = 200, body = ModelMetadata), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)),
+)]
 pub(crate) async fn model_version(
     state: State<App>,
     Path((name, version)): Path<(String, String)>,
@@ -110,6 +116,12 @@ pub(crate) async fn model_ready(State(app): State<App>, Path(name): Path<String>
     app.models.ready(Some(&name)).map(|_| Json(Readiness { ready: true }))
 }
 
+/// Whether a version of a model can be used
+#[utoipa::path(
+    get, path = "/v2/models/{model}/versions/{version}/ready", tag = "open inference protocol",
+    params(("model" = String, Path), ("version" = String, Path)),
+    responses((status = 200, body = Readiness), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)),
+)]
 pub(crate) async fn model_version_ready(
     state: State<App>,
     Path((name, version)): Path<(String, String)>,
