@@ -126,6 +126,7 @@ const CRATES: &[Crate] = &[
         order: &[
             "error",
             "settings",
+            "otlp",
             "logs",
             "meter",
             "problem",
@@ -146,6 +147,7 @@ const CRATES: &[Crate] = &[
             "openapi",
             "page",
             "auth",
+            "drain",
             "observe",
             "routes",
             "server",

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use anyhow::Error;
 
@@ -17,12 +16,6 @@ pub(crate) enum Exit {
     Failure = 2,
     /// The Hub or the network failed.
     Remote = 3,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
-    }
 }
 
 /// Prints the error and returns the exit code. A reader that closed our output has what it wanted.
