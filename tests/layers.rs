@@ -50,6 +50,7 @@ const CRATES: &[Crate] = &[
             "exec::fold",
             "exec::cpu",
             "exec",
+            "device",
             "model",
             "bundled",
             "pixels",

@@ -25,6 +25,7 @@ use std::ffi::OsString;
 use clap::Parser;
 
 use exit::Exit;
+pub use transfer::progress;
 
 /// Runs the program with these arguments, of which the first is its own name, and returns its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {

@@ -59,7 +59,7 @@ pub(crate) fn threads(wanted: Option<usize>) -> Result<()> {
 }
 
 /// The precision of a name, if it is implemented.
-fn precision(name: DtypeName) -> Result<Precision> {
+pub(crate) fn precision(name: DtypeName) -> Result<Precision> {
     match name {
         DtypeName::F32 => Ok(Precision::F32),
         DtypeName::Bf16 => Ok(Precision::Bf16),

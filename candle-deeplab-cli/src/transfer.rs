@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::exit;
 
 /// Draws a bar for each transfer, on a terminal only: nothing of it gets into a pipe or a log.
-pub(crate) fn progress(wanted: bool) -> Progress {
+pub fn progress(wanted: bool) -> Progress {
     if !wanted {
         return Arc::new(|_| {});
     }

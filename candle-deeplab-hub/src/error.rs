@@ -24,8 +24,8 @@ pub enum Error {
     },
     /// The network may not be used, and the file is not in the cache.
     #[error(
-        "{what} is not in the cache, and HF_HUB_OFFLINE is set: unset it and run the command again, \
-         or give the path of a model directory"
+        "{what} is not in the cache, and the network may not be used: unset HF_HUB_OFFLINE (in Python, leave \
+         `offline` out), or give the path of a model directory"
     )]
     Offline {
         /// What was looked for.

@@ -6,6 +6,7 @@ pub mod atomic;
 #[cfg(feature = "bundled")]
 pub mod bundled;
 pub mod config;
+pub mod device;
 mod error;
 pub mod exec;
 pub mod file;

@@ -64,8 +64,11 @@ impl PictureFormat {
 
     /// What a file with this extension is.
     pub(crate) fn of_extension(extension: &str) -> Option<Self> {
-        let known = if extension.eq_ignore_ascii_case("jpeg") { "jpg" } else { extension };
-        Self::ALL.into_iter().find(|format| known.eq_ignore_ascii_case(format.extension()))
+        Some(match pixels::PictureFormat::of_extension(extension)? {
+            pixels::PictureFormat::Png => Self::Png,
+            pixels::PictureFormat::Jpeg { .. } => Self::Jpeg,
+            pixels::PictureFormat::Webp => Self::Webp,
+        })
     }
 }
 

@@ -3,7 +3,6 @@
 mod bench;
 mod dataset;
 mod demo;
-mod device;
 mod docs;
 mod dtype;
 mod encoding;
@@ -22,11 +21,11 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Error, Parser, Subcommand};
 
 pub(crate) use bench::{BenchArgs, ExecutorName};
+pub(crate) use candle_deeplab::device::DeviceName;
 pub(crate) use dataset::{
     DatasetArgs, DatasetBrowseArgs, DatasetCheckArgs, DatasetCommand, DatasetConvertArgs, Form, LayoutArgs,
 };
 pub(crate) use demo::DemoArgs;
-pub(crate) use device::DeviceName;
 pub(crate) use docs::{CompletionsArgs, ManArgs};
 pub(crate) use dtype::DtypeName;
 pub(crate) use encoding::{EncodingArgs, PictureFormat};

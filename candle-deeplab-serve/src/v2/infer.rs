@@ -4,7 +4,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use candle_deeplab::candle_core::Tensor;
 use candle_deeplab::segment::{Scores, Segmented, Wanted};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -169,10 +168,7 @@ fn tensor(output: Output, found: &[Segmented], binary: &mut Vec<u8>) -> Result<O
     } else {
         let scores = found.iter().filter_map(|image| image.scores.as_ref());
         shape.push(scores.clone().next().map_or(0, Scores::classes));
-        let one = |scores: &Scores| -> candle_deeplab::Result<Vec<f32>> {
-            Ok(Tensor::flatten_all(&scores.probabilities()?.permute((1, 2, 0))?)?.to_vec1()?)
-        };
-        let values = scores.map(one).collect::<candle_deeplab::Result<Vec<_>>>();
+        let values = scores.map(Scores::probabilities_by_pixel).collect::<candle_deeplab::Result<Vec<_>>>();
         TensorValues::Probabilities(values.map_err(|error| Problem::internal(&error))?.concat())
     };
     Ok(match output.is_binary {

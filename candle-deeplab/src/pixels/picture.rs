@@ -34,6 +34,13 @@ impl PictureFormat {
         }
     }
 
+    /// What a file with this extension is, in upper or lower case; a JPEG is [`JPEG`](Self::JPEG).
+    pub fn of_extension(extension: &str) -> Option<Self> {
+        let known = if extension.eq_ignore_ascii_case("jpeg") { "jpg" } else { extension };
+        let mut all = [Self::Png, Self::JPEG, Self::Webp].into_iter();
+        all.find(|format| known.eq_ignore_ascii_case(format.extension()))
+    }
+
     /// The media type, as in HTTP's `Content-Type`.
     pub fn media_type(self) -> &'static str {
         match self {

@@ -72,14 +72,23 @@ impl Scores {
     /// [`Error::Candle`] where candle fails.
     pub fn probabilities(&self) -> Result<Tensor> {
         let Size { height, width } = self.image;
+        let by_pixel = self.probabilities_by_pixel()?;
+        let by_pixel = Tensor::from_vec(by_pixel, (height, width, self.classes()), &Device::Cpu)?;
+        Ok(by_pixel.permute((2, 0, 1))?.contiguous()?)
+    }
+
+    /// The same as the probabilities of all classes of one pixel after the other, `[height, width, classes]`.
+    ///
+    /// # Errors
+    /// As [`probabilities`](Self::probabilities).
+    pub fn probabilities_by_pixel(&self) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(self.classes() * self.image.area());
         let kept = self.each_probability(|_, block| {
             values.extend_from_slice(block);
             Ok(())
         });
         kept.map_err(candle_core::Error::wrap)?;
-        let by_pixel = Tensor::from_vec(values, (height, width, self.classes()), &Device::Cpu)?;
-        Ok(by_pixel.permute((2, 0, 1))?.contiguous()?)
+        Ok(values)
     }
 
     /// The number of classes.
