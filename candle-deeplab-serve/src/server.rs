@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,9 +142,9 @@ impl Server {
 }
 
 async fn serve(listener: tokio::net::TcpListener, app: &App, router: Router, stop: impl Future<Output = ()>) {
-    let most = app.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+    let most = app.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
     let permits = Arc::new(Semaphore::new(most));
-    let begin = |(stream, permit): Accepted, connections: &GracefulShutdown| {
+    let begin = |(stream, permit): Accepted, lasting: Option<&GracefulShutdown>| {
         meter::connections(most - permits.available_permits());
         let service = TowerToHyperService::new(router.clone());
         let mut stream = TimeoutStream::new(stream);
@@ -151,7 +152,11 @@ async fn serve(listener: tokio::net::TcpListener, app: &App, router: Router, sto
         let mut http = http1::Builder::new();
         // A client that closes its sending side counts as gone, and its request is dropped.
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(false).max_buf_size(MAX_HEAD);
-        let connection = connections.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
+        let connection = http.keep_alive(lasting.is_some()).serve_connection(TokioIo::new(Box::pin(stream)), service);
+        let connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>> = match lasting {
+            Some(connections) => Box::pin(connections.watch(connection)),
+            None => Box::pin(connection),
+        };
         let permits = permits.clone();
         tokio::spawn(async move {
             // Clients that hang up or send nonsense are no news.
@@ -162,26 +167,33 @@ async fn serve(listener: tokio::net::TcpListener, app: &App, router: Router, sto
             meter::connections(most - permits.available_permits());
         });
     };
-    let (before, after) = (GracefulShutdown::new(), GracefulShutdown::new());
+    let connections = GracefulShutdown::new();
+    let serve = |accepted| begin(accepted, Some(&connections));
     tokio::select! {
-        () = accept_all(&listener, &permits, |accepted| begin(accepted, &before)) => {}
+        () = accept_all(&listener, &permits, serve) => {}
         () = stop => {}
     }
     tracing::info!("the server ends: requests that have begun are answered, others are refused");
     app.drain();
     // Connections that the system has made already, and whose requests may have been sent.
-    let _: Result<(), _> = timeout(LAST, accept_all(&listener, &permits, |accepted| begin(accepted, &before))).await;
+    let _: Result<(), _> = timeout(LAST, accept_all(&listener, &permits, serve)).await;
     app.refuse();
     // Whoever comes now is told to go elsewhere, instead of finding nobody.
-    let refused = accept_all(&listener, &permits, |accepted| begin(accepted, &after));
-    let answered = timeout(app.settings.timeout + HEAD_TIMEOUT, before.shutdown());
+    let refused = accept_all(&listener, &permits, |accepted| begin(accepted, None));
+    let answered = async {
+        // A connection of which nothing has been read yet would be closed without a word.
+        sleep(LAST).await;
+        if timeout(app.settings.timeout + HEAD_TIMEOUT, connections.shutdown()).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+    };
     tokio::select! {
-        answered = answered => if answered.is_err() { tracing::warn!("some connections did not end in time") },
+        () = answered => {}
         () = refused => {}
     }
     drop(listener);
-    // They have got their refusals, or are not worth waiting for.
-    let _: Result<(), _> = timeout(LAST, after.shutdown()).await;
+    // Those who came last have got their refusals when all permits are back, or are not worth waiting for.
+    let _: Result<_, _> = timeout(LAST, permits.acquire_many(most as u32)).await;
 }
 
 /// A connection, and one of the permits for all of them.
