@@ -69,6 +69,14 @@ impl Server {
         agent().post(self.url(path)).send(body).unwrap()
     }
 
+    /// Sends a request on a connection of its own, and does not wait for its answer.
+    fn start_post(&self, path: &str, body: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = format!("POST /{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        stream
+    }
+
     /// The answer's JSON, which must have a status.
     fn json(&self, path: &str, body: &Value, status: u16) -> Value {
         let mut response = self.post(path, body.to_string().as_bytes());
@@ -281,6 +289,33 @@ fn what_cannot_be_served_is_said_in_json() {
     bytes(server.post("v1/segment", &image));
 }
 
+/// A client that is still sending sees why its request is refused, and no broken connection.
+#[test]
+fn refusals_arrive_however_long_the_body_is() {
+    let server = Server::start(&["--max-bytes", "2000000"]);
+    let long = vec![0; 3 << 20];
+    let (status, message) = said(server.post("v1/segment", &long));
+    assert!(status == 413 && message.contains("longer than 2000000 bytes"), "{status} {message}");
+    for (path, expected) in [
+        ("v1/segment?model=other", 404),
+        ("v2/models/other/infer", 404),
+        ("v2/models/bundled/versions/2/infer", 404),
+        ("v2/repository/models/bundled/load", 403),
+        ("setup", 413),
+        ("nothing/here", 404),
+        ("metrics", 405),
+    ] {
+        let (status, message) = said(server.post(path, &long));
+        assert_eq!(status, expected, "{path}: {message}");
+    }
+    let encoded = agent().post(server.url("v1/segment")).header("Content-Encoding", "br").send(&long);
+    assert_eq!(said(encoded.unwrap()).0, 415);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("key"), "secret").unwrap();
+    let server = Server::start(&["--api-key-file", dir.path().join("key").to_str().unwrap()]);
+    assert_eq!(said(server.post("v1/segment", &long)).0, 401);
+}
+
 /// The checksum of a PNG's chunk.
 fn crc(bytes: &[u8]) -> u32 {
     let bit = |crc: u32| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
@@ -410,6 +445,7 @@ fn requests_that_were_accepted_are_answered_before_the_end() {
         }
     };
     assert_eq!((refusal.status().as_u16(), refusal.headers()["retry-after"].to_str().unwrap()), (503, "5"));
+    assert_eq!(said(server.post("v1/segment", &vec![0; 3 << 20])).0, 503);
     assert_eq!(server.get("v2/health/ready").status(), 503);
     assert_eq!(server.get("v2/health/live").status(), 200);
     for asked in asked {
@@ -417,6 +453,26 @@ fn requests_that_were_accepted_are_answered_before_the_end() {
     }
     assert_eq!(server.process.wait().unwrap().code(), Some(0));
     assert!(TcpStream::connect(&server.address).is_err());
+}
+
+/// Where as many connections are served as there may be, others wait, and are told to go elsewhere at the end.
+#[test]
+#[cfg(unix)]
+fn who_waited_for_a_connection_is_answered_before_the_end() {
+    let mut server = Server::start(&["--max-connections", "1", "--max-batch", "8", "--max-delay-ms", "2000"]);
+    let image = png(&picture(50, 40));
+    let asked = server.start_post("v1/segment?format=mask", &image);
+    thread::sleep(Duration::from_millis(300));
+    let waiting = server.start_post("v1/segment?format=mask", &image);
+    server.terminate();
+    let first_line = |mut stream: TcpStream| {
+        let mut answer = vec![];
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(first_line(asked), "HTTP/1.1 200 OK");
+    assert_eq!(first_line(waiting), "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
 }
 
 fn metric(server: &Server, name: &str) -> Option<f64> {
@@ -447,7 +503,7 @@ fn a_full_queue_says_so_and_when_to_come_again() {
 /// Clients that never finish their requests take nothing from those that do.
 #[test]
 fn slow_clients_do_not_keep_others_waiting() {
-    let server = Server::start(&["--max-queue", "4", "--max-batch", "8", "--max-delay-ms", "300"]);
+    let server = Server::start(&["--max-queue", "4"]);
     let heads = ["GET / HT", "POST /v1/segment HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n123"];
     let slow: Vec<TcpStream> = (0..100)
         .map(|index| {
@@ -464,21 +520,25 @@ fn slow_clients_do_not_keep_others_waiting() {
     drop(rude);
     drop(slow);
     bytes(server.post("v1/segment", &png(&picture(30, 30))));
-    // A client that goes while its image waits for others.
-    let image = png(&picture(30, 30));
-    let mut gone = TcpStream::connect(&server.address).unwrap();
-    let head = format!("POST /v1/segment HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", image.len());
-    gone.write_all(&[head.as_bytes(), &image].concat()).unwrap();
+}
+
+/// A client that goes while its image waits for others is counted, and its place is free for them.
+#[test]
+fn clients_that_go_leave_their_places() {
+    let server = Server::start(&["--max-queue", "1", "--max-batch", "8", "--max-delay-ms", "30000"]);
+    let gone = server.start_post("v1/segment", &png(&picture(30, 30)));
     wait_until(|| metric(&server, "candle_deeplab_queue_length") == Some(1.0));
     drop(gone);
     let counted = r#"candle_deeplab_requests_total{route="/v1/segment",method="POST",status="499"}"#;
     wait_until(|| metric(&server, counted) == Some(1.0));
+    assert_eq!(metric(&server, "candle_deeplab_queue_length"), Some(0.0));
 }
 
 fn wait_until(is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < Duration::from_secs(60));
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -149,6 +149,7 @@ const CRATES: &[Crate] = &[
             "page",
             "auth",
             "drain",
+            "unread",
             "observe",
             "routes",
             "server",

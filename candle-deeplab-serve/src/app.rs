@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
+use tokio::task;
+use tokio::time::timeout_at;
 
 use crate::models::Models;
+use crate::problem::{Problem, Result};
 use crate::settings::Settings;
 
 /// What all requests share.
@@ -27,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) encoders: Arc<Semaphore>,
     /// Images that may be fetched at a time.
     pub(crate) fetchers: Arc<Semaphore>,
+    /// A single permit: clients load and unload one model at a time.
+    pub(crate) control: Arc<Semaphore>,
     is_draining: AtomicBool,
     refuses: AtomicBool,
 }
@@ -49,14 +54,13 @@ impl App {
     pub(crate) fn new(settings: Settings, models: Arc<Models>) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let permits = |bytes: u64| usize::try_from((bytes / KIB).max(1)).unwrap_or(usize::MAX).min(u32::MAX as usize);
-        // Enough for two bodies of JSON at their limit.
-        let bodies = (settings.max_bytes as u64).saturating_mul(8);
         Self(Arc::new(Shared {
-            body_memory: Arc::new(Semaphore::new(permits(bodies))),
+            body_memory: Arc::new(Semaphore::new(permits(Settings::body_memory(settings.max_bytes)))),
             image_memory: Arc::new(Semaphore::new(permits(settings.image_memory))),
             decoders: Arc::new(Semaphore::new(threads)),
             encoders: Arc::new(Semaphore::new(threads)),
             fetchers: Arc::new(Semaphore::new(FETCHERS)),
+            control: Arc::new(Semaphore::new(1)),
             is_draining: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
             settings,
@@ -86,4 +90,18 @@ impl App {
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.settings.timeout
     }
+}
+
+/// Runs `work` in a thread that may take its time, when there is a permit for it.
+pub(crate) async fn blocking<R: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    deadline: Instant,
+    work: impl FnOnce() -> Result<R> + Send + 'static,
+) -> Result<R> {
+    let permit = timeout_at(deadline.into(), permits.clone().acquire_owned()).await.map_err(|_| Problem::late())?;
+    let done = task::spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    done.await.map_err(|error| Problem::internal(&error))?
 }

@@ -1,7 +1,9 @@
 //! Reads the bodies of requests, whoever sends them, and however slowly.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,12 +12,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::spawn_blocking;
 use tokio::time::{timeout, timeout_at};
 
-use crate::app::{App, KIB};
+use crate::app::{App, KIB, blocking};
 use crate::meter;
 use crate::problem::{Problem, Result};
 
@@ -25,11 +27,34 @@ const TEXT: usize = 4;
 /// The longest pause of a sender.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// A request's body. Its memory counts until it goes.
-#[derive(Debug, Default)]
+/// The bytes of a body, and what they take of the memory for bodies. It counts until the images in it are decoded.
+#[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
-    _memory: Option<OwnedSemaphorePermit>,
+    pub(crate) memory: BodyMemory,
+}
+
+impl Received {
+    /// Nothing yet.
+    pub(crate) fn none(memory: &Arc<Semaphore>) -> Self {
+        Self { bytes: vec![], memory: BodyMemory { semaphore: memory.clone(), bytes: 0, permit: None } }
+    }
+
+    /// Appends bytes, of which there are no more than `limit` together.
+    ///
+    /// # Errors
+    /// Bodies take too much memory at the moment.
+    pub(crate) fn append(&mut self, bytes: &[u8], limit: usize) -> Result<()> {
+        let needed = self.bytes.len() + bytes.len();
+        if needed > self.bytes.capacity() {
+            // What is allocated counts, not what has come.
+            let capacity = needed.max(2 * self.bytes.capacity()).min(limit);
+            self.memory.grow(capacity - self.bytes.capacity())?;
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Reads a body that is an image's file.
@@ -48,7 +73,7 @@ pub(crate) async fn read_text(app: &App, headers: &HeaderMap, body: Body, deadli
     read_up_to(app, headers, body, app.settings.max_bytes.saturating_mul(TEXT), deadline).await
 }
 
-/// Reads a body that is JSON, whatever its content type says, with the memory that counts for it.
+/// Reads a body that is JSON, whatever its content type says. The memory counts for what the value has kept of it.
 ///
 /// # Errors
 /// As [`read_text`], and that it is not the JSON that is expected.
@@ -57,12 +82,14 @@ pub(crate) async fn read_json<T: DeserializeOwned + Send + 'static>(
     headers: &HeaderMap,
     body: Body,
     deadline: Instant,
-) -> Result<(T, Received)> {
-    let mut received = read_text(app, headers, body, deadline).await?;
-    let bytes = std::mem::take(&mut received.bytes);
+) -> Result<(T, BodyMemory)> {
+    let received = read_text(app, headers, body, deadline).await?;
     // Long texts take their time, which the threads that serve do not have.
-    let value = spawn_blocking(move || parse(&bytes)).await.map_err(|error| Problem::internal(&error))??;
-    Ok((value, received))
+    let read = move || {
+        let Received { bytes, memory } = received;
+        Ok((parse(&bytes)?, memory))
+    };
+    blocking(&app.decoders, deadline, read).await
 }
 
 /// Reads a short body, and checks that it is JSON.
@@ -92,11 +119,9 @@ async fn read_up_to(
         || Problem::too_large(format!("the body is longer than {limit} bytes, the most that this server takes"));
     let encoding = Encoding::of(headers)?;
     if body.size_hint().lower() > limit as u64 {
-        discard(body, limit).await;
         return Err(too_long());
     }
-    let mut received = Received::default();
-    let mut memory = Memory { semaphore: app.body_memory.clone(), bytes: 0, permit: None };
+    let mut received = Received::none(&app.body_memory);
     loop {
         let frame = timeout_at(deadline.into(), timeout(PAUSE, body.frame())).await;
         let frame = match frame {
@@ -109,45 +134,16 @@ async fn read_up_to(
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| Problem::bad(format!("the body could not be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        let needed = received.bytes.len() + data.len();
-        if needed > limit {
-            discard(body, limit).await;
+        if received.bytes.len() + data.len() > limit {
             return Err(too_long());
         }
-        if needed > received.bytes.capacity() {
-            // What is allocated counts, not what has come.
-            let capacity = needed.max(2 * received.bytes.capacity()).min(limit);
-            memory.grow(capacity - received.bytes.capacity())?;
-            received.bytes.reserve_exact(capacity - received.bytes.len());
-        }
-        received.bytes.extend_from_slice(&data);
+        received.append(&data, limit)?;
     }
     meter::received(received.bytes.len());
-    if encoding != Encoding::Identity {
-        let bytes = std::mem::take(&mut received.bytes);
-        let decoded = spawn_blocking(move || encoding.decode(&bytes, limit)).await;
-        received.bytes = decoded.map_err(|error| Problem::internal(&error))??;
-        memory.grow(received.bytes.len())?;
+    match encoding {
+        Encoding::Identity => Ok(received),
+        _ => blocking(&app.decoders, deadline, move || encoding.decode(received, limit)).await,
     }
-    received._memory = memory.permit;
-    Ok(received)
-}
-
-/// Reads the rest of a body that is too long, for a while: a client that is still sending would see a broken connection
-/// instead of the answer.
-async fn discard(mut body: Body, limit: usize) {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    let read = async {
-        let mut left = limit.saturating_mul(4);
-        while let Some(Ok(frame)) = body.frame().await {
-            match left.checked_sub(frame.data_ref().map_or(0, |data| data.len())) {
-                Some(less) => left = less,
-                None => return,
-            }
-        }
-    };
-    // Whether all was read makes no difference.
-    let _ = timeout(PATIENCE, read).await;
 }
 
 /// How a body is compressed.
@@ -174,30 +170,86 @@ impl Encoding {
     }
 
     /// The decompressed bytes, of which there may be `limit`.
-    fn decode(self, bytes: &[u8], limit: usize) -> Result<Vec<u8>> {
-        let most = limit as u64 + 1;
-        let mut decoded = vec![];
-        let read = match self {
-            Self::Identity => bytes.take(most).read_to_end(&mut decoded),
-            Self::Gzip => GzDecoder::new(bytes).take(most).read_to_end(&mut decoded),
-            Self::Deflate => ZlibDecoder::new(bytes).take(most).read_to_end(&mut decoded),
+    fn decode(self, compressed: Received, limit: usize) -> Result<Received> {
+        let bytes = &compressed.bytes[..];
+        let mut reader: Box<dyn Read> = match self {
+            Self::Identity => Box::new(bytes),
+            Self::Gzip => Box::new(GzDecoder::new(bytes)),
+            Self::Deflate => Box::new(ZlibDecoder::new(bytes)),
         };
-        read.map_err(|error| Problem::bad(format!("the body cannot be decompressed: {error}")))?;
-        if decoded.len() > limit {
-            return Err(Problem::too_large(format!("the body has more than {limit} bytes when decompressed")));
-        }
+        let mut decoded = Received::none(&compressed.memory.semaphore);
+        read_to_end(&mut reader, &mut decoded, limit)
+            .map_err(|error| Problem::bad(format!("the body cannot be decompressed: {error}")))??;
         Ok(decoded)
     }
 }
 
-/// The memory that a body takes, as permits of a KiB each.
-struct Memory {
+/// Reads to the end, of which `limit` bytes are the most, so that each byte counts before it is there.
+///
+/// # Errors
+/// Those of the reader; and within, that there are more bytes, or that bodies take too much memory.
+pub(crate) fn read_to_end(reader: &mut impl Read, to: &mut Received, limit: usize) -> std::io::Result<Result<()>> {
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        let read = reader.read(&mut piece)?;
+        if read == 0 {
+            return Ok(Ok(()));
+        }
+        if to.bytes.len() + read > limit {
+            let message = format!("there are more than {limit} bytes, the most that this server takes");
+            return Ok(Err(Problem::too_large(message)));
+        }
+        if let Err(problem) = to.append(&piece[..read], limit) {
+            return Ok(Err(problem));
+        }
+    }
+}
+
+/// Reads a list of at most `MOST` values, so that a body does not become many times as much memory. `null` is an empty list.
+///
+/// # Errors
+/// There are more.
+pub(crate) fn at_most<'de, D, T, const MOST: usize>(deserializer: D) -> std::result::Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct List<T, const MOST: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for List<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MOST} values")
+        }
+
+        fn visit_unit<E>(self) -> std::result::Result<Vec<T>, E> {
+            Ok(vec![])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Vec<T>, A::Error> {
+            let mut values = vec![];
+            while let Some(value) = list.next_element()? {
+                if values.len() == MOST {
+                    return Err(A::Error::invalid_length(MOST + 1, &self));
+                }
+                values.push(value);
+            }
+            Ok(values)
+        }
+    }
+    deserializer.deserialize_any(List::<T, MOST>(PhantomData))
+}
+
+/// A part of the memory for bodies, as permits of a KiB each.
+#[derive(Debug)]
+pub(crate) struct BodyMemory {
     semaphore: Arc<Semaphore>,
     bytes: u64,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Memory {
+impl BodyMemory {
     fn grow(&mut self, bytes: usize) -> Result<()> {
         let (before, after) = (self.bytes.div_ceil(KIB), (self.bytes + bytes as u64).div_ceil(KIB));
         self.bytes += bytes as u64;
@@ -231,11 +283,26 @@ mod tests {
         let mut zlib = ZlibEncoder::new(vec![], Compression::best());
         zlib.write_all(&bomb).unwrap();
         let zlib = zlib.finish().unwrap();
+        let memory = Arc::new(Semaphore::new(200));
+        let received = |bytes: &[u8]| Received { bytes: bytes.to_vec(), ..Received::none(&memory) };
         for (encoding, bytes) in [(Encoding::Gzip, gzip), (Encoding::Deflate, zlib)] {
-            assert_eq!(encoding.decode(&bytes, bomb.len()).unwrap(), bomb);
-            let error = encoding.decode(&bytes, bomb.len() - 1).unwrap_err();
-            assert_eq!(error.status, StatusCode::PAYLOAD_TOO_LARGE);
-            assert_eq!(encoding.decode(&bytes[..20], bomb.len()).unwrap_err().status, StatusCode::BAD_REQUEST);
+            assert_eq!(encoding.decode(received(&bytes), bomb.len()).unwrap().bytes, bomb);
+            let refused = |bytes: &[u8], limit| encoding.decode(received(bytes), limit).unwrap_err().status;
+            assert_eq!(refused(&bytes, bomb.len() - 1), StatusCode::PAYLOAD_TOO_LARGE);
+            assert_eq!(refused(&bytes[..20], bomb.len()), StatusCode::BAD_REQUEST);
+            // Another body has taken 150 of the 200 KiB.
+            let _other = memory.try_acquire_many(150).unwrap();
+            assert_eq!(refused(&bytes, bomb.len()), StatusCode::TOO_MANY_REQUESTS);
         }
+        assert_eq!(memory.available_permits(), 200);
+    }
+
+    #[test]
+    fn lists_are_bounded() {
+        #[derive(Debug, Deserialize, PartialEq)]
+        struct Few(#[serde(deserialize_with = "at_most::<_, _, 2>")] Vec<u8>);
+        let read = |text| serde_json::from_str::<Few>(text).map_err(|error| error.to_string());
+        assert_eq!((read("[1, 2]"), read("null")), (Ok(Few(vec![1, 2])), Ok(Few(vec![]))));
+        assert!(read("[1, 2, 3]").unwrap_err().contains("at most 2 values"));
     }
 }

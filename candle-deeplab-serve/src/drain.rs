@@ -1,4 +1,4 @@
-//! How the server ends: requests that have begun are answered, and no others begin.
+//! Refuses requests for work while the server ends.
 
 use axum::extract::{Request, State};
 use axum::http::Method;

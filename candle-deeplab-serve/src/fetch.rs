@@ -4,7 +4,6 @@
 //! operator lists their hosts; whatever such a name resolves to must be a public address, and it is this address that is
 //! connected to; redirects are not followed.
 
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
@@ -14,18 +13,19 @@ use ureq::config::Config;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-use crate::app::App;
+use crate::app::{App, blocking};
+use crate::body::{self, Received};
 use crate::problem::{Problem, Result};
-use crate::work::blocking;
 
 /// The image at an address.
 ///
 /// # Errors
 /// Addresses are off or this one is not allowed, its server does not answer as it should, or what it answers is too large.
-pub(crate) async fn fetch(app: &App, url: String, deadline: Instant) -> Result<Vec<u8>> {
+pub(crate) async fn fetch(app: &App, url: String, deadline: Instant) -> Result<Received> {
     check(&url, &app.settings.url_hosts)?;
     let limit = app.settings.max_bytes;
-    blocking(&app.fetchers, deadline, move || download(&url, limit, deadline, Public)).await
+    let received = Received::none(&app.body_memory);
+    blocking(&app.fetchers, deadline, move || download(&url, received, limit, deadline, Public)).await
 }
 
 /// Checks that an address is one of an allowed host.
@@ -47,7 +47,13 @@ fn check(url: &str, hosts: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn download(url: &str, limit: usize, deadline: Instant, resolver: impl Resolver) -> Result<Vec<u8>> {
+fn download(
+    url: &str,
+    mut received: Received,
+    limit: usize,
+    deadline: Instant,
+    resolver: impl Resolver,
+) -> Result<Received> {
     let bad = |message: String| Problem::new(StatusCode::BAD_GATEWAY, message);
     let left = deadline.saturating_duration_since(Instant::now());
     let config = Config::builder()
@@ -67,18 +73,12 @@ fn download(url: &str, limit: usize, deadline: Instant, resolver: impl Resolver)
         let status = response.status().as_u16();
         return Err(bad(format!("the image's server answered with status {status}; redirects are not followed")));
     }
-    let mut bytes = vec![];
-    let read = response.into_body().into_reader().take(limit as u64 + 1).read_to_end(&mut bytes);
+    let read = body::read_to_end(&mut response.into_body().into_reader(), &mut received, limit);
     read.map_err(|error| match error.kind() {
         std::io::ErrorKind::TimedOut => Problem::late(),
         _ => bad(format!("the image could not be fetched: {error}")),
-    })?;
-    if bytes.len() > limit {
-        return Err(Problem::too_large(format!(
-            "the image has more than {limit} bytes, the most that this server takes"
-        )));
-    }
-    Ok(bytes)
+    })??;
+    Ok(received)
 }
 
 /// Resolves names to public addresses only.
@@ -136,10 +136,13 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::Arc;
     use std::thread;
     use std::time::Duration;
+
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -204,8 +207,9 @@ mod tests {
         assert_eq!(check("https://images.example.org/a.jpg", &[]).unwrap_err().status, StatusCode::FORBIDDEN);
     }
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(10)
+    fn download(url: &str, limit: usize, resolver: impl Resolver) -> super::Result<Received> {
+        let memory = Arc::new(Semaphore::new(1 << 20));
+        super::download(url, Received::none(&memory), limit, Instant::now() + Duration::from_secs(10), resolver)
     }
 
     /// Even of an allowed host, an address of this machine is not connected to: `localhost` stands for any name that
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn names_that_resolve_to_this_machine_are_refused() {
         for host in ["localhost", "127.0.0.1", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"] {
-            let error = download(&format!("http://{host}:9/"), 1 << 20, soon(), Public).unwrap_err();
+            let error = download(&format!("http://{host}:9/"), 1 << 20, Public).unwrap_err();
             assert_eq!(error.status, StatusCode::BAD_GATEWAY, "{host}");
         }
     }
@@ -241,15 +245,15 @@ mod tests {
     fn redirects_are_not_followed_and_long_answers_are_cut_off() {
         let (url, served) =
             serve("HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        let error = download(&url, 1 << 20, soon(), DefaultResolver::default()).unwrap_err();
+        let error = download(&url, 1 << 20, DefaultResolver::default()).unwrap_err();
         assert!(error.message.contains("302"), "{error:?}");
         assert_eq!(served.join().unwrap(), 1);
         let (url, served) = serve("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nabcdef");
-        let error = download(&url, 5, soon(), DefaultResolver::default()).unwrap_err();
+        let error = download(&url, 5, DefaultResolver::default()).unwrap_err();
         assert_eq!(error.status, StatusCode::PAYLOAD_TOO_LARGE);
         served.join().unwrap();
         let (url, served) = serve("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nabcdef");
-        assert_eq!(download(&url, 6, soon(), DefaultResolver::default()).unwrap(), b"abcdef");
+        assert_eq!(download(&url, 6, DefaultResolver::default()).unwrap().bytes, b"abcdef");
         served.join().unwrap();
     }
 }

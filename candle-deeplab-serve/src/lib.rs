@@ -26,6 +26,7 @@ mod server;
 mod settings;
 mod tools;
 mod turn;
+mod unread;
 mod v2;
 mod work;
 

@@ -79,7 +79,7 @@ fn recorder() -> Result<PrometheusRecorder, BuildError> {
 
 fn describe() {
     describe_counter!(REQUESTS, "Requests by route, method and status");
-    describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Time from a request's head to its answer's");
+    describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Time from a request's head to the head of its answer");
     describe_gauge!(QUEUE_LENGTH, "Requests of a model that are decoded or wait for the network");
     describe_histogram!(STAGE_SECONDS, Unit::Seconds, "Time of the parts of the work on an image");
     describe_histogram!(BATCH_SIZE, "Images that went through the network together");

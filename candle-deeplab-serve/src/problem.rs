@@ -14,6 +14,8 @@ pub(crate) struct Problem {
     pub(crate) message: String,
     /// Seconds after which it may be tried again.
     retry_after: Option<u32>,
+    /// What failed, for the log.
+    cause: Option<String>,
 }
 
 /// An answer to a request that is not served.
@@ -27,7 +29,7 @@ pub(crate) type Result<T, E = Problem> = std::result::Result<T, E>;
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: cut(message.into()), retry_after: None }
+        Self { status, message: cut(message.into()), retry_after: None, cause: None }
     }
 
     /// The request itself is wrong.
@@ -65,8 +67,8 @@ impl Problem {
 
     /// Something failed that the client is not to blame for. What it was is logged, and not told.
     pub(crate) fn internal(cause: &dyn std::fmt::Display) -> Self {
-        tracing::error!(%cause, "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed to answer this request: its log says why")
+        let message = "the server failed to answer this request: its log says why";
+        Self { cause: Some(cause.to_string()), ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, message) }
     }
 }
 
@@ -83,6 +85,10 @@ fn cut(mut message: String) -> String {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        // Here and not where it failed, so that the log names the request.
+        if let Some(cause) = &self.cause {
+            tracing::error!(cause, "a request failed");
+        }
         let mut response = (self.status, Json(ErrorBody { error: self.message })).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

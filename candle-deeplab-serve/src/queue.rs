@@ -126,6 +126,8 @@ impl Queue {
         key: (Size, Wanted),
         deadline: Instant,
     ) -> Result<Answer> {
+        // Declared before the channel, and so dropped after it.
+        let _leave = Leave(&self.0);
         let (answer, answered) = oneshot::channel();
         let job = Job { image, key, came: Instant::now(), deadline, answer, place };
         self.0.lock().jobs.push_back(job);
@@ -140,6 +142,20 @@ impl Queue {
     pub(crate) fn close(&self) {
         self.0.lock().is_closed = true;
         self.0.changed.notify_all();
+    }
+}
+
+/// Takes jobs that nobody waits for any more out of the queue, so that they and their places do not wait for the network.
+struct Leave<'a>(&'a Shared);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        let (gone, jobs) = std::mem::take(&mut state.jobs).into_iter().partition(|job| job.answer.is_closed());
+        state.jobs = jobs;
+        drop(state);
+        // A place that is given back locks the queue.
+        drop(gone);
     }
 }
 

@@ -15,7 +15,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::app::App;
 use crate::error::Error;
 use crate::tools::{cvat, label_studio};
-use crate::{auth, drain, meter, observe, openapi, page, segment, v2};
+use crate::{auth, drain, meter, observe, openapi, page, segment, unread, v2};
 
 /// The router of a server.
 ///
@@ -59,6 +59,7 @@ pub(crate) fn router(app: App) -> Result<Router, Error> {
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(from_fn_with_state(app.clone(), drain::check))
         .layer(from_fn_with_state(app.clone(), auth::check))
+        .layer(from_fn_with_state(app.clone(), unread::read))
         .with_state(app);
     let layers = ServiceBuilder::new()
         .layer(from_fn(observe::observe))

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::answer::counted;
 use crate::app::App;
-use crate::body;
+use crate::body::{self, BodyMemory, Received};
 use crate::fetch;
 use crate::format::{Format, Look};
 use crate::meter::Stage;
@@ -131,26 +131,34 @@ pub(crate) async fn segment(
     let Query(options) = options.map_err(|rejection| Problem::bad(rejection.body_text()))?;
     // What is known to be wrong is said before the body is read.
     app.models.ready(options.model.as_deref())?;
-    let received = body::read(&app, &headers, body, deadline).await?;
+    let Received { bytes, mut memory } = body::read(&app, &headers, body, deadline).await?;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (options, picture) = match content_type.split(';').next().unwrap_or_default().trim() {
-        "multipart/form-data" => multipart::read(content_type, received.bytes, options).await?,
+        "multipart/form-data" => multipart::read(content_type, bytes, options).await?,
         "application/json" => {
-            let ByUrl { url } = serde_json::from_slice(&received.bytes)
+            let ByUrl { url } = serde_json::from_slice(&bytes)
                 .map_err(|error| Problem::bad(format!("the body is no `{{\"url\": \"…\"}}`: {error}")))?;
-            (options, Picture::Encoded(fetch::fetch(&app, url, deadline).await?))
+            let fetched = fetch::fetch(&app, url, deadline).await?;
+            memory = fetched.memory;
+            (options, Picture::Encoded(fetched.bytes))
         }
-        _ => (options, Picture::Encoded(received.bytes)),
+        _ => (options, Picture::Encoded(bytes)),
     };
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    answer(&app, &options, accept, picture, deadline).await
+    answer(&app, &options, accept, (picture, memory), deadline).await
 }
 
-async fn answer(app: &App, options: &Options, accept: &str, picture: Picture, deadline: Instant) -> Result<Response> {
+async fn answer(
+    app: &App,
+    options: &Options,
+    accept: &str,
+    (picture, memory): (Picture, BodyMemory),
+    deadline: Instant,
+) -> Result<Response> {
     let model = app.models.ready(options.model.as_deref())?;
     let (formats, look) = options.formats(accept, &model.labels)?;
     let wish = Wish { wanted: Format::wanted_by(&formats), bytes_per_pixel: bytes_per_pixel(&formats, &model.labels) };
-    let done = work::segment(app, &model, vec![picture], wish, deadline).await?;
+    let done = work::segment(app, &model, vec![picture], memory, wish, deadline).await?;
     let times = done.times;
     let (mut response, encoded) = work::encode(app, deadline, move || {
         let Done { images, memory, .. } = done;

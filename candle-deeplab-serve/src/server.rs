@@ -191,6 +191,8 @@ async fn serve(listener: tokio::net::TcpListener, app: &App, router: Router, sto
         () = answered => {}
         () = refused => {}
     }
+    // Those for whom there was no permit until now.
+    let _: Result<(), _> = timeout(LAST, accept_all(&listener, &permits, |accepted| begin(accepted, None))).await;
     drop(listener);
     // Those who came last have got their refusals when all permits are back, or are not worth waiting for.
     let _: Result<_, _> = timeout(LAST, permits.acquire_many(most as u32)).await;

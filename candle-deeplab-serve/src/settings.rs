@@ -14,7 +14,7 @@ pub struct Settings {
     pub max_batch: usize,
     /// How long an image waits for others to go through the network with it.
     pub max_delay: Duration,
-    /// The time for a request, from its first byte to its answer. Later ones are answered with status 504.
+    /// The time for a request, from its head to its answer. Later ones are answered with status 504.
     pub timeout: Duration,
     /// The longest body of a request in bytes.
     pub max_bytes: usize,
@@ -25,7 +25,8 @@ pub struct Settings {
     /// The bytes that images on their way may take together, beside what the network takes; by default 1 GiB. One that
     /// takes more gets through alone.
     pub image_memory: u64,
-    /// The key that every request but those about health must bring. Without it, everybody is served.
+    /// The key that requests must bring, except those for the page, for the interface's document, and about health under
+    /// `/v2/health`. Without it, everybody is served.
     pub api_key: Option<String>,
     /// The hosts whose images may be named by their addresses, instead of being sent. Without any, addresses are refused.
     pub url_hosts: Vec<String>,
@@ -33,6 +34,13 @@ pub struct Settings {
     pub cors: Vec<String>,
     /// Whether clients may load and unload models.
     pub model_control: bool,
+}
+
+impl Settings {
+    /// The bytes that the bodies of all requests may take together, where one may have `max_bytes`: enough for two of JSON.
+    pub fn body_memory(max_bytes: usize) -> u64 {
+        (max_bytes as u64).saturating_mul(8)
+    }
 }
 
 impl Default for Settings {

@@ -14,12 +14,12 @@ use candle_deeplab::segment::{Segmented, Wanted};
 use futures_util::future::try_join_all;
 use image::RgbImage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task;
 use tokio::time::timeout_at;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use crate::app::{App, KIB};
+use crate::app::{App, KIB, blocking};
+use crate::body::BodyMemory;
 use crate::meter::{self, Stage};
 use crate::models::Ready;
 use crate::problem::{Problem, Result};
@@ -64,7 +64,7 @@ pub(crate) struct Times {
     pub(crate) compute: Duration,
 }
 
-/// Segments the images of a request, which together are bounded as one is.
+/// Segments the images of a request, which together are bounded as one is. `body` is the memory of what they came in.
 ///
 /// # Errors
 /// The queue is full, a file is no image or too large, the network fails, or the deadline passes.
@@ -72,6 +72,7 @@ pub(crate) async fn segment(
     app: &App,
     model: &Ready,
     pictures: Vec<Picture>,
+    body: BodyMemory,
     wish: Wish,
     deadline: Instant,
 ) -> Result<Done> {
@@ -80,7 +81,7 @@ pub(crate) async fn segment(
     // Before any work is done for it.
     let place = Arc::new(model.queue.place()?);
     let start = Instant::now();
-    let decoded = decode(app, model, pictures, wish, deadline).instrument(tracing::info_span!("decode"));
+    let decoded = decode(app, model, (pictures, body), wish, deadline).instrument(tracing::info_span!("decode"));
     let (images, memory) = decoded.await?;
     let mut times = Times { decode: start.elapsed(), ..Times::default() };
     let images = images.into_iter().map(|image| {
@@ -125,11 +126,12 @@ pub(crate) async fn encode<R: Send + 'static>(
     Ok((encoded, time))
 }
 
-/// Decodes the images of a request, for all of which memory is claimed before the first is decoded.
+/// Decodes the images of a request, for all of which memory is claimed before the first is decoded. What they came in counts
+/// until then.
 async fn decode(
     app: &App,
     model: &Arc<Ready>,
-    pictures: Vec<Picture>,
+    (pictures, body): (Vec<Picture>, BodyMemory),
     wish: Wish,
     deadline: Instant,
 ) -> Result<(Vec<RgbImage>, ImageMemory)> {
@@ -155,22 +157,11 @@ async fn decode(
     }
     let claim = timeout_at(deadline.into(), ImageMemory::claim(app.image_memory.clone(), bytes, total));
     let memory = claim.await.map_err(|_| Problem::late())??;
-    let decode = move || pictures.into_iter().map(Picture::decode).collect::<Result<Vec<_>>>();
+    let decode = move || {
+        let _body = body;
+        pictures.into_iter().map(Picture::decode).collect::<Result<Vec<_>>>()
+    };
     Ok((blocking(&app.decoders, deadline, decode).await?, memory))
-}
-
-/// Runs `work` in a thread that may take its time, when there is a permit for it.
-pub(crate) async fn blocking<R: Send + 'static>(
-    permits: &Arc<Semaphore>,
-    deadline: Instant,
-    work: impl FnOnce() -> Result<R> + Send + 'static,
-) -> Result<R> {
-    let permit = timeout_at(deadline.into(), permits.clone().acquire_owned()).await.map_err(|_| Problem::late())?;
-    let done = task::spawn_blocking(move || {
-        let _permit = permit;
-        work()
-    });
-    done.await.map_err(|error| Problem::internal(&error))?
 }
 
 impl Picture {
@@ -203,6 +194,14 @@ impl Picture {
         }
         Encoded::from_reader(Cursor::new(bytes), NAME).map_err(problem)
     }
+}
+
+/// The image in a text, as [`image_of_text`] has it, beside the threads that serve.
+///
+/// # Errors
+/// It is no base64, or the deadline passes.
+pub(crate) async fn read_text(app: &App, text: String, deadline: Instant) -> Result<Picture> {
+    blocking(&app.decoders, deadline, move || image_of_text(&text).map(Picture::Encoded)).await
 }
 
 /// The image in a base64 text, or in a `data:` address with one.

@@ -1,4 +1,4 @@
-"""Attacks `candle-deeplab serve` and breaks what is around it, and checks that good requests still get right answers.
+"""Sends `candle-deeplab serve` what it must refuse, hangs up on it, damages its models, memory and files, and checks that good requests still get right answers.
 
     python tests/serve/faults.py PROGRAM [--bad 10000] [--only STAGE,STAGE]
 

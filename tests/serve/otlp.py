@@ -1,12 +1,13 @@
 """Checks the traces of `candle-deeplab serve`, built with the feature `otlp`, against OpenTelemetry's own messages.
 
-    pip install opentelemetry-proto requests
+    pip install opentelemetry-proto requests numpy
     cargo build --release --features otlp
     python tests/serve/otlp.py target/release/candle-deeplab
 
 The script is the collector: it starts the server, sends it requests, ends it, and reads what came.
 """
 
+import atexit
 import http.server
 import os
 import signal
@@ -48,6 +49,7 @@ def main():
     server = subprocess.Popen(
         [sys.argv[1], "serve", "--listen", "127.0.0.1:0"], env=environment, stderr=subprocess.PIPE, text=True
     )
+    atexit.register(server.kill)
     address = next(line.strip() for line in server.stderr if line.startswith("http://"))
     threading.Thread(target=server.stderr.read, daemon=True).start()
     session = requests.Session()

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::body;
 use crate::models::{self, Ready};
 use crate::problem::{ErrorBody, Problem, Result};
-use crate::work::{self, Picture, Wish, image_of_text};
+use crate::work::{self, Wish};
 
 /// Names the function that is invoked.
 const FUNCTION: HeaderName = HeaderName::from_static("x-nuclio-function-name");
@@ -95,12 +95,11 @@ pub(crate) async fn invoke(State(app): State<App>, headers: HeaderMap, body: Bod
         None => app.models.ready(None)?,
         Some(name) => find(&app, name.to_str().unwrap_or_default())?,
     };
-    let (Invocation { image, threshold }, _memory) = body::read_json(&app, &headers, body, deadline).await?;
-    let picture = Picture::Encoded(image_of_text(&image)?);
-    drop(image);
+    let (Invocation { image, threshold }, memory) = body::read_json(&app, &headers, body, deadline).await?;
+    let picture = work::read_text(&app, image, deadline).await?;
     // Masks in memory and as text.
     let wish = Wish { wanted: Wanted::Scores, bytes_per_pixel: 24 };
-    let done = work::segment(&app, &model, vec![picture], wish, deadline).await?;
+    let done = work::segment(&app, &model, vec![picture], memory, wish, deadline).await?;
     let annotate = move || {
         let all = done.images.iter().map(|image| annotations(image, threshold.unwrap_or_default()));
         let all: Vec<Annotation> = all.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();

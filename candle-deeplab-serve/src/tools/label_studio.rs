@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use candle_deeplab::segment::{LabelMap, Segmented, Wanted};
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -16,19 +16,22 @@ use utoipa::ToSchema;
 use super::label_config::Brushes;
 use super::{brush, certainty};
 use crate::app::App;
-use crate::body;
+use crate::body::{self, BodyMemory, Received, at_most};
 use crate::fetch;
 use crate::models::Ready;
 use crate::problem::{ErrorBody, Problem, Result};
-use crate::work::{self, Picture, Wish, image_of_text};
+use crate::work::{self, Done, Picture, Wish};
 
 /// The most tasks of a request.
 const MAX_TASKS: usize = 1000;
 
+/// The most values of a task.
+const MAX_FIELDS: usize = 256;
+
 /// A request for predictions.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct PredictRequest {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most::<_, _, MAX_TASKS>")]
     tasks: Vec<Task>,
     /// The labeling configuration.
     label_config: Option<String>,
@@ -40,9 +43,38 @@ pub(crate) struct Task {
     #[schema(value_type = Option<serde_json::Value>)]
     id: Option<Field>,
     /// Its image under the key that the configuration names.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fields")]
     #[schema(value_type = Object)]
     data: BTreeMap<String, Field>,
+}
+
+/// Reads the values of a task, so that many short ones do not become many times as much memory. `null` is none.
+fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<BTreeMap<String, Field>, D::Error> {
+    struct Fields;
+
+    impl<'de> Visitor<'de> for Fields {
+        type Value = BTreeMap<String, Field>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "at most {MAX_FIELDS} values with names")
+        }
+
+        fn visit_unit<E>(self) -> std::result::Result<Self::Value, E> {
+            Ok(BTreeMap::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> std::result::Result<Self::Value, A::Error> {
+            let mut fields = BTreeMap::new();
+            while let Some((name, value)) = values.next_entry()? {
+                if fields.len() == MAX_FIELDS {
+                    return Err(A::Error::invalid_length(MAX_FIELDS + 1, &self));
+                }
+                fields.insert(name, value);
+            }
+            Ok(fields)
+        }
+    }
+    deserializer.deserialize_any(Fields)
 }
 
 /// A value of a task, of which only texts and numbers are kept.
@@ -180,9 +212,6 @@ pub(crate) async fn predict(State(app): State<App>, headers: HeaderMap, body: Bo
     let (request, _memory) = body::read_json::<PredictRequest>(&app, &headers, body, deadline).await?;
     let config = request.label_config.ok_or_else(|| Problem::bad("`label_config` is missing"))?;
     let brushes = Brushes::find(&config)?;
-    if request.tasks.len() > MAX_TASKS {
-        return Err(Problem::too_large(format!("there are more than {MAX_TASKS} tasks: send fewer")));
-    }
     let mut results = vec![];
     for Task { id, data } in request.tasks {
         let task = match id {
@@ -191,38 +220,43 @@ pub(crate) async fn predict(State(app): State<App>, headers: HeaderMap, body: Bo
             _ => "a task".to_owned(),
         };
         let of_task = |problem: Problem| problem.about(&task);
-        let image = image(&app, &brushes, &data, deadline).await.map_err(of_task)?;
+        let (image, memory) = image(&app, &brushes, data, deadline).await.map_err(of_task)?;
         let wish = Wish { wanted: Wanted::Scores, bytes_per_pixel: 16 };
-        let done = work::segment(&app, &model, vec![Picture::Encoded(image)], wish, deadline).await.map_err(of_task)?;
+        let done = work::segment(&app, &model, vec![image], memory, wish, deadline).await.map_err(of_task)?;
         let (model, brushes) = (model.clone(), brushes.clone());
-        let predict =
-            move || done.images.iter().map(|image| prediction(image, &model, &brushes)).collect::<Result<Vec<_>>>();
+        let predict = move || {
+            let Done { images, memory: _memory, .. } = done;
+            images.iter().map(|image| prediction(image, &model, &brushes)).collect::<Result<Vec<_>>>()
+        };
         let (predictions, _) = work::encode(&app, deadline, predict).await?;
         results.extend(predictions);
     }
     Ok(Json(PredictResponse { results }))
 }
 
-/// The image of a task: in base64 within its data, or at an address that the server may fetch.
+/// The image of a task: in base64 within its data, whose memory the request's body has, or at an address that the server may
+/// fetch.
 async fn image(
     app: &App,
     brushes: &Brushes,
-    data: &BTreeMap<String, Field>,
+    mut data: BTreeMap<String, Field>,
     deadline: std::time::Instant,
-) -> Result<Vec<u8>> {
-    let Some(Field::Text(text)) = data.get(&brushes.key) else {
+) -> Result<(Picture, BodyMemory)> {
+    let Some(Field::Text(text)) = data.remove(&brushes.key) else {
         let key: String = brushes.key.chars().take(64).collect();
         return Err(Problem::bad(format!("its data have no image under `{key}`")));
     };
     if text.starts_with("data:") {
-        return image_of_text(text);
+        let memory = Received::none(&app.body_memory).memory;
+        return Ok((work::read_text(app, text, deadline).await?, memory));
     }
     if !text.contains("://") {
         let message = "its image is a file of Label Studio's: give it as a `data:` address, or as an address on a host that \
                        the server was started with (`--allow-url`)";
         return Err(Problem::new(StatusCode::FORBIDDEN, message));
     }
-    fetch::fetch(app, text.clone(), deadline).await
+    let Received { bytes, memory } = fetch::fetch(app, text, deadline).await?;
+    Ok((Picture::Encoded(bytes), memory))
 }
 
 /// A brush for each class that has a label.

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 use super::tensor::{InferRequest, OutputTensor, Parameters, TensorValues};
 use super::{LABEL_MAP, PROBABILITIES, VERSION, check_version};
 use crate::answer::counted;
-use crate::app::App;
-use crate::body;
+use crate::app::{App, blocking};
+use crate::body::{self, Received};
 use crate::problem::{ErrorBody, Problem, Result};
 use crate::work::{self, Done, Picture, Wish};
 
@@ -49,7 +49,7 @@ impl Asked {
         let (json, mut binary) = body.split_at(json_length);
         let InferRequest { id, inputs, outputs, parameters } = serde_json::from_slice(json)
             .map_err(|error| Problem::bad(format!("the request cannot be read: {error}")))?;
-        let outputs = wanted_outputs(outputs.unwrap_or_default(), &parameters.unwrap_or_default())?;
+        let outputs = wanted_outputs(outputs, &parameters.unwrap_or_default())?;
         let Ok([input]) = <[_; 1]>::try_from(inputs) else { return Err(Problem::bad("there is one input, `image`")) };
         let pictures = input.pictures(&mut binary)?;
         if !binary.is_empty() {
@@ -82,9 +82,12 @@ pub(crate) async fn infer(
     let model = app.models.ready(Some(&name))?;
     let received = body::read_text(&app, &headers, body, deadline).await?;
     let json_length = json_length(&headers, received.bytes.len())?;
-    // Long texts take their time, which the threads that serve do not have. Their memory counts until then.
-    let read = move || Asked::read(&received.bytes, json_length);
-    let Asked { id, outputs, pictures } = work::blocking(&app.decoders, deadline, read).await?;
+    // Long texts take their time, which the threads that serve do not have.
+    let read = move || {
+        let Received { bytes, memory } = received;
+        Ok((Asked::read(&bytes, json_length)?, memory))
+    };
+    let (Asked { id, outputs, pictures }, memory) = blocking(&app.decoders, deadline, read).await?;
     let wants_scores = outputs.iter().any(|output| output.name == PROBABILITIES);
     let numbers = if wants_scores { model.labels.names.len() as u64 } else { 1 };
     let is_json = outputs.iter().any(|output| !output.is_binary);
@@ -93,27 +96,29 @@ pub(crate) async fn infer(
         // A number is four bytes, in a tensor and in the answer; as text it has up to twelve characters.
         bytes_per_pixel: numbers * if is_json { 16 } else { 8 },
     };
-    let Done { images, memory, .. } = work::segment(&app, &model, pictures, wish, deadline).await?;
-    let ((length, bytes), _) = work::encode(&app, deadline, move || {
+    let done = work::segment(&app, &model, pictures, memory, wish, deadline).await?;
+    let ((json_length, body), _) = work::encode(&app, deadline, move || {
+        let Done { images, memory, .. } = done;
         let mut binary = vec![];
         let outputs = outputs.iter().map(|output| tensor(*output, &images, &mut binary)).collect::<Result<Vec<_>>>()?;
         let response = InferResponse { model_name: name, model_version: VERSION, id, outputs };
         let mut bytes = serde_json::to_vec(&response).map_err(|error| Problem::internal(&error))?;
-        let length = bytes.len();
+        // Where nothing follows the JSON, its length needs not be told.
+        let json_length = (!binary.is_empty()).then_some(bytes.len());
         bytes.append(&mut binary);
-        Ok((length, bytes))
+        Ok((json_length, counted(bytes, memory)))
     })
     .await?;
-    let is_json = bytes.len() == length;
-    let body = counted(bytes, memory);
-    if is_json {
-        return Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response());
-    }
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
-        (JSON_LENGTH, HeaderValue::from(length)),
-    ];
-    Ok((headers, body).into_response())
+    Ok(match json_length {
+        None => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Some(length) => {
+            let headers = [
+                (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+                (JSON_LENGTH, HeaderValue::from(length)),
+            ];
+            (headers, body).into_response()
+        }
+    })
 }
 
 /// Segments images with a version of a model, of which there is one

@@ -85,7 +85,15 @@ async fn control(
             "models cannot be loaded or unloaded here: the server was started without `--allow-model-control`";
         return Err(Problem::new(StatusCode::FORBIDDEN, message));
     }
+    // Threads that wait for their turn would be missing elsewhere.
+    let permit = app.control.clone().try_acquire_owned();
+    let permit =
+        permit.map_err(|_| Problem::busy("another model is being loaded or unloaded: try again in a second"))?;
     let models = app.models.clone();
-    task::spawn_blocking(move || act(&models)).await.map_err(|error| Problem::internal(&error))??;
+    let act = move || {
+        let _permit = permit;
+        act(&models)
+    };
+    task::spawn_blocking(act).await.map_err(|error| Problem::internal(&error))??;
     Ok(Json(serde_json::json!({})))
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::INPUT;
+use crate::body::at_most;
 use crate::problem::{Problem, Result};
 use crate::work::{Picture, image_of_text};
 
@@ -19,9 +20,11 @@ const MAX_IMAGES: usize = 256;
 pub(crate) struct InferRequest {
     /// Returned as it is.
     pub(crate) id: Option<String>,
+    #[serde(deserialize_with = "at_most::<_, _, 2>")]
     pub(crate) inputs: Vec<InputTensor>,
     /// `label_map` by default; also `probabilities`.
-    pub(crate) outputs: Option<Vec<WantedOutput>>,
+    #[serde(default, deserialize_with = "at_most::<_, _, 4>")]
+    pub(crate) outputs: Vec<WantedOutput>,
     /// `binary_data_output`: whether outputs are bytes behind the JSON.
     pub(crate) parameters: Option<Parameters>,
 }
@@ -33,6 +36,7 @@ pub(crate) struct InputTensor {
     pub(crate) name: String,
     /// `[N, H, W, 3]` for UINT8, `[N]` for BYTES.
     #[schema(value_type = Vec<u64>)]
+    #[serde(deserialize_with = "at_most::<_, _, 8>")]
     pub(crate) shape: Vec<usize>,
     /// `UINT8` or `BYTES`
     pub(crate) datatype: String,
@@ -118,6 +122,9 @@ impl<'de> Visitor<'de> for Flatten<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> std::result::Result<(), E> {
+        if self.0.texts.len() == MAX_IMAGES {
+            return Err(E::custom(format_args!("an input holds from 1 to {MAX_IMAGES} images")));
+        }
         self.0.texts.push(value.to_owned());
         Ok(())
     }
