@@ -206,9 +206,11 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_saves_the_run_and_ends_it() {
+fn sigterm_saves_the_run_and_ends_it() {
     let dir = workplace();
-    let child = Command::new(env!("CARGO_BIN_EXE_candle-deeplab"))
+    // As `nohup` starts it.
+    let child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_candle-deeplab")])
         .current_dir(dir.path())
         .args(train(&["--out", "run", "--json", "--set", "schedule.steps=100000", "--set", "checkpoints.every=100000"]))
         .stdout(Stdio::piped())
@@ -219,7 +221,14 @@ fn ctrl_c_saves_the_run_and_ends_it() {
     while fs::read_to_string(&log).map_or(0, |log| log.lines().count()) < 2 {
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let id = child.id().to_string();
+    let signal = |name: &str| Command::new("kill").args([name, &id]).status().unwrap().success();
+    assert!(signal("-HUP"));
+    let lines = fs::read_to_string(&log).unwrap().lines().count();
+    while fs::read_to_string(&log).unwrap().lines().count() < lines + 2 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(signal("-TERM"));
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();

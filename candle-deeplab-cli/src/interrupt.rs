@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
 
 use anyhow::{Context, Result};
+use tokio::runtime::Builder;
 
 use crate::program;
+use crate::signals::Signals;
 
 /// What shells call a program that Ctrl-C ended: 128 and the number of the signal.
 const EXIT_CODE: i32 = 130;
@@ -21,26 +24,38 @@ static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static RECORDING: AtomicBool = AtomicBool::new(false);
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// Installs the handler of Ctrl-C and SIGTERM, which leaves no half-written file. Signals that the parent process has
-/// decided about, as `nohup` does, keep their handlers.
+/// Listens for Ctrl-C and its like in a thread, and ends the program without a half-written file.
 pub(crate) fn install() -> Result<()> {
-    let handler = || {
-        if RECORDING.load(Ordering::SeqCst) && !STOPPED.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        // Before files are removed, which they might write.
-        let _no_more = program::end_all();
-        let _nobody_writes = WRITING.write().unwrap_or_else(PoisonError::into_inner);
-        for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            // If the file cannot be removed, nobody can be told.
-            let _ = std::fs::remove_file(path);
-        }
-        process::exit(EXIT_CODE);
+    let listen = || {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let mut signals = {
+            let _within = runtime.enter();
+            Signals::listen()?
+        };
+        let listen = move || {
+            loop {
+                runtime.block_on(signals.next());
+                interrupted();
+            }
+        };
+        thread::Builder::new().name("signals".into()).spawn(listen)
     };
-    match ctrlc::try_set_handler(handler) {
-        Err(ctrlc::Error::MultipleHandlers) => Ok(()),
-        set => set.context("cannot listen for Ctrl-C"),
+    listen().map(|_| ()).context("cannot listen for Ctrl-C")
+}
+
+/// Ends the recording if there is one, or else the program.
+fn interrupted() {
+    if RECORDING.load(Ordering::SeqCst) && !STOPPED.swap(true, Ordering::SeqCst) {
+        return;
     }
+    // Before files are removed, which they might write.
+    let _no_more = program::end_all();
+    let _nobody_writes = WRITING.write().unwrap_or_else(PoisonError::into_inner);
+    for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        // If the file cannot be removed, nobody can be told.
+        let _ = std::fs::remove_file(path);
+    }
+    process::exit(EXIT_CODE);
 }
 
 /// Returns a guard to hold while a file is being written.

@@ -17,6 +17,7 @@ mod output;
 mod program;
 mod progress;
 mod resolve;
+mod signals;
 mod target;
 mod transfer;
 
@@ -28,6 +29,8 @@ use exit::Exit;
 pub use transfer::progress;
 
 /// Runs the program with these arguments, of which the first is its own name, and returns its exit code.
+///
+/// Call it once, in a process of its own: it listens for signals, sets up the global thread pool, and may end the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args = match args::Args::try_parse_from(args) {
         Ok(args) => args,

@@ -24,7 +24,7 @@ Examples:
     # Whether a server is ready, for a container's health check
     candle-deeplab serve --health --listen 127.0.0.1:8080
 
-Ctrl-C and SIGTERM end the server: it accepts nothing more, answers what it has accepted, and ends with exit code 0.";
+Ctrl-C and SIGTERM end the server: it answers the requests that have begun, refuses others with status 503, and ends with exit code 0.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

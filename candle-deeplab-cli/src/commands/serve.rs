@@ -15,6 +15,7 @@ use crate::args::{LogForm, ModelArgs, ServeArgs, ZooArgs};
 use crate::device::{self, Chosen};
 use crate::exit::{Exit, say};
 use crate::resolve;
+use crate::signals::Signals;
 
 /// The environment's key.
 const API_KEY: &str = "CANDLE_DEEPLAB_API_KEY";
@@ -29,9 +30,11 @@ pub(crate) fn run(args: ServeArgs) -> Result<Exit> {
     resolve::threads(args.network.threads)?;
     let device = device::choose(args.network.device, args.network.dtype, say)?;
     let precision = resolve::fast_precision(args.network.dtype, &device.device)?;
-    let memory = free_memory();
+    // Bodies of requests have theirs, if it is no more than half.
+    let bodies = Settings::body_memory(args.max_bytes);
+    let memory = free_memory().map(|memory| memory.saturating_sub(bodies).max(memory / 2));
     let options = Options {
-        // A quarter is for images, and the rest for the network, which sees one batch at a time.
+        // A quarter of the rest is for images, and what is left for the network, which sees one batch at a time.
         memory_limit: memory.filter(|_| device.device.is_cpu()).map(|memory| memory / 4 * 3),
         ..resolve::options(&args.network, precision)?
     };
@@ -68,7 +71,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<Exit> {
     };
     let server = Server::bind(settings, names, load)?;
     say(&format!("http://{}", server.address()));
-    server.run(ended)?;
+    server.run(told_to_end)?;
     Ok(Exit::Success)
 }
 
@@ -112,24 +115,15 @@ fn api_key(path: Option<&Path>) -> Result<Option<String>> {
     Ok(Some(key))
 }
 
-/// Ends with Ctrl-C or SIGTERM.
-async fn ended() {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminated) = signal(SignalKind::terminate()) else {
-            // Ctrl-C is still heard.
-            let _ = interrupted.await;
-            return;
-        };
-        tokio::select! {
-            _ = interrupted => {}
-            _ = terminated.recv() => {}
+/// Ends when the program is told to end.
+async fn told_to_end() {
+    match Signals::listen() {
+        Ok(mut signals) => signals.next().await,
+        Err(error) => {
+            say(&format!("the server cannot hear Ctrl-C: {error}"));
+            std::future::pending().await
         }
     }
-    #[cfg(not(unix))]
-    let _ = interrupted.await;
 }
 
 /// Asks a server whether it is ready.
