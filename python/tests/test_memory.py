@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ import candle_deeplab as cd
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is counted by the files of Linux")
 
 # What allocators keep for later, however many calls there are.
-SLACK = 24 << 20
+SLACK = 12 << 20
+
+# How often it is measured. What leaks grows each time; what allocators keep does not.
+ROUNDS = 3
 
 
 def resident() -> int:
@@ -36,22 +40,29 @@ def growth(model: cd.Model, image: NDArray[np.uint8], calls: int) -> int:
 
     for _ in range(30):
         call()
-    before = resident()
-    for _ in range(calls):
-        call()
-    return resident() - before
+    return least_growth(lambda: [call() for _ in range(calls // ROUNDS)])
+
+
+def least_growth(act: Callable[[], object]) -> int:
+    """The least by which the memory grows in a round."""
+    growths = []
+    for _ in range(ROUNDS):
+        before = resident()
+        act()
+        growths.append(resident() - before)
+    return min(growths)
 
 
 def test_memory_does_not_grow_over_300_calls(model: cd.Model, photo: NDArray[np.uint8]) -> None:
     image = np.ascontiguousarray(photo[:256, :256])
-    # A leak of the image alone would be 59 MB.
+    # A leak of the image alone would be 20 MB in each round.
     assert growth(model, image, 300) < SLACK
 
 
 @pytest.mark.slow
 def test_memory_does_not_grow_over_10000_calls(model: cd.Model, photo: NDArray[np.uint8]) -> None:
     image = np.ascontiguousarray(photo[:64, :64])
-    # A leak of the image alone would be 123 MB.
+    # A leak of the image alone would be 41 MB in each round.
     assert growth(model, image, 10_000) < SLACK
 
 
@@ -59,8 +70,5 @@ def test_loading_again_gives_the_memory_back() -> None:
     image = np.zeros((33, 33, 3), np.uint8)
     for _ in range(3):
         cd.load().segment(image)
-    before = resident()
-    for _ in range(20):
-        cd.load().segment(image)
     # The weights alone are 8 MB each time.
-    assert resident() - before < 2 * SLACK
+    assert least_growth(lambda: [cd.load().segment(image) for _ in range(7)]) < SLACK
