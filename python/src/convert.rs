@@ -6,6 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use weights_convert::{Card, Checkpoint, Options, WeightType};
 
+use crate::arguments::{Sides, text};
 use crate::errors::ConvertError;
 use crate::{json, pool, wait};
 
@@ -25,7 +26,7 @@ use crate::{json, pool, wait};
 ///     align_corners: Whether corner pixels keep their places when maps are resized.
 ///     multi_grid: Three dilations of the last block's units.
 ///     labels: `voc`, `cityscapes`, `ade20k`, `ade20k-150`, `camvid`, or a file with a class name on each line.
-///     input_size: Height and width of the network's input.
+///     input_size: Height and width of the network's input, or one number for both.
 ///     keep_auxiliary: Whether the auxiliary head is kept.
 ///     dtype: `f32` or `f16`: what the weights are stored as.
 ///     license: The licence of the weights, for the model card.
@@ -56,8 +57,8 @@ pub(crate) fn convert<'py>(
     atrous_rates: Option<Vec<usize>>,
     align_corners: Option<bool>,
     multi_grid: Option<[usize; 3]>,
-    labels: Option<String>,
-    input_size: Option<(usize, usize)>,
+    labels: Option<PathBuf>,
+    input_size: Option<Sides>,
     keep_auxiliary: bool,
     dtype: &str,
     license: Option<String>,
@@ -76,8 +77,8 @@ pub(crate) fn convert<'py>(
         atrous_rates,
         align_corners,
         multi_grid,
-        labels,
-        input_size,
+        labels: labels.map(|labels| text("labels", labels)).transpose()?,
+        input_size: input_size.map(|size| size.checked("input_size")).transpose()?,
         ignore_unexpected,
         keep_auxiliary,
         dtype,

@@ -38,7 +38,7 @@ fn refused(reason: NoDevice) -> PyErr {
     })
 }
 
-/// Whether a device computes fast with a precision.
+/// Refuses a precision that the device does not compute fast.
 fn check(chosen: &Chosen, precision: Precision) -> PyResult<()> {
     if precision != Precision::F32 && !chosen.device.is_cpu() {
         let reason = format!("only the CPU computes in {precision} yet: leave `dtype` or `device` out");

@@ -5,9 +5,11 @@ use candle_deeplab::segment::{Options, Segmented, Segmenter, Wanted, free_memory
 use candle_deeplab::{DeepLab, Result};
 use image::RgbImage;
 
-/// An image that takes less than this is segmented whole, without asking the system how much memory is free: that takes
-/// about as long as a hundredth of a small network's work.
-const SMALL: u64 = 512 << 20;
+use crate::pool;
+
+/// An image that takes less than this is decoded and segmented whole, without asking the system how much memory is free: that
+/// takes about as long as a hundredth of a small network's work.
+pub(crate) const SMALL: u64 = 512 << 20;
 
 /// The share of the free memory that the network may take, as in the program; the rest is for images and outputs.
 const SHARE: (u64, u64) = (3, 4);
@@ -63,7 +65,8 @@ impl Engine {
         match self.segmenter.memory(image) {
             Ok(needed) if needed.is_none_or(|needed| needed <= SMALL) => None,
             // An input that the network cannot take whole may work in tiles.
-            _ => free_memory().map(|free| free / SHARE.1 * SHARE.0),
+            // Images that others segment meanwhile may be as large.
+            _ => free_memory().map(|free| free / SHARE.1 * SHARE.0 / pool::busy().max(1) as u64),
         }
     }
 }

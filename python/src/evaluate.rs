@@ -9,6 +9,7 @@ use candle_deeplab_train::{Error, Result};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::arguments::{count, text};
 use crate::errors::DataError;
 use crate::{json, pool, wait};
 
@@ -18,14 +19,14 @@ use crate::{json, pool, wait};
 /// predicted has none, and mIoU leaves it out. Ignored pixels do not count.
 ///
 /// Args:
-///     predictions: A folder of PNG files of class ids, numbered as the data set's label maps and called as its images.
+///     predictions: A folder of PNG files of class ids, numbered as the data set's label maps and named like its images.
 ///     data: The data set's folder.
 ///     split: The part of the data set.
 ///     kind: The layout: `folder` (images/SPLIT and labels/SPLIT), `voc`, `cityscapes` or `ade20k`; by default, the data set's
 ///         folders tell.
 ///     labels: The classes: `voc`, `cityscapes`, `ade20k`, `ade20k-150`, `camvid`, or a file; by default those of the data set.
 ///     limit: Judge only so many images, the first ones.
-///     trimap: Judge the pixels within 1, 2, ... so many pixels of a border separately, too; at most 256.
+///     trimap: Judge also the pixels within 1, 2, ... `trimap` pixels of a border; at most 256.
 ///     worst: How many of the worst images are named.
 ///
 /// Returns:
@@ -46,17 +47,19 @@ pub(crate) fn evaluate<'py>(
     data: PathBuf,
     split: &str,
     kind: Option<String>,
-    labels: Option<String>,
-    limit: Option<usize>,
-    trimap: usize,
-    worst: usize,
+    labels: Option<PathBuf>,
+    limit: Option<i64>,
+    trimap: i64,
+    worst: i64,
 ) -> PyResult<Bound<'py, PyAny>> {
     let most = Trimap::MOST_BANDS;
-    let widest = u32::try_from(trimap).ok().filter(|_| trimap <= most);
+    let widest = u32::try_from(trimap).ok().filter(|widest| *widest as usize <= most);
     let widest = widest.ok_or_else(|| PyValueError::new_err(format!("`trimap` is a number from 0 to {most}")))?;
     let (model, folder) = (predictions.display().to_string(), data.display().to_string());
     let about = About { model, data: folder, split: split.to_owned(), ..About::default() };
-    let options = Options { about, limit, trimap: (1..=widest).collect(), worst };
+    let limit = limit.map(|limit| count("limit", limit)).transpose()?;
+    let labels = labels.map(|labels| text("labels", labels)).transpose()?;
+    let options = Options { about, limit, trimap: (1..=widest).collect(), worst: count("worst", worst)? };
     let source = Source { dir: data, kind: kind.map(named).transpose()?, labels };
     let found = wait::in_pool(py, pool::DEFAULT, "judging the label maps", move || {
         judge(predictions, &source, &options).map_err(|error: Error| DataError::new_err(error.to_string()))

@@ -11,9 +11,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::arguments::{Sides, count};
 use crate::engine::Engine;
 use crate::model::Model;
-use crate::sides::Sides;
 use crate::{errors, output, pool, wait, zoo};
 
 /// Where the network comes from.
@@ -45,7 +45,7 @@ pub(crate) fn export_onnx<'py>(
     model: &Bound<'py, PyAny>,
     out: PathBuf,
     size: Option<Sides>,
-    output_stride: Option<usize>,
+    output_stride: Option<i64>,
     head: &str,
     replace: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -56,6 +56,7 @@ pub(crate) fn export_onnx<'py>(
         other => return Err(PyValueError::new_err(format!("`head` is `logits` or `mask`, not `{other}`"))),
     };
     let size = size.map(|size| size.checked("size")).transpose()?;
+    let output_stride = output_stride.map(|stride| count("output_stride", stride)).transpose()?;
     let (model, source, pool) = match model.cast::<Model>() {
         Ok(model) => {
             let model = model.get();

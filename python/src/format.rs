@@ -79,7 +79,7 @@ impl Content {
         if !format.extensions().contains(&usual) {
             let expected = format.extensions().iter().map(|extension| format!("`.{extension}`")).collect::<Vec<_>>();
             let (path, expected) = (path.display(), expected.join(", "));
-            let reason = format!("the output `{path}` is {name}: give it a name that ends in {expected}");
+            let reason = format!("`{name}` is written to {expected}, and `{path}` is called otherwise");
             return Err(PyValueError::new_err(reason));
         }
         Ok(Self { format, picture: picture.unwrap_or(PictureFormat::Png), style, image_id })

@@ -4,11 +4,13 @@ use std::io::Cursor;
 use std::path::PathBuf;
 
 use candle_deeplab::pixels::Encoded;
+use candle_deeplab::segment::free_memory;
 use image::RgbImage;
 use numpy::{PyArray3, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
+use crate::engine::SMALL;
 use crate::errors::{self, ImageError};
 
 /// What an image without a file is called in errors and documents.
@@ -54,13 +56,29 @@ impl Picture {
     /// # Errors
     /// [`ImageError`].
     pub(crate) fn read(self) -> PyResult<RgbImage> {
-        let read = match self {
-            Self::Pixels(image) => return Ok(image),
-            Self::File(path) => Encoded::open(path).and_then(Encoded::into_rgb8),
-            Self::Encoded(bytes) => Encoded::from_reader(Cursor::new(&bytes[..]), NAME).and_then(Encoded::into_rgb8),
-        };
-        read.map_err(errors::image)
+        match self {
+            Self::Pixels(image) => Ok(image),
+            Self::File(path) => {
+                let name = path.display().to_string();
+                decode(Encoded::open(path), &name)
+            }
+            Self::Encoded(bytes) => decode(Encoded::from_reader(Cursor::new(&bytes[..]), NAME), NAME),
+        }
     }
+}
+
+fn decode(encoded: candle_deeplab::Result<Encoded<'_>>, name: &str) -> PyResult<RgbImage> {
+    let encoded = encoded.map_err(errors::image)?;
+    let needed = encoded.memory();
+    if needed > SMALL
+        && let Some(free) = free_memory()
+        && needed > free
+    {
+        let (needed, free) = (needed >> 20, free >> 20);
+        let reason = format!("{name}: decoding it takes {needed} MiB, and {free} MiB are free: give a smaller image");
+        return Err(ImageError::new_err(reason));
+    }
+    encoded.into_rgb8().map_err(errors::image)
 }
 
 /// A copy of pixels `[H, W, 3]`, whose values are contiguous.

@@ -7,6 +7,7 @@
 //! and the child could then never allocate again; glibc's allocator is prepared for that. Inference keeps its memory without
 //! it, and only training gains by it.
 
+mod arguments;
 mod arrays;
 mod convert;
 mod device;
@@ -23,7 +24,6 @@ mod output;
 mod pool;
 mod program;
 mod segmentation;
-mod sides;
 mod wait;
 mod zoo;
 

@@ -8,9 +8,9 @@ use candle_deeplab::segment::{Options, Tiles};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::arguments::{Sides, count};
 use crate::engine::Engine;
 use crate::model::Model;
-use crate::sides::Sides;
 use crate::{device, errors, pool, wait, zoo};
 
 /// More than any machine has cores; each takes memory of its own.
@@ -86,15 +86,18 @@ pub(crate) fn load(
     model: Option<PathBuf>,
     device: &str,
     dtype: &str,
-    threads: Option<usize>,
+    threads: Option<i64>,
     namespace: Option<String>,
     offline: bool,
-    output_stride: Option<usize>,
+    output_stride: Option<i64>,
     scales: Option<Vec<f64>>,
     flip: bool,
     tile: Option<Sides>,
-    overlap: usize,
+    overlap: i64,
 ) -> PyResult<Model> {
+    let threads = threads.map(|threads| count("threads", threads)).transpose()?;
+    let output_stride = output_stride.map(|stride| count("output_stride", stride)).transpose()?;
+    let overlap = count("overlap", overlap)?;
     if threads.is_some_and(|threads| !(1..=MOST_THREADS).contains(&threads)) {
         return Err(PyValueError::new_err(format!("`threads` is a number from 1 to {MOST_THREADS}")));
     }

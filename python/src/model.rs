@@ -142,7 +142,7 @@ impl Model {
     ///     taps: Names from `Model.taps`, such as `backbone` or `decoder`.
     ///
     /// Returns:
-    ///     The value of each tap, in the order of `taps`: float32 [N, C, h, w].
+    ///     A dictionary from each tap's name to its value, in the order of `taps`: float32 [N, C, h, w].
     ///
     /// Raises:
     ///     ModelError: There is no such tap; the message names some that there are. Otherwise as `logits`.

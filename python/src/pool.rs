@@ -9,11 +9,14 @@
 //! (`os.register_at_fork`), which unlike `pthread_atfork` needs no unsafe code, and lets us wait without the interpreter's
 //! lock.
 //!
+//! A pool has as many jobs at a time as threads, and others wait. If all were given to rayon at once, a thread that waits
+//! for a part of its image would begin another image meanwhile, and so on, with the memory of all of them.
+//!
 //! The lock below is never waited for with the interpreter's lock held.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -36,24 +39,18 @@ static CHANGED: Condvar = Condvar::new();
 
 struct State {
     /// By their numbers of threads.
-    pools: BTreeMap<usize, ThreadPool>,
-    /// Jobs that run or wait for a thread.
+    pools: BTreeMap<usize, Pool>,
+    /// Jobs that run or wait.
     running: usize,
     /// Threads that are about to fork.
     forks: usize,
 }
 
-/// A job that has not ended.
-struct Running;
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut state = lock();
-        state.running -= 1;
-        if state.running == 0 {
-            CHANGED.notify_all();
-        }
-    }
+struct Pool {
+    threads: ThreadPool,
+    /// Jobs that run.
+    busy: usize,
+    waiting: VecDeque<Job>,
 }
 
 fn lock() -> MutexGuard<'static, State> {
@@ -72,17 +69,51 @@ pub(crate) fn start(threads: usize, job: Job) -> PyResult<()> {
         Entry::Occupied(there) => there.into_mut(),
         Entry::Vacant(place) => place.insert(build(threads)?),
     };
-    pool.spawn(move || {
-        let _running = Running;
-        job();
-    });
+    if pool.busy == pool.threads.current_num_threads() {
+        pool.waiting.push_back(job);
+    } else {
+        pool.busy += 1;
+        pool.threads.spawn(move || work(threads, job));
+    }
     state.running += 1;
     Ok(())
 }
 
-fn build(threads: usize) -> PyResult<ThreadPool> {
+/// How many jobs run now, in all pools.
+pub(crate) fn busy() -> usize {
+    lock().pools.values().map(|pool| pool.busy).sum()
+}
+
+/// Does a job, and then those that wait for the pool of `threads` threads.
+fn work(threads: usize, first: Job) {
+    let mut next = Some(first);
+    while let Some(job) = next {
+        job();
+        next = ended(threads);
+    }
+}
+
+/// Counts a job of a pool as ended, and gives the pool's next one.
+fn ended(threads: usize) -> Option<Job> {
+    let mut state = lock();
+    state.running -= 1;
+    if state.running == 0 {
+        CHANGED.notify_all();
+    }
+    let pool = state.pools.get_mut(&threads)?;
+    let next = pool.waiting.pop_front();
+    if next.is_none() {
+        pool.busy -= 1;
+    }
+    next
+}
+
+fn build(threads: usize) -> PyResult<Pool> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("candle-deeplab-{index}"));
-    pool.build().map_err(|error| errors::output(format!("cannot start threads: {error}: choose fewer with `threads`")))
+    let pool = pool.build();
+    let threads =
+        pool.map_err(|error| errors::output(format!("cannot start threads: {error}: choose fewer with `threads`")))?;
+    Ok(Pool { threads, busy: 0, waiting: VecDeque::new() })
 }
 
 thread_local! {
@@ -106,7 +137,7 @@ pub(crate) fn watch_forks(module: &Bound<'_, PyModule>) -> PyResult<()> {
     register.call((), Some(&hooks)).map(drop)
 }
 
-/// Waits until no job runs, and keeps others from starting one.
+/// Waits until no job runs or waits, and keeps others from starting one.
 #[pyfunction]
 fn before_fork(py: Python<'_>) {
     py.detach(|| {

@@ -12,6 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::arguments::count;
 use crate::format::Content;
 use crate::{arrays, errors, json, output, wait};
 
@@ -71,7 +72,7 @@ impl Segmentation {
         (self.found.segmentation.width(), self.found.segmentation.height())
     }
 
-    /// The number of tiles that memory made it necessary to cut the image into; `None` where it was not cut for that.
+    /// How many tiles the image was cut into because memory was short; `None` if it was not.
     #[getter]
     fn tiles(&self) -> Option<usize> {
         self.found.tiled.map(|(_, count)| count)
@@ -136,13 +137,13 @@ impl Segmentation {
 
     /// The classes as COCO results, which pycocotools loads: a list with a dictionary for each class but the background, of
     /// `image_id`, `category_id` (the class id), `category_name`, `segmentation` (`size` and compressed `counts`) and `score`.
+    /// The score is the mean probability of the class over its pixels if the probabilities were kept, and else 1.
     ///
     /// Args:
     ///     image_id: The image's number.
-    ///
-    /// The score is the mean probability of the class over its pixels if the probabilities were kept, and else 1.
     #[pyo3(signature = (image_id = 1))]
-    fn rle<'py>(&self, py: Python<'py>, image_id: u64) -> PyResult<Bound<'py, PyAny>> {
+    fn rle<'py>(&self, py: Python<'py>, image_id: i64) -> PyResult<Bound<'py, PyAny>> {
+        let image_id = count("image_id", image_id)? as u64;
         let text = self.make(py, "encoding the run lengths", move |found| {
             let (segmentation, mut text) = (&found.segmentation, vec![]);
             let (map, labels) = (segmentation.label_map(), segmentation.labels());
@@ -183,9 +184,10 @@ impl Segmentation {
         path: PathBuf,
         format: &str,
         opacity: f32,
-        image_id: u64,
+        image_id: i64,
         replace: bool,
     ) -> PyResult<()> {
+        let image_id = count("image_id", image_id)? as u64;
         let (content, name) = (Content::new(format, &path, style(opacity)?, image_id)?, self.name.clone());
         self.make(py, "writing the file", move |found| {
             output::write(&path, replace, |file| content.write(found, &name, file))

@@ -1,10 +1,11 @@
 //! Waits for work in other threads, so that Ctrl-C interrupts.
 //!
 //! Python handles a signal only when its main thread asks for it. So the work runs elsewhere, and the caller waits for it
-//! without the interpreter's lock, and asks now and then. If a signal's handler raises, the call returns at once; the work
-//! goes on to its end, and its result is dropped.
+//! without the interpreter's lock, and asks now and then. If a signal's handler raises, the call returns at once; work that has
+//! begun goes on to its end, and its result is dropped.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -52,7 +53,13 @@ fn wait<R: Send + 'static>(
     start: impl FnOnce(Job) -> PyResult<()> + Send,
 ) -> PyResult<R> {
     let (send, receive) = sync_channel(1);
+    let caller = Arc::new(());
+    let waits = Arc::downgrade(&caller);
     let job: Job = Box::new(move || {
+        // Whoever was interrupted before it began does not want it any more.
+        if waits.strong_count() == 0 {
+            return;
+        }
         // Whatever it was working on is dropped.
         let done = catch_unwind(AssertUnwindSafe(work));
         let done = done.unwrap_or_else(|panic| Err(errors::crashed(what, panic.as_ref())));
@@ -60,6 +67,7 @@ fn wait<R: Send + 'static>(
         let _ = send.send(done);
     });
     py.detach(move || {
+        let _caller = caller;
         start(job)?;
         loop {
             match receive.recv_timeout(STEP) {

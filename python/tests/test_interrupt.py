@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no su
 LONG = """
 import numpy as np
 import candle_deeplab as cd
-model, image = cd.load(tile=513), np.zeros((9000, 9000, 3), np.uint8)
+model, image = cd.load(tile=257, overlap=128), np.zeros((9000, 9000, 3), np.uint8)
 print("begun", flush=True)
 try:
     model.segment({image})
@@ -41,12 +41,12 @@ def test_ctrl_c_interrupts_within_images_and_between_them(image: str) -> None:
         begin = time.monotonic()
         assert process.stdout.readline() == "interrupted\n"
         assert process.wait(timeout=60) == 0
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
 
 
 def test_ctrl_c_interrupts_the_program(tmp_path: Path) -> None:
     Image.new("RGB", (9000, 9000)).save(tmp_path / "large.png")
-    command = [sys.executable, "-m", "candle_deeplab", "segment", "large.png", "--tile", "513", "--format", "mask"]
+    command = [sys.executable, "-m", "candle_deeplab", "segment", "large.png", "--tile", "257", "--overlap", "128", "--format", "mask"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         # It says which model it uses, when it has begun.
@@ -55,7 +55,7 @@ def test_ctrl_c_interrupts_the_program(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         begin = time.monotonic()
         assert process.wait(timeout=60) == 130
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
     assert [path.name for path in tmp_path.iterdir()] == ["large.png"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -28,8 +29,8 @@ quiet = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 def segmented(model: cd.Model, image: Photo) -> Photo:
-    """What a child does. The answer is copied, since it has no segmentation to live in."""
-    return model.segment(image).ids.copy()
+    """What a child does."""
+    return model.segment(image).ids
 
 
 @pytest.mark.parametrize("method", [pytest.param("fork", marks=[forks, quiet]), "spawn"])
@@ -142,11 +143,34 @@ def test_one_model_in_many_threads(model: cd.Model, photo: Photo) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted by the files of Linux")
+def test_many_threads_take_no_more_memory_than_a_few() -> None:
+    """Images that wait are not begun: each takes as much memory as the network."""
+    script = """
+import sys
+import numpy as np
+from concurrent.futures import ThreadPoolExecutor
+import candle_deeplab as cd
+
+model, image, count = cd.load(threads=2), np.zeros((513, 513, 3), np.uint8), int(sys.argv[1])
+with ThreadPoolExecutor(count) as threads:
+    list(threads.map(model.segment, [image] * count))
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+    def peak(count: int) -> int:
+        command = [sys.executable, "-c", script, str(count)]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT).stdout)
+
+    # An image and its segmentation are 2 MB.
+    assert peak(32) - peak(4) < 28 * 2_500
+
+
 def test_python_runs_while_an_image_is_segmented(photo: Photo) -> None:
     model, ticks, done = cd.load(tile=257, overlap=128), 0, threading.Event()
 
     def work() -> None:
-        model.segment(photo)
+        model.segment([photo] * 20)
         done.set()
 
     thread = threading.Thread(target=work)

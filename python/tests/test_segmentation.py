@@ -94,6 +94,8 @@ def test_run_lengths_have_the_classes_but_the_background(seg: cd.Segmentation) -
 def test_polygons_count_the_pixels(seg: cd.Segmentation) -> None:
     collection = seg.geojson()
     assert collection["type"] == "FeatureCollection"
+    names = {feature["properties"]["name"] for feature in collection["features"]}
+    assert names and names == seg.shares.keys() - {"background"}
     for feature in collection["features"]:
         properties = feature["properties"]
         assert properties["pixels"] == np.count_nonzero(seg.ids == properties["class"])

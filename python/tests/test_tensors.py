@@ -112,5 +112,5 @@ def test_torch_takes_and_gives_tensors(model: cd.Model, pixels: NDArray[np.float
     # Label maps are read-only, which older versions of DLPack cannot say.
     ids = torch.from_dlpack(model.segment(photo).ids.copy())
     assert ids.dtype == torch.uint8 and tuple(ids.shape) == photo.shape[:2]
-    with pytest.raises((TypeError, ValueError, BufferError)):
+    with pytest.raises(ValueError, match="cannot be read"):
         model.logits(torch.zeros(1, 3, 9, 9, requires_grad=True))

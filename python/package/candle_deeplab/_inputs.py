@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from candle_deeplab._native import ImageError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -44,7 +46,7 @@ def pixels(tensor: Any) -> NDArray[np.float32]:
     """Preprocessed pixels as a contiguous array float32 [N, 3, H, W]."""
     array = _array(tensor, "pixels are a float32 array or tensor [N, 3, H, W]")
     if array.dtype != np.float32:
-        raise TypeError(f"the pixels are {array.dtype}, and float32 is wanted: convert them with `.astype('float32')`")
+        raise TypeError(f"the pixels are {array.dtype}, and float32 is wanted: convert them with `.astype('float32')`, or `.float()` of torch")
     if array.ndim != 4 or array.shape[1] != 3 or array.size == 0:
         raise ValueError(f"the pixels are {list(array.shape)}, and [N, 3, H, W] is wanted, with no side of 0")
     return np.require(array, requirements=["C", "A"])
@@ -57,7 +59,10 @@ def _array(value: Any, wanted: str) -> NDArray[Any]:
         raise TypeError(f"{wanted}, and not {type(value).__name__}")
     if value.__dlpack_device__()[0] not in _HOST_MEMORY:
         raise ValueError("the tensor is in the memory of a GPU: call `.cpu()` first")
-    return np.from_dlpack(value)
+    try:
+        return np.from_dlpack(value)
+    except (BufferError, RuntimeError) as error:
+        raise ValueError(f"the tensor cannot be read: {error}") from error
 
 
 def _is_pil(value: Any) -> bool:
@@ -73,13 +78,16 @@ def _upright(image: Any) -> NDArray[np.uint8]:
     if image.mode in _DEEP_MODES:
         reason = f"the image has the mode {image.mode}, and 8 bits a colour are wanted"
         raise ValueError(f"{reason}: scale it to 0-255 and convert it, or give the file's path")
-    return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    try:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except OSError as error:  # Files are read late, and may end early.
+        raise ImageError(f"the image cannot be read: {error}") from error
 
 
 def _to_uint8(array: NDArray[Any]) -> str:
     if array.dtype.kind == "f":
-        return "multiply by 255 if its values are from 0 to 1, and convert to uint8 with `.astype('uint8')`"
-    return "scale its values to 0-255, and convert it with `.astype('uint8')`"
+        return "multiply by 255 if its values are from 0 to 1, and convert to uint8 with `.astype('uint8')`, or `.byte()` of torch"
+    return "scale its values to 0-255, and convert it with `.astype('uint8')`, or `.byte()` of torch"
 
 
 def _to_rgb(array: NDArray[Any]) -> str:

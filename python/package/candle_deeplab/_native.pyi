@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image as PilImage
 
 StrPath: TypeAlias = str | os.PathLike[str]
-Sides: TypeAlias = int | tuple[int, int]
+Sides: TypeAlias = int | tuple[int, int] | list[int]
 
 class Tensor(Protocol):
     """A tensor of another library, such as torch, in the CPU's memory."""
@@ -118,7 +118,7 @@ class Model:
             taps: Names from `Model.taps`, such as `backbone` or `decoder`.
 
         Returns:
-            The value of each tap, in the order of `taps`: float32 [N, C, h, w].
+            A dictionary from each tap's name to its value, in the order of `taps`: float32 [N, C, h, w].
 
         Raises:
             ModelError: There is no such tap; the message names some that there are. Otherwise as `logits`.
@@ -145,7 +145,7 @@ class Segmentation:
 
     @property
     def tiles(self) -> int | None:
-        """The number of tiles that memory made it necessary to cut the image into; `None` where it was not cut for that."""
+        """How many tiles the image was cut into because memory was short; `None` if it was not."""
 
     @property
     def shares(self) -> dict[str, float]:
@@ -171,12 +171,10 @@ class Segmentation:
     def rle(self, image_id: int = 1) -> list[dict[str, Any]]:
         """The classes as COCO results, which pycocotools loads: a list with a dictionary for each class but the background,
         of `image_id`, `category_id` (the class id), `category_name`, `segmentation` (`size` and compressed `counts`) and
-        `score`.
+        `score`. The score is the mean probability of the class over its pixels if the probabilities were kept, and else 1.
 
         Args:
             image_id: The image's number.
-
-        The score is the mean probability of the class over its pixels if the probabilities were kept, and else 1.
         """
 
     def geojson(self) -> dict[str, Any]:
@@ -268,8 +266,8 @@ def convert(
     atrous_rates: Sequence[int] | None = None,
     align_corners: bool | None = None,
     multi_grid: Sequence[int] | None = None,
-    labels: str | None = None,
-    input_size: tuple[int, int] | None = None,
+    labels: StrPath | None = None,
+    input_size: Sides | None = None,
     keep_auxiliary: bool = False,
     dtype: Literal["f32", "f16"] = "f32",
     license: str | None = None,
@@ -293,7 +291,7 @@ def convert(
         align_corners: Whether corner pixels keep their places when maps are resized.
         multi_grid: Three dilations of the last block's units.
         labels: `voc`, `cityscapes`, `ade20k`, `ade20k-150`, `camvid`, or a file with a class name on each line.
-        input_size: Height and width of the network's input.
+        input_size: Height and width of the network's input, or one number for both.
         keep_auxiliary: Whether the auxiliary head is kept.
         dtype: `f32` or `f16`: what the weights are stored as.
         license: The licence of the weights, for the model card.
@@ -362,7 +360,7 @@ def evaluate(
     *,
     split: str = "val",
     kind: Literal["folder", "voc", "cityscapes", "ade20k"] | None = None,
-    labels: str | None = None,
+    labels: StrPath | None = None,
     limit: int | None = None,
     trimap: int = 0,
     worst: int = 0,
@@ -373,7 +371,7 @@ def evaluate(
     nor predicted has none, and mIoU leaves it out. Ignored pixels do not count.
 
     Args:
-        predictions: A folder of PNG files of class ids, numbered as the data set's label maps and called as its images.
+        predictions: A folder of PNG files of class ids, numbered as the data set's label maps and named like its images.
         data: The data set's folder.
         split: The part of the data set.
         kind: The layout: `folder` (images/SPLIT and labels/SPLIT), `voc`, `cityscapes` or `ade20k`; by default, the data
@@ -381,7 +379,7 @@ def evaluate(
         labels: The classes: `voc`, `cityscapes`, `ade20k`, `ade20k-150`, `camvid`, or a file; by default those of the data
             set.
         limit: Judge only so many images, the first ones.
-        trimap: Judge the pixels within 1, 2, ... so many pixels of a border separately, too; at most 256.
+        trimap: Judge also the pixels within 1, 2, ... `trimap` pixels of a border; at most 256.
         worst: How many of the worst images are named.
 
     Returns:
