@@ -1,6 +1,6 @@
 """Segments a folder of images, or images in Parquet files, with Ray Data.
 
-    pip install candle-deeplab "ray[data]"
+    pip install wheels/candle_deeplab-*.whl "ray[data]"
     python segment.py photos masks                     # photos/sub/a.jpg becomes masks/sub/a.mask.png
     python segment.py photos labels --format parquet   # a row for each image, with run lengths as COCO has them
     python segment.py photos.parquet masks --name-column path --bytes-column bytes
@@ -46,8 +46,15 @@ MOST_READERS = 10_000
 SEGMENTED, THERE = "segmented", "already there"
 
 
-def stem(name):
-    return str(pathlib.PurePosixPath(name).with_suffix(""))
+def stems(names):
+    """Names of outputs without `.mask.png`: a.jpg becomes a, but beside a.png both keep their extensions."""
+    found = {name: str(pathlib.PurePosixPath(name).with_suffix("")) for name in names}
+    while True:
+        counts = Counter(found.values())
+        shared = [name for name in names if found[name] != name and counts[found[name]] > 1]
+        if not shared:  # A name that keeps its extension may be like another: a.jpg, a.png and a.jpg.bmp.
+            return found
+        found.update((name, name) for name in shared)
 
 
 def write(path, content):
@@ -65,13 +72,10 @@ class Masks:
     """A PNG file for each image."""
 
     def __init__(self, folder, names):
-        self.folder = folder
-        # a.jpg and a.png would both become a.mask.png, so they keep their extensions.
-        stems = Counter(map(stem, names))
-        self.clashing = {name for name in names if stems[stem(name)] > 1}
+        self.folder, self.stems = folder, stems(names)
 
     def target(self, name):
-        return self.folder / f"{name if name in self.clashing else stem(name)}.mask.png"
+        return self.folder / f"{self.stems[name]}.mask.png"
 
     def done(self, names):
         return {name for name in names if self.target(name).exists()}
@@ -103,7 +107,8 @@ class RunLengths:
         # The same batch always has the same file.
         self.part = self.folder / f"part-{hashlib.sha256(repr(names).encode()).hexdigest()[:32]}.parquet"
         self.rows = []
-        return set(names) if self.part.exists() else set()
+        # An actor that died after writing it: images that failed are not in it, and are tried again.
+        return set(pq.read_table(self.part, columns=["image"])["image"].to_pylist()) if self.part.exists() else set()
 
     def add(self, name, segmentation):
         width, height = segmentation.size
@@ -111,7 +116,7 @@ class RunLengths:
         self.rows.append({"image": name, "height": height, "width": width, "rle": rle})
 
     def end(self):
-        if self.rows:
+        if self.rows and not self.part.exists():
             rows = sorted(self.rows, key=lambda row: row["image"])
             content = pa.BufferOutputStream()
             pq.write_table(pa.Table.from_pylist(rows, self.SCHEMA), content, compression="zstd")

@@ -1,6 +1,6 @@
 """Segments a folder of images, or Parquet files with the columns `path` and `bytes`, with Spark.
 
-    pip install candle-deeplab pyspark pyarrow "pandas<3"
+    pip install wheels/candle_deeplab-*.whl pyspark pyarrow "pandas<3"
     spark-submit --master 'local[2,4]' segment.py photos masks    # photos/a.jpg becomes masks/a.mask.png, as `segment` has it
 
 Outputs are written beside their targets and renamed, and images whose output is there are left out: what dies costs the
@@ -10,6 +10,7 @@ image that it was at, and after a driver's death the same command computes the r
 import functools
 import os
 import pathlib
+import re
 import sys
 import uuid
 from collections import Counter
@@ -19,6 +20,8 @@ import pyarrow as pa
 from pyspark.sql import SparkSession, functions
 
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+# Outputs of `segment` are no inputs.
+OURS = re.compile(r"\.(overlay|mask|ids|color|contours|cutout)\.\w+$")
 
 
 def segment(batches, images, threads):
@@ -30,6 +33,8 @@ def segment(batches, images, threads):
         target = pathlib.Path(image["target"])
         if target.exists():  # A task that died got so far.
             return "already there"
+        if "bytes" in image and image["bytes"] is None:
+            return "it has no bytes"
         unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.incomplete")
         try:
             mask = model.segment(image["bytes"] if "bytes" in image else (images / image["path"]).read_bytes()).mask()
@@ -49,20 +54,39 @@ def segment(batches, images, threads):
         yield pa.RecordBatch.from_pydict({"path": [image["path"] for image in batch], "result": results})
 
 
+def visible(folder):
+    """The images in a folder and its folders, without hidden ones and outputs of `segment`."""
+    files = (file.relative_to(folder) for file in folder.rglob("*") if file.suffix.lower() in IMAGES and file.is_file())
+    names = (file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts))
+    return sorted(name for name in names if not OURS.search(name))
+
+
+def stems(names):
+    """Names of outputs without `.mask.png`: a.jpg becomes a, but beside a.png both keep their extensions."""
+    found = {name: str(pathlib.PurePosixPath(name).with_suffix("")) for name in names}
+    while True:
+        counts = Counter(found.values())
+        shared = [name for name in names if found[name] != name and counts[found[name]] > 1]
+        if not shared:  # A name that keeps its extension may be like another: a.jpg, a.png and a.jpg.bmp.
+            return found
+        found.update((name, name) for name in shared)
+
+
 def main(images, output):
     images, output = pathlib.Path(images).resolve(), pathlib.Path(output).resolve()
     spark = SparkSession.builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", 32).getOrCreate()
-    files = [file.relative_to(images).as_posix() for file in images.rglob("[!.]*") if file.suffix.lower() in IMAGES]
+    files = visible(images)
     tables = None if files else spark.read.parquet(str(images)).select("path", "bytes")
-    paths = files or [row.path for row in tables.select("path").toLocalIterator()]
-    names = [name for name in paths if not name.endswith(".mask.png")]
+    names = files or [row.path for row in tables.select("path").toLocalIterator()]
+    if len(set(names)) < len(names):
+        sys.exit(f"an image's name is in `{images}` twice: `{Counter(names).most_common(1)[0][0]}`")
     if any(name.startswith("/") or ".." in name.split("/") for name in names):
         sys.exit(f"a path in `{images}` leads out of `{output}`")
-    stem = lambda name: str(pathlib.PurePosixPath(name).with_suffix(""))
-    stems = Counter(map(stem, names))  # a.jpg and a.png keep their extensions
-    targets = {name: output / f"{stem(name) if stems[stem(name)] == 1 else name}.mask.png" for name in names}
+    targets = {name: output / f"{stem}.mask.png" for name, stem in stems(names).items()}
     left = [(name, str(target)) for name, target in targets.items() if not target.exists()]
     print(f"{len(names)} images, {len(names) - len(left)} of them already there", flush=True)
+    if not left:
+        return 0
     work = spark.createDataFrame(left, "path string, target string")
     tasks = max(spark.sparkContext.defaultParallelism, len(left) // 256)  # Each loads a model.
     work = work.repartition(tasks) if files else tables.join(functions.broadcast(work), "path")
@@ -70,9 +94,11 @@ def main(images, output):
     results = work.mapInArrow(task, "path string, result string").collect()
     counts = Counter(result if result in ("segmented", "already there") else "failed" for _, result in results)
     sys.stderr.writelines(f"error: {path}: {result}\n" for path, result in results if result not in counts)
-    print(", ".join(f"{count} {what}" for what, count in counts.items()) or "nothing to do")
+    print(", ".join(f"{count} {what}" for what, count in counts.items()))
     return 1 if counts["failed"] else 0
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     sys.exit(main(*sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Checks examples/daft/segment.py: rates, a killed worker, a killed driver.
 
-    pip install candle-deeplab "daft==0.7.*" pillow
+    pip install wheels/candle_deeplab-*.whl "daft==0.7.*" pillow
     python tests/scale/on_daft.py PROGRAM [--images 500] [--rounds 3]
 
 PROGRAM is the candle-deeplab program. Every label map must be equal to what `PROGRAM segment --format mask` writes. Daft uses

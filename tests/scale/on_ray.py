@@ -1,6 +1,6 @@
 """Checks examples/ray/segment.py: rates, a killed actor, a killed driver, Parquet in and out.
 
-    pip install candle-deeplab "ray[data]==2.60.*" pillow
+    pip install wheels/candle_deeplab-*.whl "ray[data]==2.60.*" pillow
     python tests/scale/on_ray.py PROGRAM [--images 500] [--rounds 3]
 
 PROGRAM is the candle-deeplab program. Every label map must be equal to what `PROGRAM segment --format mask` writes, and every

@@ -1,6 +1,6 @@
 """Checks examples/spark/segment.py on `local[CORES,4]`: rates, a killed Python worker, a killed driver.
 
-    pip install candle-deeplab "pyspark==4.*" pyarrow "pandas<3" pillow
+    pip install wheels/candle_deeplab-*.whl "pyspark==4.*" pyarrow "pandas<3" pillow
     python tests/scale/on_spark.py PROGRAM [--images 500] [--rounds 3]
 
 PROGRAM is the candle-deeplab program. Every label map must be equal to what `PROGRAM segment --format mask` writes. Spark uses
