@@ -12,8 +12,7 @@ pub(crate) fn choose(name: DeviceName, dtype: DtypeName, say: impl FnMut(&str)) 
     device::choose(name, resolve::precision(dtype)?, say).map_err(|reason| match reason {
         NoDevice::NotBuilt(name) => {
             let feature = name.feature();
-            let build = format!("run `cargo run --release --features {feature} -- …`");
-            anyhow!("{reason}: {build}, or leave `--device` out")
+            anyhow!("{reason}: build it with `--features {feature}`, or leave `--device` out")
         }
         reason => reason.into(),
     })

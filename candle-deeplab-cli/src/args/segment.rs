@@ -110,7 +110,8 @@ pub(crate) struct SegmentArgs {
     /// Do one of N parts of the work, numbered from 0, e.g. 2/8; all parts together write what one run would
     ///
     /// Which part an input belongs to depends on its name below the folder alone, so that processes that know nothing of each
-    /// other can have a part each, also while files are added. With a Kubernetes Job of N completions:
+    /// other can have a part each, also while files are added (but not with `--format rle`, whose numbers of images come from the
+    /// whole folder). With a Kubernetes Job of N completions:
     /// --shard $(JOB_COMPLETION_INDEX)/N --resume
     #[arg(long, value_name = "I/N", value_parser = shard, help_heading = "Input")]
     pub(crate) shard: Option<(u64, u64)>,
@@ -187,9 +188,7 @@ impl Format {
 
 fn shard(text: &str) -> Result<(u64, u64), String> {
     let parts = text.split_once('/').and_then(|(part, of)| Some((part.trim().parse().ok()?, of.trim().parse().ok()?)));
-    parts
-        .filter(|(part, of)| part < of)
-        .ok_or_else(|| "it must be a part and their number, from 0/1 to 7/8 and so on".into())
+    parts.filter(|(part, of)| part < of).ok_or_else(|| "write `I/N`, with I from 0 to N - 1, such as 2/8".into())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -292,14 +292,16 @@ fn apart(jobs: Vec<Job>) -> (Vec<Job>, Vec<(Input, String)>) {
                 reason = Some(format!(
                     "`{other}` and `{this}` would both become `{shown}`: run this one by itself, into another folder"
                 ));
-            } else if path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
+            } else if job.is_wanted && path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
                 reason = Some(format!(
                     "the output `{shown}` is the image itself, or another input: choose another with `-o`"
                 ));
             }
         }
         match reason {
-            Some(reason) => refused.push((job.input, reason)),
+            Some(reason) if job.is_wanted => refused.push((job.input, reason)),
+            // Another part of the work says so.
+            Some(_) => {}
             None => {
                 let paths = job.targets.iter().filter_map(Target::path);
                 writers.extend(paths.map(|path| (path.to_owned(), job.input.shown())));
@@ -311,21 +313,19 @@ fn apart(jobs: Vec<Job>) -> (Vec<Job>, Vec<(Input, String)>) {
 }
 
 fn check_existing(jobs: &[Job], force: bool) -> Result<()> {
-    let mut existing = vec![];
-    for target in jobs.iter().filter(|job| job.is_wanted).flat_map(|job| &job.targets) {
-        let Some(path) = target.path() else { continue };
-        if is_there(target) && !existing.contains(&path) {
-            existing.push(path);
-        }
+    if force {
+        return Ok(());
     }
-    if let (false, Some(first)) = (force, existing.first()) {
-        let others = match existing.len() - 1 {
-            0 => String::new(),
-            more => format!(", and so do {more} other outputs"),
-        };
-        bail!("{}", already_there(first, &others));
-    }
-    Ok(())
+    let targets = jobs.iter().filter(|job| job.is_wanted).flat_map(|job| &job.targets);
+    let mut existing = targets.filter(|target| is_there(target)).filter_map(Target::path);
+    let Some(first) = existing.next() else { return Ok(()) };
+    // Frames of a video share a folder.
+    let others: HashSet<&Path> = existing.filter(|path| *path != first).collect();
+    let others = match others.len() {
+        0 => String::new(),
+        more => format!(", and so do {more} other outputs"),
+    };
+    bail!("{}", already_there(first, &others))
 }
 
 /// Whether an output is there: files are written whole or not at all. Of a folder of frames, the first is looked at.
