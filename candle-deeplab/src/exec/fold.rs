@@ -14,6 +14,8 @@ pub(crate) struct Folded<'a> {
     kernel: Values<'a>,
     /// The number of weights of an output.
     len: usize,
+    /// Pixels of the kernel.
+    area: usize,
     /// The factor for the weights of each output, in double precision so that weights are rounded only once.
     scale: Vec<f64>,
     /// A bias for each output.
@@ -49,7 +51,8 @@ impl<'a> Folded<'a> {
             }
         }
         let bias = bias.into_iter().map(|bias| bias as f32).collect();
-        Ok(Self { kernel, len: conv.kernel_area() * conv.group_inputs, scale, bias })
+        let area = conv.kernel_area();
+        Ok(Self { kernel, len: area * conv.group_inputs, area, scale, bias })
     }
 
     /// The kernels of some outputs, `[out, in / groups, k, k]`.
@@ -59,6 +62,29 @@ impl<'a> Folded<'a> {
             kernel.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
         }
         Ok(kernels)
+    }
+
+    /// The kernels of some outputs, `[out, k, k, padded]`: the inputs of each pixel of the kernel lie side by side, as
+    /// in memory that has its channels last, and are padded with zeros.
+    pub(crate) fn rows(&self, outputs: Range<usize>, padded: usize) -> Result<Vec<f32>> {
+        let (count, inputs, area) = (outputs.len(), self.len / self.area, self.area);
+        let kernels = self.kernels(outputs)?;
+        if (area, padded) == (1, inputs) {
+            return Ok(kernels);
+        }
+        let mut rows = vec![0.0; count * area * padded];
+        for (row, kernel) in rows.chunks_exact_mut(area * padded).zip(kernels.chunks_exact(self.len)) {
+            for (at, row) in row.chunks_exact_mut(padded).enumerate() {
+                row.iter_mut().zip(kernel.chunks_exact(area)).for_each(|(to, kernel)| *to = kernel[at]);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The kernels of a depthwise convolution, `[k, k, channel]`.
+    pub(crate) fn by_pixel(&self) -> Result<Vec<f32>> {
+        let (kernels, area) = (self.kernels(0..self.bias.len())?, self.area);
+        Ok((0..area).flat_map(|at| kernels.chunks_exact(area).map(move |kernel| kernel[at])).collect())
     }
 }
 

@@ -5,6 +5,8 @@ pub mod cpu;
 pub mod eager;
 pub(crate) mod fold;
 pub(crate) mod fuse;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod train;
 
 pub use choice::{Executor, Isa, Precision, Unavailable};

@@ -29,6 +29,15 @@ impl Axis {
         Self((0..to).map(lerp).collect())
     }
 
+    /// Inputs for each output. With aligned corners, a single output is at the first input.
+    pub(crate) fn scale(from: usize, to: usize, align_corners: bool) -> f32 {
+        match (align_corners, to) {
+            (true, 0 | 1) => 0.0,
+            (true, _) => (from - 1) as f32 / (to - 1) as f32,
+            (false, _) => from as f32 / to as f32,
+        }
+    }
+
     /// The range of inputs that some of the outputs are computed from.
     pub(crate) fn sees(&self, outputs: Range<usize>) -> Range<usize> {
         match &self.0[outputs] {
@@ -48,11 +57,7 @@ impl Lerp {
 
 /// The position of the output's pixel `i` in the input, in input pixels.
 fn source_position(i: usize, from: usize, to: usize, align_corners: bool) -> f32 {
-    let position = if align_corners {
-        let scale = if to > 1 { (from - 1) as f32 / (to - 1) as f32 } else { 0.0 };
-        i as f32 * scale
-    } else {
-        (i as f32 + 0.5) * (from as f32 / to as f32) - 0.5
-    };
+    let scale = Axis::scale(from, to, align_corners);
+    let position = if align_corners { i as f32 * scale } else { (i as f32 + 0.5) * scale - 0.5 };
     position.clamp(0.0, (from - 1) as f32)
 }

@@ -111,19 +111,7 @@ impl DenseConv {
         let (padded, first) = (Packed::padded(precision, inputs), group * outputs);
         let bias = &folded.bias[first..first + outputs];
         let weights = Packed::new(precision, kernels.panel_width(), area * padded, bias, |outputs| {
-            let kernels = folded.kernels(first + outputs.start..first + outputs.end)?;
-            if (area, padded) == (1, inputs) {
-                return Ok(kernels);
-            }
-            // From `[channel][ky][kx]` to `[ky][kx][channel]`.
-            let mut rows = vec![0.0; outputs.len() * area * padded];
-            let kernels = kernels.chunks_exact(area * inputs);
-            for (row, kernel) in rows.chunks_exact_mut(area * padded).zip(kernels) {
-                for (at, row) in row.chunks_exact_mut(padded).enumerate() {
-                    row.iter_mut().zip(kernel.chunks_exact(area)).for_each(|(to, kernel)| *to = kernel[at]);
-                }
-            }
-            Ok(rows)
+            folded.rows(first + outputs.start..first + outputs.end, padded)
         })?;
         let rows = depthwise.map_or(Rows::Window, Rows::Depthwise);
         Ok(Self { weights, rows, clamp: conv.clamp, suits_winograd })

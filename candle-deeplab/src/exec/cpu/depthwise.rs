@@ -42,9 +42,7 @@ impl DepthwiseConv {
     pub(super) fn new(depthwise: &FusedDepthwise, read: &Reader) -> Result<Self> {
         let FusedDepthwise { conv, relu_input } = depthwise;
         let folded = Folded::new(conv, read)?;
-        let (kernels, area) = (folded.kernels(0..folded.bias.len())?, conv.kernel_area());
-        let weights = (0..area).flat_map(|at| kernels.chunks_exact(area).map(move |kernel| kernel[at])).collect();
-        Ok(Self { weights, bias: folded.bias, relu_input: *relu_input, clamp: conv.clamp })
+        Ok(Self { weights: folded.by_pixel()?, bias: folded.bias, relu_input: *relu_input, clamp: conv.clamp })
     }
 
     /// Computes the pixels of `out` with all threads, as a step of its own.

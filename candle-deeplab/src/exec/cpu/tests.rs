@@ -7,34 +7,10 @@ use proptest::prelude::*;
 
 use super::Cpu;
 use super::bands::Limits;
-use crate::error::Result;
 use crate::exec::choice::{Isa, Precision};
 use crate::exec::eager::Eager;
-use crate::graph::{Activation, Builder, Conv, Graph, Normalization, Padding, Param, Role, Value};
-use crate::ops::testing::hashed;
-
-/// A network of `layers` between a 3-channel image and 5 classes.
-fn network(layers: impl FnOnce(&mut Builder, Value) -> Value) -> Graph {
-    resized_network(true, layers)
-}
-
-/// As [`network`], with its logits resized in one way or the other.
-fn resized_network(align_corners: bool, layers: impl FnOnce(&mut Builder, Value) -> Value) -> Graph {
-    let (mut g, image) = Builder::new(3, Normalization::BatchNorm);
-    let x = layers(&mut g, image);
-    let logits = g.conv("logits", x, Conv::pointwise(5).with_bias());
-    let output = g.resize(logits, image, align_corners);
-    g.finish(output).unwrap()
-}
-
-fn weight(param: &Param) -> Result<Tensor> {
-    let values = hashed(&param.name, &param.shape).to_dtype(DType::F32)?;
-    Ok(if param.role == Role::Variance { (values.abs()? + 0.5)? } else { values })
-}
-
-fn image(size: [usize; 3]) -> Tensor {
-    hashed("image", &[size[0], 3, size[1], size[2]]).to_dtype(DType::F32).unwrap()
-}
+use crate::exec::testing::{activations, image, network, paddings, resized_network, weight};
+use crate::graph::{Activation, Builder, Conv, Graph, Padding, Param, Value};
 
 /// How far a result may be off, as a share of the greatest value. A bf16 number has 8 bits of mantissa, and much
 /// cancels in these networks' sums, so this finds only products that are missing or in the wrong place. The kernels'
@@ -108,15 +84,6 @@ fn labels(labels: &Tensor, logits: &Tensor, precision: Precision) {
     for (chosen, best) in chosen.to_vec1::<f32>().unwrap().iter().zip(best) {
         assert!(best - chosen <= 2.0 * tolerance(precision) * scale, "{chosen} was chosen over {best}");
     }
-}
-
-fn paddings() -> impl Strategy<Value = Option<Padding>> {
-    prop_oneof![Just(None), Just(Some(Padding::Same)), (0usize..4).prop_map(|n| Some(Padding::Symmetric(n)))]
-}
-
-fn activations() -> impl Strategy<Value = Option<Activation>> {
-    let all = vec![Activation::Relu, Activation::Relu6, Activation::HardSwish, Activation::HardSigmoid];
-    proptest::option::of(proptest::sample::select(all))
 }
 
 proptest! {
