@@ -28,6 +28,21 @@ pub enum Precision {
     Bf16,
 }
 
+/// The numbers that the fused executor on a GPU stores and multiplies. Their sums are f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum GpuPrecision {
+    /// IEEE single precision.
+    F32,
+    /// Stored as f32. Matmuls round to TF32, with 11 bits of mantissa: tensor cores from Ampere on.
+    Tf32,
+    /// IEEE half precision: 11 bits of mantissa, and nothing above 65504.
+    F16,
+    /// bfloat16: the range of f32, and 8 bits of mantissa. Tensor cores from Ampere on.
+    #[default]
+    Bf16,
+}
+
 /// A set of vector instructions that the fused CPU executor has kernels for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -180,6 +195,17 @@ impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl fmt::Display for GpuPrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::F16 => "f16",
             Self::Bf16 => "bf16",
         })
     }

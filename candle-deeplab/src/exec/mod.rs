@@ -13,4 +13,4 @@ pub(crate) mod fuse;
 pub(crate) mod testing;
 pub mod train;
 
-pub use choice::{Executor, Isa, Precision, Unavailable};
+pub use choice::{Executor, GpuPrecision, Isa, Precision, Unavailable};
