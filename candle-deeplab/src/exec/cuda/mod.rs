@@ -17,4 +17,6 @@ mod pack;
 mod part;
 mod plan;
 mod resample;
+#[cfg(test)]
+mod tests;
 mod work;
