@@ -11,7 +11,10 @@ use crate::apart::apart;
 use crate::arch;
 use crate::config::{CONFIG_FILE, Config, WEIGHTS_FILE};
 use crate::error::{Error, Result};
+use crate::exec::backend::Backend;
 use crate::exec::cpu::Cpu;
+#[cfg(feature = "cuda")]
+use crate::exec::cuda::Cuda;
 use crate::exec::eager::Eager;
 use crate::exec::fold;
 use crate::exec::{Executor, Isa, Precision, Unavailable};
@@ -56,6 +59,8 @@ pub struct DeepLab {
     precision: Precision,
     eager: Arc<OnceCell<Eager>>,
     cpu: Arc<OnceCell<Cpu>>,
+    #[cfg(feature = "cuda")]
+    cuda: Arc<OnceCell<Cuda>>,
 }
 
 impl DeepLab {
@@ -137,8 +142,18 @@ impl DeepLab {
     fn from_parts(config: Config, graph: Graph, weights: Weights, device: Device) -> Self {
         let (graph, weights) = (Arc::new(graph), Arc::new(weights));
         let (executor, precision) = (Executor::default(), Precision::default());
-        let (eager, cpu) = (Arc::default(), Arc::default());
-        Self { config, graph, weights, device, executor, precision, eager, cpu }
+        Self {
+            config,
+            graph,
+            weights,
+            device,
+            executor,
+            precision,
+            eager: Arc::default(),
+            cpu: Arc::default(),
+            #[cfg(feature = "cuda")]
+            cuda: Arc::default(),
+        }
     }
 
     /// The same weights at another output stride (8, 16 or 32), with the atrous rates scaled to match. They are packed
@@ -150,11 +165,19 @@ impl DeepLab {
         let network = self.config.network.at_output_stride(output_stride)?;
         let graph = Arc::new(arch::graph(&network)?);
         let config = Config { network, ..self.config.clone() };
-        Ok(Self { config, graph, eager: Arc::default(), cpu: Arc::default(), ..self.clone() })
+        Ok(Self {
+            config,
+            graph,
+            eager: Arc::default(),
+            cpu: Arc::default(),
+            #[cfg(feature = "cuda")]
+            cuda: Arc::default(),
+            ..self.clone()
+        })
     }
 
     /// The same model with another executor than the default, [`Executor::Auto`]. If both use the same instructions and
-    /// precision, they share the packed weights.
+    /// precision, they share the packed weights. [`Executor::CudaFused`] needs a model that was loaded onto a CUDA device.
     ///
     /// # Errors
     /// [`Error::Executor`] where this machine or this model does not allow it, [`Error::NoHead`] for a backbone.
@@ -175,17 +198,33 @@ impl DeepLab {
     }
 
     fn with(&self, executor: Executor, precision: Precision) -> Result<Self> {
-        if matches!(executor, Executor::Cpu(_)) || precision != Precision::F32 {
+        if matches!(executor, Executor::CudaFused(_)) {
+            executor.resolve(precision)?;
+            self.check_head()?;
+            if !self.device.is_cuda() || !self.weights.are_constant_f32() {
+                return Err(Unavailable::GpuWeights.into());
+            }
+        } else if matches!(executor, Executor::Cpu(_)) || precision != Precision::F32 {
             self.check_head()?;
             if !self.may_fuse() {
                 return Err(Unavailable::Weights.into());
             }
         }
         executor.resolve(precision)?;
-        let other = Self { executor, precision, ..self.clone() };
+        let mut other = Self { executor, precision, ..self.clone() };
         // The packed weights depend on nothing else.
-        let same = (other.fused_isa(), other.precision) == (self.fused_isa(), self.precision);
-        Ok(if same { other } else { Self { cpu: Arc::default(), ..other } })
+        if (other.fused_isa(), other.precision) != (self.fused_isa(), self.precision) {
+            other.cpu = Arc::default();
+        }
+        #[cfg(feature = "cuda")]
+        if other.executor != self.executor {
+            other.cuda = Arc::default();
+        }
+        if matches!(executor, Executor::CudaFused(_)) {
+            // The eager executor's copy of the weights, which was made when the model was loaded.
+            other.eager = Arc::default();
+        }
+        Ok(other)
     }
 
     /// The recipe.
@@ -220,8 +259,8 @@ impl DeepLab {
     /// the weights; [`Error::Weights`] where the file has been damaged since it was opened.
     pub fn logits(&self, pixels: &Tensor) -> Result<Tensor> {
         let logits = self.graph.logits().ok_or(Error::NoHead)?;
-        match self.fused_for(pixels)? {
-            Some(cpu) => cpu.logits(pixels),
+        match self.backend_for(pixels)? {
+            Some(backend) => backend.logits(pixels),
             None => self.run(pixels, logits),
         }
     }
@@ -233,8 +272,8 @@ impl DeepLab {
     /// As [`logits`](Self::logits).
     pub fn output(&self, pixels: &Tensor) -> Result<Tensor> {
         self.check_head()?;
-        match self.fused_for(pixels)? {
-            Some(cpu) => cpu.output(pixels),
+        match self.backend_for(pixels)? {
+            Some(backend) => backend.output(pixels),
             None => self.run(pixels, self.graph.output()),
         }
     }
@@ -246,8 +285,8 @@ impl DeepLab {
     /// executor finds a logit that is NaN.
     pub fn label_map(&self, pixels: &Tensor) -> Result<Tensor> {
         self.check_head()?;
-        if let Some(cpu) = self.fused_for(pixels)? {
-            return cpu.label_map(pixels);
+        if let Some(backend) = self.backend_for(pixels)? {
+            return backend.label_map(pixels);
         }
         self.graph.check_label_map("take the logits")?;
         let output = self.run(pixels, self.graph.output())?;
@@ -279,8 +318,8 @@ impl DeepLab {
     /// [`Error::NoSuchTap`]; otherwise as [`logits`](Self::logits).
     pub fn taps(&self, pixels: &Tensor, taps: &[&str]) -> Result<Vec<Tensor>> {
         let values = taps.iter().map(|tap| self.graph.tap(tap)).collect::<Result<Vec<_>>>()?;
-        if let Some(cpu) = self.fused_for(pixels)?
-            && let Some(tensors) = cpu.values(pixels, &values)?
+        if let Some(backend) = self.backend_for(pixels)?
+            && let Some(tensors) = backend.values(pixels, &values)?
         {
             return Ok(tensors);
         }
@@ -297,6 +336,19 @@ impl DeepLab {
         let get = |param: &Param| self.weights.values(param);
         let pack = || Cpu::from_values(self.graph.clone(), isa, self.precision, get);
         self.cpu.get_or_try_init(|| apart(pack)).map(Some)
+    }
+
+    /// The fused executor on a GPU, if this model uses it. The first call packs the weights.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where the file has been damaged since it was opened, [`Error::Executor`] where the GPU has too
+    /// little memory, [`Error::Candle`] where CUDA's compiler or libraries fail.
+    #[cfg(feature = "cuda")]
+    pub fn cuda(&self) -> Result<Option<&Cuda>> {
+        let Executor::CudaFused(precision) = self.executor else { return Ok(None) };
+        let get = |param: &Param| self.weights.values(param);
+        let pack = || Cuda::from_values(self.graph.clone(), &self.device, precision, get);
+        self.cuda.get_or_try_init(|| apart(pack)).map(Some)
     }
 
     /// The instructions of the fused executor, if this model uses it.
@@ -318,10 +370,14 @@ impl DeepLab {
         self.graph.logits().is_some() && self.device.is_cpu() && self.weights.are_constant_f32()
     }
 
-    fn fused_for(&self, pixels: &Tensor) -> Result<Option<&Cpu>> {
+    fn backend_for(&self, pixels: &Tensor) -> Result<Option<Backend<'_>>> {
+        #[cfg(feature = "cuda")]
+        if let Some(cuda) = self.cuda()? {
+            return Ok(Some(Backend::Cuda(cuda)));
+        }
         let may_differentiate = self.executor == Executor::Auto && self.precision == Precision::F32;
         let wants_gradient = may_differentiate && pixels.track_op();
-        if wants_gradient { Ok(None) } else { self.fused() }
+        if wants_gradient { Ok(None) } else { Ok(self.fused()?.map(Backend::Cpu)) }
     }
 
     fn eager(&self) -> Result<&Eager> {

@@ -15,6 +15,9 @@ pub enum Executor {
     Eager,
     /// The fused CPU executor with these instructions.
     Cpu(Isa),
+    /// The fused executor on a GPU, with numbers of its own choice: [`Precision`] is for the CPU. It needs the feature
+    /// `cuda`, and weights that are constant. It has not yet run on a GPU, so [`Auto`](Self::Auto) never chooses it.
+    CudaFused(GpuPrecision),
 }
 
 /// The precision of the numbers that matmuls multiply. Their sums are f32.
@@ -71,6 +74,15 @@ pub enum Unavailable {
     /// The eager executor computes only in f32.
     #[error("candle's operations compute in f32 here, not in {0}")]
     Eager(Precision),
+    /// The program was built without CUDA.
+    #[error("this program was built without CUDA")]
+    Built,
+    /// A precision of the CPU's executors for one that has its own.
+    #[error("the fused executor on a GPU does not take its precision, {0}, from the CPU's")]
+    GpuPrecision(Precision),
+    /// The fused executor runs on a CUDA device.
+    #[error("the fused executor on a GPU takes constant weights on a CUDA device")]
+    GpuWeights,
     /// The fused executor copies the weights, so they must not change or need gradients.
     #[error("the fused CPU executor takes constant f32 weights on the CPU")]
     Weights,
@@ -90,12 +102,15 @@ impl Executor {
     }
 
     /// Resolves the choice on this machine, for a model that the fused executor can run: returns the instructions of
-    /// the fused executor, or `None` for the eager one.
+    /// the fused CPU executor, or `None` for another one.
     ///
     /// # Errors
     /// [`Unavailable`] where the machine lacks the instructions, or the executor does not support the precision.
     pub fn resolve(self, precision: Precision) -> Result<Option<Isa>, Unavailable> {
         match (self, precision) {
+            (Self::CudaFused(_), _) if !cfg!(feature = "cuda") => Err(Unavailable::Built),
+            (Self::CudaFused(_), Precision::F32) => Ok(None),
+            (Self::CudaFused(_), _) => Err(Unavailable::GpuPrecision(precision)),
             // Plain Rust is never chosen: it is slower than candle's matmul.
             (Self::Auto, Precision::F32) => Ok(Isa::detect_for(precision).ok()),
             (Self::Auto, _) => Isa::detect_for(precision).map(Some),
@@ -180,6 +195,9 @@ impl Unavailable {
             Self::Precision(_) => "choose `Precision::F32`, or `Isa::Portable`, which computes the same slowly",
             Self::Kernels(..) => "choose `Precision::F32`, or `Executor::Auto`",
             Self::Eager(_) => "choose `Precision::F32`, or another executor than the eager one",
+            Self::Built => "build it with `--features cuda`, or choose `Executor::Auto`",
+            Self::GpuPrecision(_) => "choose `Precision::F32`, and the GPU's own in `Executor::CudaFused`",
+            Self::GpuWeights => "load the model onto `Device::new_cuda(0)`, or choose `Executor::Auto`",
             Self::Weights => "choose `Executor::Auto` and `Precision::F32`",
         }
     }
@@ -236,6 +254,8 @@ mod tests {
         }
         assert_eq!(Executor::Eager.resolve(Precision::F32), Ok(None));
         assert_eq!(Executor::Eager.resolve(Precision::Bf16), Err(Unavailable::Eager(Precision::Bf16)));
+        assert_eq!(Executor::CudaFused(GpuPrecision::F16).resolve(Precision::F32).is_ok(), cfg!(feature = "cuda"));
+        assert!(Executor::CudaFused(GpuPrecision::Bf16).resolve(Precision::Bf16).is_err());
         // Plain Rust is used only on request.
         assert_ne!(Executor::Auto.resolve(Precision::F32), Ok(Some(Isa::Portable)));
         assert_eq!(Executor::Auto.resolve(Precision::Bf16), Isa::detect_for(Precision::Bf16).map(Some));

@@ -1,11 +1,16 @@
 //! The network behind a segmenter.
 
 use candle_core::Tensor;
+use image::RgbImage;
 
 use super::MultiScale;
+use crate::config::Preprocessing;
 use crate::error::Result;
+#[cfg(feature = "cuda")]
+use crate::exec::cuda::Pictures;
 use crate::graph::Size;
 use crate::model::DeepLab;
+use crate::pixels::Geometry;
 
 /// A network as a [`Segmenter`](super::Segmenter) needs it: from preprocessed pixels to a score for each class.
 ///
@@ -52,12 +57,36 @@ pub trait Predictor: Send + Sync {
         Ok(None)
     }
 
+    /// The class of each pixel of images of one size, row by row, if the network does all of it: resizing, normalising and
+    /// padding the images, and finding the classes at their own size. A network on a GPU can, so that nothing else crosses
+    /// the bus. `None` if it cannot.
+    ///
+    /// # Errors
+    /// As [`label_map`](Self::label_map).
+    fn label_images(
+        &self,
+        _images: &[&RgbImage],
+        _preprocessing: &Preprocessing,
+        _geometry: &Geometry,
+    ) -> Result<Option<Vec<Vec<u8>>>> {
+        Ok(None)
+    }
+
     /// About how many bytes the feature maps take when the network [predicts](Self::predict) one input of this size;
     /// `None` if that is not known.
     ///
     /// # Errors
     /// [`Error::Graph`](crate::Error::Graph) for an input that the network cannot take.
     fn memory(&self, _input: Size) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// How many bytes the feature maps may take on the network's own device. `None` if they are in the process's memory, or
+    /// if that is not known.
+    ///
+    /// # Errors
+    /// Where the device does not say.
+    fn device_memory(&self) -> Result<Option<u64>> {
         Ok(None)
     }
 }
@@ -78,11 +107,37 @@ impl Predictor for DeepLab {
 
     fn label_map(&self, pixels: &Tensor) -> Result<Option<Tensor>> {
         // The eager executor has no faster way.
+        #[cfg(feature = "cuda")]
+        if let Some(cuda) = self.cuda()? {
+            return cuda.label_map(pixels).map(Some);
+        }
         self.fused()?.map(|cpu| cpu.label_map(pixels)).transpose()
     }
 
+    #[cfg(feature = "cuda")]
+    fn label_images(
+        &self,
+        images: &[&RgbImage],
+        preprocessing: &Preprocessing,
+        geometry: &Geometry,
+    ) -> Result<Option<Vec<Vec<u8>>>> {
+        let Some(cuda) = self.cuda()? else { return Ok(None) };
+        let bytes: Vec<&[u8]> = images.iter().map(|image| image.as_raw().as_slice()).collect();
+        let Geometry { image, valid, input } = *geometry;
+        cuda.label_maps(Pictures { bytes: &bytes, image, preprocessing, valid, input }).map(Some)
+    }
+
     fn memory(&self, input: Size) -> Result<Option<u64>> {
+        #[cfg(feature = "cuda")]
+        if let Some(cuda) = self.cuda()? {
+            return cuda.memory(input).map(Some);
+        }
         Ok(Some(self.graph().peak_bytes(input.height, input.width)?))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn device_memory(&self) -> Result<Option<u64>> {
+        self.cuda()?.map(|cuda| cuda.room()).transpose()
     }
 }
 
@@ -101,6 +156,10 @@ impl Predictor for MultiScale {
         // The sum of the earlier scales' probabilities, the resized logits of the current scale, and their softmax.
         let answers = input.bytes(3 * self.model().config().network.classes);
         Ok(Some(looks.saturating_add(answers)))
+    }
+
+    fn device_memory(&self) -> Result<Option<u64>> {
+        self.model().device_memory()
     }
 }
 

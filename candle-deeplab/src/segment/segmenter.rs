@@ -258,6 +258,11 @@ impl Segmenter {
 
     /// The ids, and the scores if they are wanted, of images whose inputs have one size, in one call of the network.
     fn found_together(&self, images: &[RgbImage], wanted: Wanted) -> Result<Vec<(Vec<u8>, Option<Scores>)>> {
+        if wanted == Wanted::LabelMap
+            && let Some(ids) = self.ids_of_pixels(&images.iter().collect::<Vec<_>>())?
+        {
+            return Ok(ids.into_iter().map(|ids| (ids, None)).collect());
+        }
         let prepared = images.par_iter().map(|image| self.preprocessing.prepare(image, &self.device));
         let (pixels, geometries): (Vec<Tensor>, Vec<Geometry>) = prepared
             .map(|prepared| prepared.map(|Prepared { pixels, geometry }| (pixels, geometry)))
@@ -301,6 +306,14 @@ impl Segmenter {
     /// Those of [`Predictor::memory`], and [`Error::Memory`] where the memory limit is too small for the image.
     pub fn memory(&self, image: Size) -> Result<Option<u64>> {
         self.memory_of(image, self.tiles_for(image)?)
+    }
+
+    /// How many bytes an image may take on the network's own device: see [`Predictor::device_memory`].
+    ///
+    /// # Errors
+    /// Those of [`Predictor::device_memory`].
+    pub fn device_memory(&self) -> Result<Option<u64>> {
+        self.network.device_memory()
     }
 
     /// About how many bytes the scores of an image of a size take, where they are kept.
@@ -388,6 +401,9 @@ impl Segmenter {
             }
             Some(cut) => self.scores(image, Some(cut))?.label_map(),
             None => {
+                if let Some(ids) = self.ids_of_pixels(&[image])? {
+                    return Ok(ids.into_iter().flatten().collect());
+                }
                 let prepared = self.preprocessing.prepare(image, &self.device)?;
                 match self.short_way(&prepared)? {
                     Some(ids) => Ok(ids),
@@ -408,6 +424,16 @@ impl Segmenter {
     fn scores_of(&self, prepared: &Prepared) -> Result<Scores> {
         let answer = self.network.predict(&prepared.pixels)?;
         Scores::new(&answer, self.answer(), self.classes(), &prepared.geometry)
+    }
+
+    /// The ids of images of one size, if the network makes them from their pixels by itself.
+    fn ids_of_pixels(&self, images: &[&RgbImage]) -> Result<Option<Vec<Vec<u8>>>> {
+        let Some(size) = images.first().map(|image| size_of(image)) else { return Ok(None) };
+        if size.area() == 0 || images.iter().any(|image| size_of(image) != size) {
+            return Ok(None);
+        }
+        let geometry = Geometry::new(self.preprocessing.size, size);
+        self.network.label_images(images, &self.preprocessing, &geometry)
     }
 
     /// The network's own label map, if the image was not resized, only padded, to become its input.
@@ -492,6 +518,8 @@ fn image_of_rows(bytes: &[u8], size: Size, stride: usize) -> Result<RgbImage> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use candle_nn::{VarBuilder, VarMap};
     use image::Rgb;
 
@@ -549,6 +577,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A network that makes classes of pixels by itself, and notes how many images it gets at once.
+    struct Whole(Arc<Mutex<Vec<usize>>>);
+
+    impl Predictor for Whole {
+        fn predict(&self, pixels: &Tensor) -> Result<Tensor> {
+            Ok(pixels.affine(4.0, -1.0)?)
+        }
+
+        fn label_images(
+            &self,
+            images: &[&RgbImage],
+            preprocessing: &Preprocessing,
+            geometry: &Geometry,
+        ) -> Result<Option<Vec<Vec<u8>>>> {
+            assert_eq!(*geometry, Geometry::new(preprocessing.size, size_of(images[0])));
+            self.0.lock().unwrap().push(images.len());
+            Ok(Some(images.iter().map(|image| strongest(image)).collect()))
+        }
+    }
+
+    #[test]
+    fn a_network_that_takes_pixels_gets_images_of_one_size_together() {
+        let (calls, size) = (Arc::default(), SizeRule::Stretch { height: 9, width: 9 });
+        let network = Whole(Arc::clone(&calls));
+        let segmenter = Segmenter::from_parts(network, preprocessing(size), three_classes(), Device::Cpu);
+        assert_eq!(segmenter.segment(&flag(30, 20).into()).unwrap().ids(), strongest(&flag(30, 20)));
+        let images = vec![flag(8, 8), flag(8, 8)];
+        for (segmented, image) in segmenter.run_batch(images.clone(), Wanted::LabelMap).iter().zip(&images) {
+            assert_eq!(segmented.as_ref().unwrap().segmentation.ids(), strongest(image));
+        }
+        assert_eq!(*calls.lock().unwrap(), [1, 2]);
+        // Images of other sizes and scores come from its scores, and an image without pixels is what it always is.
+        assert!(segmenter.run_batch(vec![flag(8, 8), flag(7, 8)], Wanted::LabelMap).iter().all(|found| found.is_ok()));
+        assert!(segmenter.run(flag(8, 8), Wanted::Scores).unwrap().scores.is_some());
+        assert!(matches!(segmenter.run(RgbImage::new(0, 4), Wanted::LabelMap), Err(Error::Input { .. })));
+        assert_eq!(*calls.lock().unwrap(), [1, 2]);
     }
 
     #[test]

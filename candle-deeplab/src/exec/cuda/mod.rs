@@ -1,4 +1,4 @@
-//! Runs a network on a GPU with fused kernels, for inference at any batch and input size.
+//! Runs a network on a GPU with fused kernels, for inference at any batch and input size. **It has not yet run on a GPU.**
 //!
 //! `exec::fuse` turns the graph into steps; `pack` folds and packs their weights; `lower` and `ends` turn the steps for an
 //! input size into launches and matmuls; `arena` places their buffers, and `plan` keeps it all. None of that needs a GPU:
@@ -11,12 +11,25 @@
 mod arena;
 mod batch;
 mod ends;
+#[cfg(feature = "cuda")]
+mod executor;
+#[cfg(feature = "cuda")]
+mod gemm;
 pub(crate) mod kernels;
 mod lower;
 mod pack;
 mod part;
 mod plan;
+#[cfg(feature = "cuda")]
+mod ready;
+#[cfg(feature = "cuda")]
+mod recording;
 mod resample;
 #[cfg(test)]
 mod tests;
 mod work;
+
+#[cfg(feature = "cuda")]
+pub use executor::Cuda;
+#[cfg(feature = "cuda")]
+pub(crate) use executor::Pictures;
