@@ -1,9 +1,14 @@
-//! Convolution and its gradients, by the fastest route on the CPU, and composed from candle's operations elsewhere.
+//! Convolution and its gradients, by the fastest route on the CPU, and composed from candle's operations elsewhere, except
+//! for depthwise convolutions on a GPU, if a variable asks for their kernels.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::composed::{composed_conv2d, gradients_of};
+#[cfg(feature = "cuda")]
+use super::cuda;
 use super::dense::Dense;
 use super::depthwise::Depthwise;
 use super::simd::Float;
@@ -17,7 +22,7 @@ use crate::graph::Window;
 /// Where the shapes do not fit each other.
 pub fn conv2d(x: &Tensor, kernel: &Tensor, groups: usize, windows: (Window, Window)) -> Result<Tensor> {
     let op = Conv2d::new(x, kernel, groups, windows)?;
-    if on_cpu(&[x, kernel]) {
+    if on_cpu(&[x, kernel]) || op.is_for_gpu(&[x, kernel])? {
         x.contiguous()?.apply_op2(&kernel.contiguous()?, op)
     } else {
         composed_conv2d(x, kernel, groups, windows)
@@ -39,6 +44,11 @@ pub fn conv2d_backward(
 ) -> Result<(Option<Tensor>, Tensor)> {
     let op = Conv2d::new(x, kernel, groups, windows)?;
     check_gradient_shape(dy, &[x.dim(0)?, op.outputs, op.v.output, op.h.output])?;
+    #[cfg(feature = "cuda")]
+    if let (true, Route::Depthwise(op)) = (op.is_for_gpu(&[x, kernel, dy])?, op.route(x.dims4()?.into())) {
+        let (x, kernel, dy) = (x.contiguous()?, kernel.contiguous()?, dy.contiguous()?);
+        return cuda::backward(&op, [&x, &kernel, &dy], input_gradient);
+    }
     if !on_cpu(&[x, kernel, dy]) {
         let [dx, dk] = gradients_of([x, kernel], dy, |[x, kernel]| composed_conv2d(x, kernel, groups, windows))?;
         return Ok((input_gradient.then_some(dx), dk));
@@ -76,6 +86,16 @@ impl Conv2d {
             bail!("conv2d: {:?} in {groups} groups with {:?} and windows {v:?}, {h:?}", x.dims(), kernel.dims());
         }
         Ok(Self { groups, outputs, v, h })
+    }
+
+    /// Whether kernels for a GPU compute it from these tensors, of which the first is `x`.
+    fn is_for_gpu(&self, tensors: &[&Tensor]) -> Result<bool> {
+        #[cfg(feature = "cuda")]
+        if matches!(self.route(tensors[0].dims4()?.into()), Route::Depthwise(_)) {
+            return Ok(cuda::serves(tensors));
+        }
+        let _ = tensors;
+        Ok(false)
     }
 
     fn route(&self, [images, channels, rows, columns]: [usize; 4]) -> Route {
@@ -123,6 +143,16 @@ impl CustomOp2 for Conv2d {
             let y = self.forward::<T>([n, c, rows, columns], x, kernel);
             Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(y), shape))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (n, c, rows, columns) = l1.shape().dims4()?;
+        let Route::Depthwise(op) = self.route([n, c, rows, columns]) else {
+            bail!("conv2d: there are kernels for a GPU only for depthwise convolutions")
+        };
+        let shape = Shape::from_dims(&[n, self.outputs, self.v.output, self.h.output]);
+        Ok((cuda::forward(&op, (s1, l1), (s2, l2))?, shape))
     }
 
     fn bwd(&self, x: &Tensor, kernel: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {

@@ -8,6 +8,8 @@ mod arithmetic;
 mod batch_norm;
 mod composed;
 mod conv2d;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod dense;
 mod depthwise;
 mod function;
