@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::number::{MOST_THREADS, count, output_stride, size};
-use super::{DtypeName, ModelArgs};
+use super::{DeviceName, DtypeName, ModelArgs};
 
 /// Of a batch.
 const MOST_IMAGES: usize = 4096;
@@ -17,6 +17,10 @@ const MOST_RUNS: usize = 1_000_000;
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+
+    /// Where the network runs: auto, cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub(crate) device: DeviceName,
 
     /// Height and width of the input [default: the model's own]
     #[arg(long, value_name = "HxW", value_parser = size)]
@@ -79,4 +83,13 @@ pub(crate) enum ExecutorName {
     Portable,
     /// candle's operations, one by one
     Eager,
+    /// Fused kernels on a GPU, which have not yet run on one
+    CudaFused,
+}
+
+impl ExecutorName {
+    /// Where the network runs if the user asks for a device: an executor for GPUs needs none to be named.
+    pub(crate) fn device(self, asked: DeviceName) -> DeviceName {
+        if self == Self::CudaFused && asked == DeviceName::Auto { DeviceName::Cuda(0) } else { asked }
+    }
 }

@@ -7,7 +7,7 @@ use candle_deeplab_train::data::Kind;
 use clap::{Args, ValueEnum};
 
 use super::number::count;
-use super::{ExecutorName, ModelArgs, NetworkArgs};
+use super::{ModelArgs, NetworkArgs};
 
 /// More images than any data set has.
 const MOST_IMAGES: usize = 1 << 31;
@@ -99,10 +99,6 @@ pub(crate) struct EvalArgs {
 
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
-
-    /// What runs the network
-    #[arg(long, value_enum, default_value_t = ExecutorName::Auto, help_heading = "Model")]
-    pub(crate) executor: ExecutorName,
 
     /// Print one line of JSON instead of a table
     #[arg(long, conflicts_with = "quiet", help_heading = "Output")]

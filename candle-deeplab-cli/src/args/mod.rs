@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Measure how well a network, or label maps, agree with a data set
     Eval(EvalArgs),
-    /// Measure how fast a network runs on this machine's CPU
+    /// Measure how fast a network runs on this machine
     Bench(BenchArgs),
     /// Check, look at and convert data sets for training
     Dataset(DatasetArgs),

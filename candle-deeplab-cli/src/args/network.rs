@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::number::{MOST_THREADS, count, output_stride, size};
-use super::{DeviceName, DtypeName};
+use super::{DeviceName, DtypeName, ExecutorName};
 
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArgs {
@@ -44,6 +44,10 @@ pub(crate) struct NetworkArgs {
     /// The numbers that the network computes in
     #[arg(long, value_enum, default_value_t = DtypeName::F32, help_heading = "Model")]
     pub(crate) dtype: DtypeName,
+
+    /// What runs the network
+    #[arg(long, value_enum, default_value_t = ExecutorName::Auto, help_heading = "Model")]
+    pub(crate) executor: ExecutorName,
 }
 
 fn scale(text: &str) -> Result<f64, String> {

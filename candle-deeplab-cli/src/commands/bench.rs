@@ -1,4 +1,4 @@
-//! `candle-deeplab bench`: how long a network takes from preprocessed pixels to the label map.
+//! `candle-deeplab bench`: how long a network takes from preprocessed pixels to the label map. On a GPU, both stay there.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use candle_deeplab_hub::Resolved;
 use serde::Serialize;
 
 use crate::args::BenchArgs;
-use crate::exit::Exit;
+use crate::device::{self, Chosen};
+use crate::exit::{self, Exit};
 use crate::output::{Output, Report};
 use crate::resolve;
 use crate::target::Target;
@@ -30,10 +31,12 @@ pub(crate) fn run(args: BenchArgs) -> Result<Exit> {
     if let Some(size) = args.size {
         check_memory(args.batch, size, 0)?;
     }
+    let chosen = device::choose(args.executor.device(args.device), precision, exit::say)?;
+    resolve::check_device(args.executor, &chosen.device)?;
     resolve::threads(args.threads)?;
     // Last, since the model may have to be downloaded.
     let found = resolve::model(&args.model, true)?;
-    let report = measure(&args, (executor, precision), &found, mask, start)?;
+    let report = measure(&args, (executor, precision), &chosen, &found, mask, start)?;
     output.print(&report).context("cannot print the result")?;
     Ok(Exit::Success)
 }
@@ -41,18 +44,21 @@ pub(crate) fn run(args: BenchArgs) -> Result<Exit> {
 fn measure(
     args: &BenchArgs,
     (executor, precision): (Executor, Precision),
+    Chosen { device, name }: &Chosen,
     found: &Resolved,
     mask: Option<Target>,
     start: Instant,
 ) -> Result<Measured> {
-    let mut model = resolve::load(found, &Device::Cpu)?;
+    let mut model = resolve::load(found, device)?;
     if let Some(stride) = args.output_stride {
         model = model.at_output_stride(stride)?;
     }
     model = model.with_executor(executor)?.with_precision(precision)?;
     let size = args.size.unwrap_or_else(|| model.config().preprocessing.size.network_size());
-    check_memory(args.batch, size, model.graph().peak_bytes(size.0, size.1)?)?;
-    let pixels = gradient(args.batch, size)?;
+    // Of a GPU's memory only the GPU knows.
+    let maps = if device.is_cpu() { model.graph().peak_bytes(size.0, size.1)? } else { 0 };
+    check_memory(args.batch, size, maps)?;
+    let pixels = gradient(args.batch, size)?.to_device(device)?;
     let classes = model.label_map(&pixels)?;
     let cold_start = found.cached.then(|| milliseconds(start.elapsed()));
     if let Some(mask) = mask {
@@ -73,8 +79,15 @@ fn measure(
     Ok(Measured {
         model: args.model.name().to_owned(),
         output_stride: model.config().network.output_stride,
-        executor: isa.map_or("eager".into(), |isa| isa.to_string()),
-        dtype: precision.to_string(),
+        device: name.to_string(),
+        executor: match executor {
+            Executor::CudaFused(_) => "cuda-fused".into(),
+            _ => isa.map_or("eager".into(), |isa| isa.to_string()),
+        },
+        dtype: match executor {
+            Executor::CudaFused(precision) => precision.to_string(),
+            _ => precision.to_string(),
+        },
         size,
         batch: args.batch,
         threads: rayon::current_num_threads(),
@@ -86,7 +99,10 @@ fn measure(
         peak_rss_mib: peak_rss_mib(),
         gmac,
         gflops: 2.0 * gmac / (quantile(0.5) / 1e3),
-        peak_gflops: peak_flops(isa.unwrap_or_else(Isa::detect), precision).map(|peak| peak / 1e9),
+        peak_gflops: match device.is_cpu() {
+            true => peak_flops(isa.unwrap_or_else(Isa::detect), precision).map(|peak| peak / 1e9),
+            false => None,
+        },
         layers,
     })
 }
@@ -141,7 +157,8 @@ struct Measured {
     /// The model as the user named it.
     model: String,
     output_stride: usize,
-    /// The fused executor's instruction set, or `eager`.
+    device: String,
+    /// The fused executor's instruction set, `cuda-fused`, or `eager`.
     executor: String,
     dtype: String,
     size: (usize, usize),
@@ -160,7 +177,7 @@ struct Measured {
     /// Two operations per multiply-add, at the median time. Winograd's and Strassen's algorithms do fewer, so this may
     /// exceed the peak.
     gflops: f64,
-    /// What the same threads reach on registers alone, with the executor's instructions and precision.
+    /// What the same threads reach on registers alone, with the executor's instructions and precision. `null` on a GPU.
     peak_gflops: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<Vec<Layer>>,
@@ -172,9 +189,10 @@ impl Report for Measured {
             let Layer { path, kernel, ms, gflops, .. } = layer;
             writeln!(to, "{path:60} {kernel:20} {ms:8.2} ms {gflops:7.1} GFLOP/s")?;
         }
-        let ((height, width), Self { executor, dtype, batch, threads, runs, .. }) = (self.size, self);
+        let ((height, width), Self { device, executor, dtype, batch, threads, runs, .. }) = (self.size, self);
         writeln!(to, "{} at output stride {}", self.model, self.output_stride)?;
-        writeln!(to, "{batch}×{height}×{width}, {executor}, {dtype}, threads: {threads}, runs: {runs}")?;
+        let place = if device == "cpu" { String::new() } else { format!(" on {device}") };
+        writeln!(to, "{batch}×{height}×{width}, {executor}{place}, {dtype}, threads: {threads}, runs: {runs}")?;
         writeln!(to, "median {:.1} ms, min {:.1}, p90 {:.1}", self.median_ms, self.min_ms, self.p90_ms)?;
         match self.cold_start_ms {
             Some(cold_start) => writeln!(to, "cold start {cold_start:.0} ms")?,

@@ -8,7 +8,7 @@ use candle_deeplab::exec::{Isa, Unavailable};
 use serde::Serialize;
 
 use super::table;
-use crate::args::{DeviceName, DoctorArgs, DtypeName, ZooArgs};
+use crate::args::{DeviceName, DoctorArgs, ZooArgs};
 use crate::device;
 use crate::exit::Exit;
 use crate::output::{Output, Report};
@@ -39,10 +39,14 @@ pub(crate) fn run(args: DoctorArgs) -> Result<Exit> {
     let found = Diagnosis {
         version: env!("CARGO_PKG_VERSION"),
         devices: devices.to_vec(),
-        auto: device::choose(DeviceName::Auto, DtypeName::F32, |_| ())?.name.to_string(),
+        auto: device::choose(DeviceName::Auto, Precision::F32, |_| ())?.name.to_string(),
         features: features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect(),
         instructions: Isa::detect().to_string(),
         bf16: Isa::detect_for(Precision::Bf16).ok().map(|isa| isa.to_string()),
+        cuda_fused: match cfg!(feature = "cuda") {
+            true => "built (`--executor cuda-fused`), but it has not yet run on a GPU",
+            false => "not built (`--features cuda`)",
+        },
         threads: rayon::current_num_threads(),
         cache: settings.cache.display().to_string(),
         converted: settings.models.display().to_string(),
@@ -60,7 +64,7 @@ pub(crate) fn run(args: DoctorArgs) -> Result<Exit> {
 }
 
 fn device(name: DeviceName) -> DeviceFound {
-    let state = match device::choose(name, DtypeName::F32, |_| ()) {
+    let state = match device::choose(name, Precision::F32, |_| ()) {
         Ok(_) => "works".into(),
         Err(error) => error.to_string(),
     };
@@ -91,6 +95,8 @@ struct Diagnosis {
     instructions: String,
     /// The instruction set that makes bf16 fast, if there is one.
     bf16: Option<String>,
+    /// What there is to say of the fused executor on a GPU.
+    cuda_fused: &'static str,
     threads: usize,
     cache: String,
     converted: String,
@@ -119,6 +125,7 @@ impl Report for Diagnosis {
         line("instructions", self.instructions.clone())?;
         let bf16 = self.bf16.as_ref().map(|isa| format!("works (`--dtype bf16`, with {isa})"));
         line("bf16", bf16.unwrap_or_else(|| Unavailable::Precision(Precision::Bf16).to_string()))?;
+        line("cuda-fused", self.cuda_fused.into())?;
         line("threads", self.threads.to_string())?;
         line("cache", format!("{} (Hub), {} (converted)", self.cache, self.converted))?;
         line("models", format!("{}, {}", self.models, table::bytes(self.bytes)))?;

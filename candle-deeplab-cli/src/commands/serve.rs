@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_deeplab::segment::{Options, free_memory};
-use candle_deeplab::{Segmenter, file};
+use candle_deeplab::{Executor, Segmenter, file};
 use candle_deeplab_serve::logs::{self, Form};
 use candle_deeplab_serve::{Server, Settings};
 
 use crate::args::{LogForm, ModelArgs, ServeArgs, ZooArgs};
-use crate::device::{self, Chosen};
+use crate::device::Chosen;
 use crate::exit::{Exit, say};
 use crate::resolve;
 use crate::signals::Signals;
@@ -28,8 +28,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<Exit> {
         return health(args.listen);
     }
     resolve::threads(args.network.threads)?;
-    let device = device::choose(args.network.device, args.network.dtype, say)?;
-    let precision = resolve::fast_precision(args.network.dtype, &device.device)?;
+    let (device, executor, precision) = resolve::runner(&args.network, say)?;
     // Bodies of requests have theirs, if it is no more than half.
     let bodies = Settings::body_memory(args.max_bytes);
     let memory = free_memory().map(|memory| memory.saturating_sub(bodies).max(memory / 2));
@@ -67,7 +66,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<Exit> {
     let models: BTreeMap<String, String> = models.into_iter().collect();
     let load = move |name: &str| {
         let model = models.get(name).map_or(name, String::as_str);
-        load(model, &zoo, &options, &device, quiet).map_err(|error| format!("{error:#}"))
+        load(model, &zoo, (&options, executor), &device, quiet).map_err(|error| format!("{error:#}"))
     };
     let server = Server::bind(settings, names, load)?;
     say(&format!("http://{}", server.address()));
@@ -75,10 +74,16 @@ pub(crate) fn run(args: ServeArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn load(name: &str, zoo: &ZooArgs, options: &Options, device: &Chosen, quiet: bool) -> Result<Segmenter> {
+fn load(
+    name: &str,
+    zoo: &ZooArgs,
+    (options, executor): (&Options, Executor),
+    device: &Chosen,
+    quiet: bool,
+) -> Result<Segmenter> {
     let args = ModelArgs { model: Some(name.to_owned()), zoo: zoo.clone() };
     let found = resolve::model(&args, !quiet)?;
-    Ok(options.segmenter(resolve::load(&found, &device.device)?)?)
+    Ok(options.segmenter(resolve::load(&found, &device.device)?.with_executor(executor)?)?)
 }
 
 /// The name by which clients know a model, and the model: `NAME=MODEL`, or of a path its last part, since paths of this machine

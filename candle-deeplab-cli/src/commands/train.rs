@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use candle_deeplab::DeepLab;
+use candle_deeplab::{DeepLab, Precision};
 use candle_deeplab_train::recipe::Recipe;
 use candle_deeplab_train::run::{self, End, Event, Job, Outcome, RECIPE_FILE};
 use serde::Serialize;
 
-use crate::args::{DtypeName, ModelArgs, TrainArgs};
+use crate::args::{ModelArgs, TrainArgs};
 use crate::exit::{Exit, say};
 use crate::output::{Output, Report};
 use crate::progress::Progress;
@@ -27,7 +27,7 @@ pub(crate) fn run(args: TrainArgs) -> Result<Exit> {
         Some(dir) => recipe.data.dir = dir.clone(),
         None => ensure!(!recipe.data.dir.as_os_str().is_empty(), "say where the data set is: `--data DIR`"),
     }
-    let device = device::choose(args.device, DtypeName::F32, say)?.device;
+    let device = device::choose(args.device, Precision::F32, say)?.device;
     let job = Job {
         start: start(&recipe, &args)?,
         recipe,

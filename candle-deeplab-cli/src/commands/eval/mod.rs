@@ -4,8 +4,7 @@ mod report;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
-use candle_core::Device;
+use anyhow::{Context, Result, bail};
 use candle_deeplab::segment::free_memory;
 use candle_deeplab::{DeepLab, Executor, Labels, Precision, Segmenter, atomic};
 use candle_deeplab_train::data::{Dataset, Kind, Source};
@@ -13,8 +12,8 @@ use candle_deeplab_train::eval::{
     About, Benchmark, How, Judged, Options, Pairs, Predictions, Run, State, Submission, Unlabelled,
 };
 
-use crate::args::{EvalArgs, ExecutorName};
-use crate::device::{self, Chosen};
+use crate::args::EvalArgs;
+use crate::device::Chosen;
 use crate::exit::{self, Exit};
 use crate::interrupt;
 use crate::output::Output;
@@ -84,8 +83,7 @@ impl Command<'_> {
 
     fn model(&self) -> Result<Exit> {
         let (args, network) = (self.args, &self.args.network);
-        let Chosen { device, name } = device::choose(network.device, network.dtype, |line| self.say(line))?;
-        let (executor, precision) = executor(args, &device)?;
+        let (Chosen { device, name }, executor, precision) = resolve::runner(network, |line| self.say(line))?;
         let mut options = resolve::options(network, precision)?;
         // Last, since the model may have to be downloaded.
         let found = resolve::model(&args.model, self.output != Output::Quiet)?;
@@ -201,21 +199,11 @@ impl Command<'_> {
     }
 }
 
-/// What runs the network. Even an executor that is slow on this machine will do.
-fn executor(args: &EvalArgs, device: &Device) -> Result<(Executor, Precision)> {
-    if args.executor == ExecutorName::Auto {
-        return Ok((Executor::Auto, resolve::fast_precision(args.network.dtype, device)?));
-    }
-    ensure!(
-        device.is_cpu() || args.executor == ExecutorName::Eager,
-        "only the CPU has executors to choose from: leave `--executor` or `--device` out"
-    );
-    let (executor, precision, _) = resolve::executor(args.executor, args.network.dtype)?;
-    Ok((executor, precision))
-}
-
-/// What really runs a model: the fused executor's instructions, or `eager`.
+/// What really runs a model: the fused executor's instructions, `cuda-fused`, or `eager`.
 fn executor_of(model: &DeepLab, executor: Executor, precision: Precision) -> Result<String> {
+    if let Executor::CudaFused(precision) = executor {
+        return Ok(format!("cuda-fused, {precision}"));
+    }
     let fused = if model.device().is_cpu() { executor.resolve(precision)? } else { None };
     Ok(fused.map_or("eager".into(), |isa| isa.to_string()))
 }

@@ -67,8 +67,8 @@ impl Engine {
 
     /// Segments an image; the network may take `limit` bytes.
     pub(super) fn segment(&self, image: RgbImage, limit: Option<u64>) -> Result<Segmented> {
-        // On a GPU another memory counts, of which nobody knows anything here.
-        let limit = limit.filter(|_| self.on_cpu);
+        // On a GPU another memory counts, of which only its fused executor knows.
+        let limit = if self.on_cpu { limit } else { self.segmenter.device_memory()? };
         let segmenter = self.segmenter.clone().with_memory_limit(limit, self.overlap);
         let mut segmented = segmenter.run(image, self.wanted).map_err(|error| match error {
             Error::Memory { .. } if self.wanted == Wanted::Scores => {

@@ -21,7 +21,7 @@ use candle_deeplab::segment::{Segmented, free_memory};
 
 use crate::args::{Format, SegmentArgs};
 use crate::budget::{Budget, Claim};
-use crate::device::{self, Chosen};
+use crate::device::Chosen;
 use crate::exit::{self, Exit};
 use crate::guard::guard;
 use crate::input::{self, Input, Inputs, Photo, Reading};
@@ -49,8 +49,7 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
             exit::say(line);
         }
     };
-    let Chosen { device, name } = device::choose(args.network.device, args.network.dtype, tell)?;
-    let precision = resolve::fast_precision(args.network.dtype, &device)?;
+    let (Chosen { device, name }, executor, precision) = resolve::runner(&args.network, tell)?;
     resolve::options(&args.network, precision)?;
     let Inputs { inputs, mut left_out } = input::expand(&args.inputs, args.output.as_deref())?;
     let wishes = Wishes {
@@ -85,7 +84,7 @@ pub(crate) fn run(args: SegmentArgs) -> Result<Exit> {
     resolve::threads(args.network.threads)?;
 
     let start = Instant::now();
-    let engine = Engine::new(resolve::load(&model, &device)?, precision, &args)?;
+    let engine = Engine::new(resolve::load(&model, &device)?.with_executor(executor)?, precision, &args)?;
     let style = Style::new(&args, engine.labels())?;
     let wanted = wanted(engine.labels(), &[&args.classes[..], &args.cutout].concat())?;
     let (loaded, device) = (start.elapsed(), name.to_string());
