@@ -4,11 +4,14 @@
     pip install -r benches/peers/requirements.txt
     cargo build --release
     python benches/peers/bench.py --weights MODEL [--weights MODEL ...] [--size 513x513] [--threads 2] [--dtype bf16] [--runs 20] [--rounds 3]
+    python benches/peers/bench.py --weights MODEL --device cuda --dtype bf16 --batch 16
 
 Each network is exported to ONNX once. Every contestant is a process of its own, with the same input and number of
 threads, one after the other; the round is repeated, so that a slow moment of the machine hits all alike. A figure is the
-median over the rounds of a process's own. Every mask is compared with ours in f32. Batch 1. In bf16, torch's networks are
+median over the rounds of a process's own. Every mask is compared with ours in f32. In bf16, torch's networks are
 converted whole, and onnxruntime is left out: its CPU kernels have no such type.
+
+With --device cuda, ours is the fused executor, pixels and masks stay on the GPU, and the peers are torch's three forms.
 """
 import argparse, json, os, pathlib, resource, statistics, subprocess, sys, tempfile, time
 
@@ -17,13 +20,13 @@ PEERS = ["onnxruntime", "openvino", "torch eager", "torch channels-last", "torch
 FIGURES = ["median_ms", "min_ms", "p90_ms", "cold_start_ms", "peak_rss_mib"]
 
 
-def pixels(height, width):
+def pixels(batch, height, width):
     """What `candle-deeplab bench` runs on."""
     import numpy as np
-    return (np.arange(3 * height * width) % 509).astype(np.float32).reshape(1, 3, height, width) / np.float32(254) - 1
+    return (np.arange(batch * 3 * height * width) % 509).astype(np.float32).reshape(batch, 3, height, width) / np.float32(254) - 1
 
 
-def onnxruntime(path, threads, dtype):
+def onnxruntime(path, threads, dtype, device):
     import onnxruntime as ort
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -31,7 +34,7 @@ def onnxruntime(path, threads, dtype):
     return lambda x: session.run(None, {"input": x})[0]
 
 
-def openvino(path, threads, dtype):
+def openvino(path, threads, dtype, device):
     import openvino
     config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": dtype}
     request = openvino.Core().compile_model(path, "CPU", config).create_infer_request()
@@ -110,16 +113,30 @@ def torch_module(path):
 
 
 def torch_peer(mode):
-    def make(path, threads, dtype):
+    def make(path, threads, dtype, device):
         import torch
         torch.set_num_threads(threads)
-        numbers, layout = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype], torch.contiguous_format
-        network = torch_module(path).to(numbers)
+        numbers, layout = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[dtype], torch.contiguous_format
+        network = torch_module(path).to(numbers).to(device)
         if mode == "torch channels-last":
             layout = torch.channels_last
             network = network.to(memory_format=layout)
         if mode == "torch compiled":
-            network = torch.compile(network)
+            # On a GPU, channels last is the faster layout.
+            layout = torch.channels_last if device == "cuda" else layout
+            network = torch.compile(network.to(memory_format=layout))
+        if device == "cuda":
+            held = {}
+
+            def run_there(x):
+                """The pixels go there once; the classes stay."""
+                with torch.inference_mode():
+                    if not held:
+                        held["x"] = torch.from_numpy(x).to(device).to(numbers, memory_format=layout)
+                    mask = network(held["x"])
+                    torch.cuda.synchronize()
+                    return mask
+            return run_there
 
         def run(x):
             with torch.inference_mode():
@@ -139,8 +156,8 @@ def process_age():
 def run_peer(args):
     """In a process of its own: measures one peer, prints the figures, writes the mask."""
     height, width = args.size
-    run = MAKERS[args.peer](args.model, args.threads, args.dtype)
-    x = pixels(height, width)
+    run = MAKERS[args.peer](args.model, args.threads, args.dtype, args.device)
+    x = pixels(args.batch, height, width)
     mask = run(x)
     cold = process_age() * 1e3
     times = []
@@ -150,7 +167,8 @@ def run_peer(args):
         times.append((time.perf_counter() - start) * 1e3)
     times.sort()
     at = lambda share: times[round((len(times) - 1) * share)]
-    pathlib.Path(args.save_mask).write_bytes(mask.astype("uint8").tobytes())
+    mask = mask.astype("uint8") if args.device == "cpu" else mask.to("cpu").numpy()
+    pathlib.Path(args.save_mask).write_bytes(mask.tobytes())
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"median_ms": at(0.5), "min_ms": at(0), "p90_ms": at(0.9), "cold_start_ms": cold, "peak_rss_mib": rss}))
 
@@ -158,13 +176,15 @@ def run_peer(args):
 def contestant(name, weights, model, mask, args):
     """One process of one contestant: its figures."""
     size, threads, runs = "x".join(map(str, args.size)), str(args.threads), str(args.runs)
-    common = ["--size", size, "--threads", threads, "--runs", runs, "--save-mask", mask]
+    common = ["--size", size, "--threads", threads, "--runs", runs, "--save-mask", mask, "--batch", str(args.batch)]
     if name in (OURS, REFERENCE, EAGER):
         command = [args.program, "bench", "--weights", weights, "--json", *common]
-        command += ["--executor", args.executor, "--dtype", args.dtype] if name == OURS else []
+        command += ["--device", args.device, "--executor", args.executor] if name != EAGER else ["--device", args.device]
+        command += ["--dtype", args.dtype] if name == OURS else []
         command += ["--executor", "eager"] if name == EAGER else []
     else:
-        command = [sys.executable, __file__, "--peer", name, "--model", model, "--dtype", args.dtype, *common]
+        command = [sys.executable, __file__, "--peer", name, "--model", model, "--dtype", args.dtype, "--device", args.device,
+                   *common]
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -193,7 +213,8 @@ def compare(weights, args, folder):
             sys.exit(f"{name} gave {len(masks[name])} pixels, {reference} {len(masks[reference])}")
         same = sum(a == b for a, b in zip(masks[name], masks[reference])) / len(masks[reference])
         result[name]["mask_agreement"] = same
-    result[OURS]["peak_gflops"] = statistics.median(run["peak_gflops"] for run in figures[OURS])
+    if args.device == "cpu":
+        result[OURS]["peak_gflops"] = statistics.median(run["peak_gflops"] for run in figures[OURS])
     result[OURS]["gflops"] = statistics.median(run["gflops"] for run in figures[OURS])
     return result
 
@@ -218,8 +239,10 @@ def main():
     parser.add_argument("--peers", default=PEERS, type=lambda text: text.split(","), help=",".join(PEERS))
     parser.add_argument("--eager", action="store_true", help="our reference executor too")
     parser.add_argument("--agreement", type=float, help="the least share of equal pixels: 0.999 in f32, 0.99 in bf16")
-    parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
-    parser.add_argument("--executor", default="auto", help="ours, as `candle-deeplab bench` has it")
+    parser.add_argument("--dtype", default="f32", choices=["f32", "bf16", "f16"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--batch", default=1, type=int)
+    parser.add_argument("--executor", help="ours, as `candle-deeplab bench` has it [default: auto, on a GPU cuda-fused]")
     parser.add_argument("--program", default="target/release/candle-deeplab")
     parser.add_argument("--json", help="write all figures to this file, after each model")
     for hidden in ("--peer", "--model", "--save-mask"):
@@ -231,9 +254,13 @@ def main():
         parser.error("give a model directory with --weights")
     if unknown := [name for name in args.peers if name not in MAKERS]:
         parser.error(f"no peer is called {', '.join(unknown)}: choose from {', '.join(PEERS)}")
+    args.executor = args.executor or ("cuda-fused" if args.device == "cuda" else "auto")
+    if args.device == "cuda" or args.batch > 1:
+        # The exported network has batch 1, which only torch's module does not mind.
+        args.peers = [name for name in args.peers if name.startswith("torch")]
     args.peers = [name for name in args.peers if (name, args.dtype) != ("onnxruntime", "bf16")]
     if not args.peers:
-        parser.error("onnxruntime's CPU kernels have no bf16: choose other --peers, or --dtype f32")
+        parser.error("none of the peers can do that: choose other --peers, --dtype f32, or --batch 1 on the CPU")
     results = {}
     for weights in args.weights:
         with tempfile.TemporaryDirectory() as folder:
@@ -242,7 +269,7 @@ def main():
         if args.json:
             pathlib.Path(args.json).write_text(json.dumps(results, indent=1))
         table(weights, results[weights])
-    least = args.agreement if args.agreement is not None else {"f32": 0.999, "bf16": 0.99}[args.dtype]
+    least = args.agreement if args.agreement is not None else {"f32": 0.999}.get(args.dtype, 0.99)
     for weights, result in results.items():
         for name, figures in result.items():
             if figures["mask_agreement"] < least:
