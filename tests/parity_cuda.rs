@@ -1,5 +1,6 @@
 //! Checks the fused executor on a GPU, and the depthwise kernels of the eager one, against goldens of the original code
-//! bases and against the CPU. It needs a GPU, so it is ignored unless asked for: `benches/gpu.sh` does.
+//! bases and against the CPU. It needs a GPU, so it is ignored unless asked for: `benches/gpu.sh` does. `tests/cuda/build.sh`
+//! stands in for one, except for the eager executor.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on has failed
 

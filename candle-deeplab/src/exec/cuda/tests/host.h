@@ -60,8 +60,9 @@ static inline uint16_t float_to_half(float x) {
     return sign | (uint16_t)(((exponent + 14) << 10) + ((int)rintf(ldexpf(size, 11 - exponent)) - 1024));
 }
 
-// The loops are the threads.
+// The loops are the threads. Who keeps a launch for later copies as many bytes of arguments as `name_size` says.
 #define KERNEL(name, Args, ...) \
+    extern "C" const unsigned name##_size = sizeof(Args); \
     extern "C" void name(const Args* args, const unsigned* geometry) { \
         gridDim = {geometry[0], geometry[1], geometry[2]}; \
         blockDim = {geometry[3], geometry[4], geometry[5]}; \
