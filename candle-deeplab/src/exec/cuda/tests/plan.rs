@@ -61,8 +61,8 @@ fn xception_65_takes_at_most_160_launches() {
     assert!(plan.launches() <= 160, "{} launches: {:?}", plan.launches(), kinds(&plan));
     // 68 separable convolutions, and what has a matmul besides: the root, shortcuts, ASPP, decoder and classifier.
     assert_eq!((kinds(&plan)["depthwise"], kinds(&plan)["gemm"]), (68, 79));
-    // Neither padding nor the arrangement costs much: the largest moments hold about 51 MiB.
-    assert!((45 * MIB..60 * MIB).contains(&plan.bytes), "{} MiB", plan.bytes / MIB);
+    // Neither padding nor the arrangement costs much: the largest moments hold 44 MiB.
+    assert!((40 * MIB..60 * MIB).contains(&plan.bytes), "{} MiB", plan.bytes / MIB);
     let wide = Planned::new(Backbone::xception65(), GpuPrecision::F32).plan(1, 513, 513).unwrap();
     assert!(wide.bytes > plan.bytes && wide.bytes < 2 * plan.bytes, "{} MiB", wide.bytes / MIB);
 }
