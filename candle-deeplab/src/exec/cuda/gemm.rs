@@ -172,12 +172,12 @@ impl Drop for Blas {
 struct Description(sys::cublasLtMatmulDesc_t);
 
 impl Description {
-    fn new(compute: sys::cublasComputeType_t) -> Result<Self, CublasError> {
+    fn new(compute: sys::cublasComputeType_t) -> std::result::Result<Self, CublasError> {
         result::create_matmul_desc(compute, sys::cudaDataType_t::CUDA_R_32F).map(Self)
     }
 
     /// Sets an attribute to a value of the type that it has.
-    fn set<T>(&self, attribute: Attribute, value: T) -> Result<(), CublasError> {
+    fn set<T>(&self, attribute: Attribute, value: T) -> std::result::Result<(), CublasError> {
         // SAFETY: the descriptor is alive, and the value is copied.
         unsafe { result::set_matmul_desc_attribute(self.0, attribute, (&raw const value).cast(), size_of::<T>()) }
     }
@@ -194,7 +194,7 @@ impl Drop for Description {
 struct Layout(sys::cublasLtMatrixLayout_t);
 
 impl Layout {
-    fn new(number: Number, rows: usize, columns: usize, pitch: usize) -> Result<Self, CublasError> {
+    fn new(number: Number, rows: usize, columns: usize, pitch: usize) -> std::result::Result<Self, CublasError> {
         result::create_matrix_layout(data_type(number), rows as u64, columns as u64, pitch as i64).map(Self)
     }
 }
@@ -210,12 +210,12 @@ impl Drop for Layout {
 struct Limits(sys::cublasLtMatmulPreference_t);
 
 impl Limits {
-    fn new() -> Result<Self, CublasError> {
+    fn new() -> std::result::Result<Self, CublasError> {
         result::create_matmul_pref().map(Self)
     }
 
     /// Sets an attribute to a value of the type that it has.
-    fn set<T>(&self, attribute: Preference, value: T) -> Result<(), CublasError> {
+    fn set<T>(&self, attribute: Preference, value: T) -> std::result::Result<(), CublasError> {
         // SAFETY: the descriptor is alive, and the value is copied.
         unsafe { result::set_matmul_pref_attribute(self.0, attribute, (&raw const value).cast(), size_of::<T>()) }
     }
